@@ -26,7 +26,7 @@ from dlcore.data.workers import DECODERS, Workers
 from dlcore.extras import require
 from dlcore.learner import Range, check_record, root_key
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Images", "Resizing", "Views"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "FixedAugmentation", "Images", "Resizing", "Views"]
 
 WITHOUT_FILES = frozenset({"digits", "photographs"})
 """Data sets of images that come with dlcore or its packages."""
@@ -120,6 +120,21 @@ class Augmentation:
             name = "none"
         strong = self.augment if self.augment in STRONG else None
         return classification_augmentation(name, side, facts.mean, facts.std, strong)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedAugmentation(Augmentation):
+    """An augmentation of training images that no flag changes; streamed images are as they are.
+
+    Args:
+      augment: augmentation of training images
+    """
+
+    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "no flag"] = "auto"
+
+    def crops_streamed(self, facts: Facts) -> bool:
+        """Return that the host does not crop streamed images."""
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,12 +264,18 @@ class Images:
         return describe_known_dataset(self.dataset, self.image_size) if self.labels else None
 
     def arguments(self, run: Any) -> dict[str, Any]:
-        """Give the technique the `shape` of the images, `preprocess`, and `augment`, where the record has them."""
-        values: dict[str, Any] = {"shape": run.facts.image_shape}
+        """Give the technique the `shape` of the images, `augment`, and `preprocess` in one step or in two.
+
+        `prepare` resizes images to floats in [0, 1], and `normalize` makes such images the network's input.
+        """
+        facts = run.facts
+        values: dict[str, Any] = {"shape": facts.image_shape}
         if self.resizing is not None:
-            values["preprocess"] = self.preprocess(run.facts, run.dtype)
+            values["preprocess"] = self.preprocess(facts, run.dtype)
+            values["prepare"] = normalizer((0.0,), (1.0,), size=self.input_size(facts))
+            values["normalize"] = normalizer(facts.mean, facts.std, dtype=run.dtype)
         if self.augmentation is not None:
-            values["augment"] = self.augment(run.facts)
+            values["augment"] = self.augment(facts)
         return values
 
     def input_size(self, facts: Facts) -> int | tuple[int, int] | None:

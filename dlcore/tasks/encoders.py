@@ -1,8 +1,6 @@
 """Encoders: train an encoder without labels, and measure its features by them.
 
-experiment = Experiment(
-    __file__, __doc__, simclr.learner, task=TwoViews(), optimizer=AdamW(weight_decay=1e-4), defaults={"steps": 400}
-)
+measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)]
 
 One protocol evaluates the encoder of every technique on downstream tasks, beside the untrained encoder:
 
@@ -22,6 +20,7 @@ from typing import Annotated, Any, ClassVar
 
 import jax
 
+from dlcore.data.images import Views
 from dlcore.data.known_datasets import TRAIN_SIZES
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
@@ -280,8 +279,12 @@ class FeatureMeasures:
         return measures
 
     def panels(self, context: ReportContext, run: Run) -> list:
-        """Show the results, pairs of views, nearest neighbors, a projection of the features, and the curves."""
-        return self.feature_panels(context, view_panels(context, run.parts.data.augment(run.facts)))
+        """Show the results, the pretext, nearest neighbors, a projection of the features, and the curves."""
+        augmentation = run.parts.data.augmentation
+        pretext = view_panels(context, augmentation.build(run.facts)) if isinstance(augmentation, Views) else []
+        for pretext_panels in run.parts.having("pretext_panels"):
+            pretext += pretext_panels(context, run)
+        return self.feature_panels(context, pretext)
 
     def feature_panels(
         self, context: ReportContext, pretext: Sequence[Any], pictures_of: Callable[[Any], Any] = lambda image: image

@@ -1,25 +1,27 @@
-"""MaskedPatches and PatchesOfTeacher: images by name, of whose hidden patches a `PatchViT` learns to say something.
+"""Encoders some of whose patches are hidden in training, with a teacher or without.
 
-experiment = Experiment(
-    __file__, __doc__, ijepa.learner, task=PatchesOfTeacher(), optimizer=AdamW(), defaults=SMALL, smoke=SMALLEST
-)
+network=PatchEncoder(partial(PatchViT, patch_size=4, depth=3, width=64, num_heads=4, mlp_features=256))
 """
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import optax
+from flax import linen as nn
 
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run, with_flags
 from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Range
 from dlcore.self_supervised.patch_predictors import PatchViT
 from dlcore.tasks.unlabeled_images import UnlabeledImages
 
-__all__ = ["SMALL", "SMALLEST", "MaskedPatches", "PatchesOfTeacher"]
+__all__ = ["SMALL", "SMALLEST", "MaskedPatches", "PatchEncoder", "Teacher"]
 
 SMALL = {
     "encoder.patch_size": 2,
@@ -75,8 +77,8 @@ class MaskedPatches(UnlabeledImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchesOfTeacher(MaskedPatches):
-    """Masked patches, of which an EMA teacher that sees the whole image gives the targets.
+class Teacher:
+    """The schedule of an EMA teacher's momentum.
 
     Args:
       teacher_momentum: initial momentum of the EMA teacher; it rises linearly to 1
@@ -84,11 +86,46 @@ class PatchesOfTeacher(MaskedPatches):
 
     teacher_momentum: Annotated[float, Range(0, 1)] = 0.996
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the encoder, the preprocessing and the schedule of the teacher."""
-        schedule = optax.linear_schedule(setup.flags.teacher_momentum, 1.0, max(1, setup.steps))
-        return {**super().arguments(setup), "teacher_momentum": schedule}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `teacher_momentum`."""
+        return {"teacher_momentum": optax.linear_schedule(self.teacher_momentum, 1.0, max(1, run.steps))}
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchEncoder:
+    """A ViT some of whose patches are hidden in training; its flags are `--encoder.FIELD` and `--predictor.FIELD`.
+
+    Args:
+      network: `PatchViT`, as a `functools.partial` with its fields.
+      predictor: network that predicts the features of hidden patches, of a technique that has one.
+      teacher: EMA teacher of a technique that has one, which sees the whole image and is measured.
+    """
+
+    network: Callable[..., nn.Module]
+    predictor: Callable[..., nn.Module] | None = None
+    teacher: Teacher | None = None
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The networks by the prefixes of their flags."""
+        return {"encoder": self.network} | ({} if self.predictor is None else {"predictor": self.predictor})
+
+    def with_flags(self, flags: Flags) -> "PatchEncoder":
+        """Return the networks with the values of their flags in their fields."""
+        given = {prefix: partial(network, **flags.group(prefix)) for prefix, network in self.modules.items()}
+        return PatchEncoder(given["encoder"], given.get("predictor"), with_flags(self.teacher, flags))
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the encoder as `model`, its `predictor` and the schedule of the teacher."""
+        predictor = {} if self.predictor is None else {"predictor": self.predictor(dtype=run.dtype)}
+        teacher = {} if self.teacher is None else self.teacher.arguments(run)
+        return {"model": self.network(dtype=run.dtype), **predictor, **teacher}
 
     def variables(self, state: Any) -> dict:
-        """Find the teacher in the state."""
-        return {"params": state.teacher_params}
+        """Find the variables of the encoder that is used afterwards: the teacher, where there is one."""
+        return {"params": state.params["encoder"] if self.teacher is None else state.teacher_params}
+
+    def encoder(self, run: Run) -> Encoder:
+        """Describe the encoder, which is measured."""
+        model = self.network(dtype=run.dtype)
+        return encoders.encoder(run.setup, model, self.variables, method="__call__", read=lambda out: out["features"])

@@ -1,18 +1,12 @@
-"""PretextImages and PretextClips: classification of labels that a technique makes itself, such as a rotation.
+"""Classification of labels that a technique makes itself, such as a rotation.
 
-class Rotations(PretextImages):
-    def num_classes(self, setup):
-        return rotation.NUM_CLASSES
-
-    def pretext(self, flags):
-        return rotation.rotation
-
-experiment = Experiment(__file__, __doc__, rotation.learner, task=Rotations(), optimizer=AdamW(weight_decay=1e-4))
+network=PieceNetwork(Zoo("resnet8_cifar"), Labels(lambda: rotation.rotation, 4, ["0°", "90°", "180°", "270°"]))
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -23,17 +17,30 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone
 from dlcore.learner import Evaluator, Range, example_keys
+from dlcore.models.network import Zoo
 from dlcore.modes.report_context import ReportContext
 from dlcore.self_supervised.pretext import PieceClassifier
 from dlcore.self_supervised.pretext import Task as PretextTask
 from dlcore.tasks.encoders import Encoders
 from dlcore.tasks.unlabeled_images import UnlabeledImages
 
-__all__ = ["Pretext", "PretextClips", "PretextImages", "enlarge", "task_accuracy"]
+__all__ = [
+    "Labels",
+    "PieceNetwork",
+    "Pretext",
+    "PretextClips",
+    "PretextImages",
+    "enlarge",
+    "example_panels",
+    "log_labels",
+    "task_accuracy",
+]
 
 SHOWN = 24
 
@@ -48,8 +55,6 @@ class Pretext(Encoders):
     modules: ClassVar[dict[str, Callable]] = {"head": PieceClassifier}
     loss_tolerance: ClassVar[float] = 0.5
     defaults: ClassVar[dict[str, Any]] = {**Encoders.defaults, "eval_every": 200, "steps": 1000, "batch_size": 128}
-    nearest: ClassVar[bool] = False
-    """Whether the report shows pieces with similar features."""
 
     def num_classes(self, setup: Setup) -> int:
         """Count the classes of the pretext.
@@ -116,29 +121,127 @@ class Pretext(Encoders):
 
     def pretext_panels(self, context: ReportContext) -> list:
         """Show examples of the pretext with predictions."""
-        from dlcore.report import self_supervised as report
+        return example_panels(
+            context, self.pretext(context.flags), self.class_names(context.flags), picture=self.picture
+        )
 
-        predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
-        pieces, names = self.picture(self._inputs(context, SHOWN)), self.class_names(context.flags)
-        sheet = report.task_sheet(pieces, target, predicted, names)
-        return [sheet, *([self._nearest_pieces(context)] if self.nearest else [])]
 
-    def _inputs(self, context: ReportContext, count: int) -> Any:
-        """Return the pieces of the first test examples, as `predict` gets them, [N, P, h, w, C]."""
-        rows = context.data.test[:count]
-        rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
-        make = jax.jit(jax.vmap(self.pretext(context.flags)))
-        return jax.device_get(make(example_keys(context.state.rng, rows), rows)[0])
+def example_panels(
+    context: ReportContext,
+    task: PretextTask,
+    class_names: Sequence[str],
+    *,
+    picture: Callable[[Any], np.ndarray] = np.asarray,
+    nearest: bool = False,
+) -> list:
+    """Show examples of a pretext with predictions.
 
-    def _nearest_pieces(self, context: ReportContext, count: int = 1000) -> Any:
-        """Show the first piece of some images beside the pieces of the first `count` with the most similar features."""
-        from dlcore.report import self_supervised as report
+    Args:
+      task: (key, example) -> (pieces, label).
+      class_names: a name for each class; none for their numbers.
+      picture: pieces of many examples -> [N, P, h, w, C] in [0, 1].
+      nearest: whether to show pieces with similar features.
+    """
+    from dlcore.report import self_supervised as report
 
-        pieces = self._inputs(context, count)[:, 0]
-        labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
-        panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
-        subtitle = "Left a patch, then the patches of the most similar features."
-        return panel._replace(title="Nearest patches", subtitle=subtitle)
+    predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
+    sheet = report.task_sheet(picture(_inputs(context, task, SHOWN)), target, predicted, class_names)
+    return [sheet, *([_nearest_pieces(context, task)] if nearest else [])]
+
+
+def _inputs(context: ReportContext, task: PretextTask, count: int) -> Any:
+    """Return the pieces of the first test examples, as `predict` gets them, [N, P, h, w, C]."""
+    rows = context.data.test[:count]
+    rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
+    return jax.device_get(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
+
+
+def _nearest_pieces(context: ReportContext, task: PretextTask, count: int = 1000) -> Any:
+    """Show the first piece of some images beside the pieces of the first `count` with the most similar features."""
+    from dlcore.report import self_supervised as report
+
+    pieces = _inputs(context, task, count)[:, 0]
+    labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
+    panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
+    subtitle = "Left a patch, then the patches of the most similar features."
+    return panel._replace(title="Nearest patches", subtitle=subtitle)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The labels that a pretext makes itself; what depends on the technique's flags is a function of them.
+
+    Args:
+      task: flags of the technique -> `(key, example) -> (pieces, label)`.
+      num_classes: number of labels.
+      class_names: a name for each label.
+      nearest: whether the report shows pieces with similar features.
+    """
+
+    task: Callable[..., PretextTask]
+    num_classes: Annotated[int | Callable[..., int], "no flag"]
+    class_names: Annotated[Sequence[str] | Callable[..., Sequence[str]], "no flag"]
+    nearest: Annotated[bool, "no flag"] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceNetwork:
+    """A backbone of the zoo that sees pieces of an image, and a classifier; flags are `--model` and `--head.FIELD`.
+
+    Args:
+      backbone: the backbone.
+      labels: labels of the pretext.
+      head: fields of the classifier, of `PieceClassifier`
+    """
+
+    backbone: Zoo
+    labels: Labels
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def zoo_name(self) -> str:
+        """Name of the backbone."""
+        return self.backbone.zoo_name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default values of the flags of the backbone."""
+        return self.backbone.defaults
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The module by the prefix of its flags."""
+        return {"head": partial(PieceClassifier, **self.head)}
+
+    def with_flags(self, flags: Flags) -> "PieceNetwork":
+        """Return the network with the values of its flags in its fields."""
+        return PieceNetwork(self.backbone.with_flags(flags), self.labels, flags.group("head"))
+
+    def num_classes(self, run: Run) -> int:
+        """Count the labels of the pretext."""
+        return _of_flags(self.labels.num_classes, run)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        return {"model": PieceClassifier(self.backbone.build(1, run.dtype), self.num_classes(run), **self.head)}
+
+    def encoder(self, run: Run) -> Any:
+        """Describe the backbone, which is measured."""
+        return encoders.encoder(run.setup)
+
+    def pretext_panels(self, context: ReportContext, run: Run) -> list:
+        """Show examples of the pretext with predictions."""
+        task, names = self.labels.task(**run.parts.technique.keywords), _of_flags(self.labels.class_names, run)
+        return example_panels(context, task, names, nearest=self.labels.nearest)
+
+
+def _of_flags(value: Any, run: Run) -> Any:
+    return value(**run.parts.technique.keywords) if callable(value) else value
+
+
+def log_labels(run: Run) -> float:
+    """Compute the loss of a uniform guess among the labels of the pretext."""
+    return math.log(run.parts.network.num_classes(run))
 
 
 @dataclasses.dataclass(frozen=True)

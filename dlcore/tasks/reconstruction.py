@@ -1,122 +1,115 @@
 """Reconstruction: a pretext takes something from an image, and the technique gives it back.
 
-class GrayImages(Reconstruction):
-    def pretext(self, flags):
-        return colorization.remove_colors
-
-experiment = Experiment(
-    __file__, __doc__, colorization.learner, task=GrayImages(dataset="photographs"), optimizer=AdamW(weight_decay=1e-4)
-)
+network=FillingNetwork(Zoo("resnet8_cifar"), lambda: colorization.remove_colors)
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 from dlcore.data.augment import channel_statistics, to_float
-from dlcore.data.normalization import normalizer
+from dlcore.data.images import Images
 from dlcore.data.photographs import photo_crops
 from dlcore.evaluators.fine_tuning import Encoder
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import backbone
 from dlcore.learner import example_keys
+from dlcore.models.network import Zoo
 from dlcore.modes.report_context import ReportContext
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
-from dlcore.tasks.pretext import enlarge
-from dlcore.tasks.unlabeled_images import UnlabeledImages
 
-__all__ = ["Reconstruction"]
+__all__ = ["FillingNetwork", "ImagesOrCrops", "MeanImage"]
 
 CROPS = {"train": 4000, "valid": 480, "test": 960}
 SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Reconstruction(UnlabeledImages):
-    """Images by name or crops of two photographs (`--dataset=photographs`), of which a pretext takes something."""
+class ImagesOrCrops(Images):
+    """Images by name, or crops of two photographs (`photographs`)."""
 
-    modules: ClassVar[dict[str, Callable]] = {"decoder": Filler}
-    defaults: ClassVar[dict[str, Any]] = {
-        **UnlabeledImages.defaults,
-        "eval_every": 200,
-        "steps": 1000,
-        "batch_size": 64,
-    }
-    channels: ClassVar[int | None] = None
-    """Number of output channels; None takes that of the images."""
-    mean_image: ClassVar[bool] = False
-    """Whether the notes say the error of the mean image, the baseline of pretexts that hide most of an image."""
+    def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
+        """Load the splits, see `Images.load`."""
+        return _photographs(seed) if self.dataset == "photographs" else super().load(seed, min_classes)
 
-    def pretext(self, flags: Flags) -> Callable[[jax.Array, jax.Array], FillIn]:
-        """Build the function that takes something from an image, for the report.
 
-        Returns:
-          (key, image) -> input, trivial answer, target and weight.
+class MeanImage:
+    """The error of the training split's mean image, a baseline of pretexts that hide most of an image."""
 
-        Raises:
-          TypeError: the task does not say it.
-        """
-        raise TypeError(f"{type(self).__name__} does not say its pretext")
-
-    def present(self, flags: Flags) -> Present | None:
-        """Build the transform of images as the encoder has learned to see them.
-
-        Returns:
-          Image -> image; None shows images unchanged.
-        """
-        return None
-
-    def data(self, flags: Flags) -> Splits:
-        """Load images by name, or crops of photographs.
-
-        Returns:
-          The splits; with `mean_image` a note gives the mean squared error of the training split's mean image on the
-          test split.
-        """
-        splits = _photographs(flags.seed) if flags.dataset == "photographs" else super().data(flags)
-        if not self.mean_image:
-            return splits
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Note the mean squared error of the mean image on the test split."""
         train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
         error = float(np.square(test - train.mean(0)).mean())
         return splits._replace(notes=(*splits.notes, f"mse of the mean image on the test split: {error:.4f}"))
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network and the preprocessing."""
-        flags, spec = setup.flags, setup.spec
-        channels = self.channels or spec["image_shape"][-1]
-        return {
-            "model": Filler(backbone.build(setup, num_classes=1), channels, **flags.group("decoder")),
-            "prepare": enlarge(flags, spec),
-            "normalize": normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
-        }
 
-    def encoder(self, setup: Setup) -> Encoder:
+@dataclasses.dataclass(frozen=True)
+class FillingNetwork:
+    """A backbone of the zoo with a decoder that fills images in; flags are `--model`, its fields and `--decoder.FIELD`.
+
+    Args:
+      backbone: the backbone.
+      pretext: flags of the technique -> `(key, image) -> input, trivial answer, target and weight`.
+      present: flags of the technique -> image as the encoder has learned to see it; None for the image.
+      channels: number of output channels; None takes that of the images.
+      decoder: fields of the decoder, of `Filler`
+    """
+
+    backbone: Zoo
+    pretext: Callable[..., Callable[[jax.Array, jax.Array], FillIn]]
+    present: Callable[..., Present] | None = None
+    channels: Annotated[int | None, "no flag"] = None
+    decoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def zoo_name(self) -> str:
+        """Name of the backbone."""
+        return self.backbone.zoo_name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default values of the flags of the backbone."""
+        return self.backbone.defaults
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The module by the prefix of its flags."""
+        return {"decoder": partial(Filler, **self.decoder)}
+
+    def with_flags(self, flags: Flags) -> "FillingNetwork":
+        """Return the network with the values of its flags in its fields."""
+        return dataclasses.replace(self, backbone=self.backbone.with_flags(flags), decoder=flags.group("decoder"))
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        channels = self.channels or run.facts.image_shape[-1]
+        return {"model": Filler(self.backbone.build(1, run.dtype), channels, **self.decoder)}
+
+    def encoder(self, run: Run) -> Encoder:
         """Describe the encoder of images as it has learned to see them."""
-        transform, spec = self.present(setup.flags), setup.spec
-        if transform is None:
-            return super().encoder(setup)
-        normalize = normalizer(spec["mean"], spec["std"], dtype=setup.dtype)
+        if self.present is None:
+            return encoders.encoder(run.setup)
+        transform, given = self.present(**run.parts.technique.keywords), run.parts.data.arguments(run)
 
         def prepare(batch: jax.Array) -> jax.Array:
-            return normalize(jax.vmap(transform)(enlarge(setup.flags, spec)(batch)))
+            return given["normalize"](jax.vmap(transform)(given["prepare"](batch)))
 
-        return encoders.encoder(setup, prepare=prepare)
+        return encoders.encoder(run.setup, prepare=prepare)
 
-    def pretext_panels(self, context: ReportContext) -> list:
+    def pretext_panels(self, context: ReportContext, run: Run) -> list:
         """Show inputs, trivial answers, predictions and targets."""
         from dlcore.report.generative import sample_rows
 
-        rows = context.data.test[:SHOWN]
-        filled = jax.jit(jax.vmap(self.pretext(context.flags)))(
-            example_keys(context.state.rng, rows), enlarge(context.flags, context.spec)(rows["image"])
-        )
+        rows, pretext = context.data.test[:SHOWN], self.pretext(**run.parts.technique.keywords)
+        images = run.parts.data.arguments(run)["prepare"](rows["image"])
+        filled = jax.jit(jax.vmap(pretext))(example_keys(context.state.rng, rows), images)
         weight = np.asarray(filled.weight)[..., None]
         targets, trivial = np.asarray(filled.target), np.clip(filled.trivial, 0, 1)
         predicted = weight * context.outputs["answer"][: len(targets)] + (1 - weight) * targets

@@ -1,20 +1,17 @@
-"""UnlabeledImages and TwoViews: images by name, from which an encoder learns without their labels.
+"""Networks that compare two views of an image, and tasks of images from which an encoder learns without their labels.
 
-experiment = Experiment(
-    __file__, __doc__, simclr.learner, task=TwoViews(), optimizer=AdamW(weight_decay=1e-4), defaults={"steps": 400}
-)
+network=Embedding(Zoo("resnet8_cifar"), embedder={"head": "mlp_norm", "proj_dim": 64})
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
 from dlcore.data.images import AUTO_VIEWS
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, with_flags
 from dlcore.experiment.setting import FlagError
@@ -22,7 +19,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import backbone
+from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range
 from dlcore.models.network import Zoo
 from dlcore.modes.report_context import ReportContext
@@ -33,12 +30,10 @@ from dlcore.self_supervised.siamese import SiameseNet
 from dlcore.tasks.encoders import Encoders, view_panels
 
 __all__ = [
-    "PredictedViews",
+    "Embedding",
     "RandomViews",
     "Siamese",
-    "SiameseViews",
     "TargetMomentum",
-    "TwoViews",
     "UnlabeledImages",
 ]
 
@@ -97,65 +92,6 @@ class RandomViews(UnlabeledImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoViews(RandomViews):
-    """Two views of each image, which an `Embedder` compares: a backbone with a projection head."""
-
-    modules: ClassVar[dict[str, Callable]] = {"embedder": Embedder}
-    defaults: ClassVar[dict[str, Any]] = {**RandomViews.defaults, "embedder.proj_dim": 64, "eval_every": 100}
-    embeddings: ClassVar[bool] = True
-    axis_name: ClassVar[str | None] = REPLICA
-    """Axis over which batch statistics are averaged under pmap; None keeps those of each replica apart."""
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the embedder, the views and the preprocessing."""
-        encoder = backbone.build(setup, num_classes=1, axis_name=self.axis_name)
-        return {
-            "model": Embedder(encoder, **setup.flags.group("embedder"), axis_name=self.axis_name),
-            "augment": self.augmentation(setup.flags),
-            "preprocess": labeled_images.preprocess(setup),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class SiameseViews(TwoViews):
-    """Two views of each image, which a `SiameseNet` compares: a backbone, a projection head and a predictor."""
-
-    modules: ClassVar[dict[str, Callable]] = {"head": SiameseNet}
-    defaults: ClassVar[dict[str, Any]] = {
-        **RandomViews.defaults,
-        "head.proj_dim": 64,
-        "head.hidden_features": 256,
-        "eval_every": 100,
-    }
-
-    encoder = staticmethod(encoders.backbone_encoder)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the views and the preprocessing."""
-        encoder = encoders.backbone_without_head(setup, axis_name=self.axis_name)
-        return {
-            "model": SiameseNet(encoder, **setup.flags.group("head"), axis_name=self.axis_name),
-            "augment": self.augmentation(setup.flags),
-            "preprocess": labeled_images.preprocess(setup),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictedViews(SiameseViews):
-    """Two views of each image, of which a network predicts what its EMA target says.
-
-    Args:
-      target_momentum: initial momentum of the EMA target; it rises to 1
-    """
-
-    target_momentum: Annotated[float, Range(0, 1)] = 0.996
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the views, the preprocessing and the schedule of the momentum."""
-        return super().arguments(setup) | {"momentum": cosine_momentum(setup.flags.target_momentum, setup.steps)}
-
-
-@dataclasses.dataclass(frozen=True)
 class TargetMomentum:
     """The schedule of an EMA target's momentum, which rises to 1 by half a cosine.
 
@@ -209,6 +145,59 @@ class Siamese:
         network = {"model": SiameseNet(backbone, **self.head, axis_name=REPLICA)}
         return network if self.target is None else {**network, **self.target.arguments(run)}
 
+    def check(self, run: Run) -> None:
+        """Check that the queue of a technique that has one holds a batch and fits into memory."""
+        if "queue_size" in run.setup.flags:
+            check_queue(run.setup.flags, self.head["proj_dim"])
+
     def encoder(self, run: Run) -> Any:
         """Describe the backbone, which is measured."""
         return encoders.backbone_encoder(run.setup)
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedding:
+    """A backbone of the zoo and a projection head; flags are `--model`, its fields and `--embedder.FIELD`.
+
+    Args:
+      backbone: the backbone.
+      embedder: fields of the projection head, of `Embedder`
+      axis_name: axis over which batch statistics are averaged; None keeps those of each replica apart
+    """
+
+    backbone: Zoo
+    embedder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    axis_name: Annotated[str | None, "no flag"] = REPLICA
+
+    @property
+    def zoo_name(self) -> str:
+        """Name of the backbone."""
+        return self.backbone.zoo_name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default values of the flags of the backbone."""
+        return self.backbone.defaults
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The module by the prefix of its flags."""
+        return {"embedder": partial(Embedder, **self.embedder)}
+
+    def with_flags(self, flags: Flags) -> "Embedding":
+        """Return the network with the values of its flags in its fields."""
+        return Embedding(self.backbone.with_flags(flags), flags.group("embedder"), self.axis_name)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        backbone = self.backbone.build(1, run.dtype, axis_name=self.axis_name)
+        return {"model": Embedder(backbone, **self.embedder, axis_name=self.axis_name)}
+
+    def check(self, run: Run) -> None:
+        """Check that the queue of a technique that has one holds a batch and fits into memory."""
+        if "queue_size" in run.setup.flags:
+            check_queue(run.setup.flags, self.embedder["proj_dim"])
+
+    def encoder(self, run: Run) -> Any:
+        """Describe the backbone, which is measured."""
+        return encoders.encoder(run.setup)

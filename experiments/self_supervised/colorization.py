@@ -9,30 +9,31 @@ The first command has an MSE of 0.0035 on test crops, gray 0.0114; nearest neigh
 18.4 %), a linear probe of 37.1 % (16.4 %).
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import Resizing
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import colorization
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.reconstruction import Reconstruction
-
-
-class GrayImages(Reconstruction):
-    """Images without their colors."""
-
-    def pretext(self, flags):
-        return colorization.remove_colors
-
-    def present(self, flags):
-        return colorization.to_grayscale
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops
 
 experiment = Experiment(
     __file__,
     __doc__,
-    colorization.learner,
-    task=GrayImages(dataset="photographs"),
-    optimizer=AdamW(weight_decay=1e-4),
+    technique=colorization.learner,
+    data=ImagesOrCrops("photographs", valid_fraction=0.1, resizing=Resizing(), labels=False),
+    network=FillingNetwork(
+        Zoo("resnet8_cifar"),
+        pretext=lambda: colorization.remove_colors,
+        present=lambda: colorization.to_grayscale,
+        decoder={"width": 64},
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(1000, batch_size=64, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke=SMOKE,
 )
 

@@ -12,32 +12,32 @@ photographs of 35.7 % (untrained 12.9 %), nearest neighbors of 25.1 % (29.1 %).
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import Resizing
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import cross_channel
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.reconstruction import Reconstruction
-
-
-class HiddenChannel(Reconstruction):
-    """Images without one of their channels."""
-
-    channels = 1
-
-    def pretext(self, flags):
-        return lambda key, image: cross_channel.hidden_channel(image, flags.channel)
-
-    def present(self, flags):
-        return partial(cross_channel.remove_channel, channel=flags.channel)
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops
 
 experiment = Experiment(
     __file__,
     __doc__,
-    cross_channel.learner,
-    task=HiddenChannel(dataset="photographs"),
-    optimizer=AdamW(weight_decay=1e-4),
+    technique=partial(cross_channel.learner, channel=0),
+    data=ImagesOrCrops("photographs", valid_fraction=0.1, resizing=Resizing(), labels=False),
+    network=FillingNetwork(
+        Zoo("resnet8_cifar"),
+        pretext=lambda channel: lambda key, image: cross_channel.hidden_channel(image, channel),
+        present=lambda channel: partial(cross_channel.remove_channel, channel=channel),
+        channels=1,
+        decoder={"width": 64},
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(1000, batch_size=64, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke=SMOKE,
 )
 

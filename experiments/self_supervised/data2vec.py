@@ -10,20 +10,30 @@ momentum of 0.996 the teacher hardly leaves its random weights in 1,000 steps: k
 untrained encoder. k-NN is best early: on validation images 75.4 % after 250 steps, 69.2 % at the end.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim import AdamW
 from dlcore.self_supervised import data2vec
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.masked_patches import SMALL, SMALLEST, PatchesOfTeacher
+from dlcore.self_supervised.patch_predictors import PatchViT
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder, Teacher
 
 experiment = Experiment(
     __file__,
     __doc__,
-    data2vec.learner,
-    task=PatchesOfTeacher(teacher_momentum=0.9),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults={**SMALL, "encoder.patch_size": 4, "cell": 1, "top_layers": 2},
+    technique=partial(data2vec.learner, mask_ratio=0.6, cell=1, top_layers=2, beta=2.0),
+    data=Images(
+        "digits", valid_fraction=0.1, resizing=Resizing(), augmentation=FixedAugmentation("auto"), labels=False
+    ),
+    network=PatchEncoder(
+        partial(PatchViT, patch_size=4, depth=3, width=64, num_heads=4, mlp_features=256), teacher=Teacher(0.9)
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
+    length=Steps(1000, batch_size=64, eval_every=250, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     smoke={**SMOKE, **SMALLEST, "top_layers": 1},
 )
 

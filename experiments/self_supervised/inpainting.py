@@ -11,28 +11,30 @@ test digits.
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import Resizing
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import inpainting
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.reconstruction import Reconstruction
-
-
-class Holes(Reconstruction):
-    """Images with a hole."""
-
-    def pretext(self, flags):
-        return partial(inpainting.hole, share=flags.hole_share)
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops
 
 experiment = Experiment(
     __file__,
     __doc__,
-    inpainting.learner,
-    task=Holes(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"batch_size": 128},
+    technique=partial(inpainting.learner, hole_share=0.5),
+    data=ImagesOrCrops("digits", valid_fraction=0.1, resizing=Resizing(), labels=False),
+    network=FillingNetwork(
+        Zoo("resnet8_cifar"),
+        pretext=lambda hole_share: partial(inpainting.hole, share=hole_share),
+        decoder={"width": 64},
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(1000, batch_size=128, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke=SMOKE,
 )
 

@@ -7,37 +7,45 @@ python -m experiments.self_supervised.jigsaw --dataset=fashion_mnist --data_dir=
     --fine_tune=500,5000                                                                                     (not run)
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import jigsaw
 from dlcore.self_supervised.pieces import distant_orders
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.pretext import PretextImages
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
 
 
-class Puzzles(PretextImages):
-    """The pieces of an image, in one of a few orders."""
+def num_orders(grid: int, orders: int | None, **others: int) -> int:
+    return jigsaw.order_count(grid, orders)
 
-    def num_classes(self, setup):
-        return jigsaw.order_count(setup.flags.grid, setup.flags.orders)
 
-    def pretext(self, flags):
-        return jigsaw.jigsaw(**flags.group("learner"))
-
-    def class_names(self, flags):
-        """Name each order by its pieces, numbered from 1 along the rows of the image."""
-        orders = distant_orders(flags.grid**2, jigsaw.order_count(flags.grid, flags.orders))
-        return [" ".join(str(piece + 1) for piece in order) for order in orders]
+def order_names(grid: int, orders: int | None, **others: int) -> list[str]:
+    """Name each order by its pieces, numbered from 1 along the rows of the image."""
+    chosen = distant_orders(grid**2, jigsaw.order_count(grid, orders))
+    return [" ".join(str(piece + 1) for piece in order) for order in chosen]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    jigsaw.learner,
-    task=Puzzles(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
+    technique=partial(jigsaw.learner, grid=2, gap=1, jitter=1, by_piece=True),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), labels=False),
+    network=PieceNetwork(
+        Zoo("resnet8_cifar"),
+        Labels(jigsaw.jigsaw, num_orders, order_names),
+        head={"hidden": 256, "side": 2},
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(2000, batch_size=128, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
+    sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
     smoke=SMOKE,
 )
 

@@ -12,105 +12,42 @@ python -m experiments.self_supervised.mae --dataset=folder --data_dir=D --input_
 Fashion-MNIST the loss ends at a quarter of it; the second command's numbers are means of three seeds.
 """
 
-from typing import Any
+from functools import partial
 
-import jax.numpy as jnp
-import numpy as np
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.setting import field_settings
-from dlcore.kits.images import labeled_images
-from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.self_supervised.masked_autoencoder import MaskedAutoencoder
+from dlcore.kits.training.start import NetworkWeights
 from dlcore.main import main
-from dlcore.models.mae import MAE
-from dlcore.ops import unpatchify
-from dlcore.report.self_supervised import reconstructions
+from dlcore.optim import AdamW
 from dlcore.self_supervised import mae
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import UnlabeledImages
-from dlcore.weights.start import NETWORK, Start, start_network
-
-OPTIMIZER = AdamW(learning_rate=1e-3)
-
-
-class MaskedImages(UnlabeledImages):
-    """Images of which a transformer sees a few patches, and paints the others."""
-
-    model = None
-    modules = {"mae": MAE}
-    own_fields = tuple(f"mae.{name}" for name in ("mask_ratio", "decoder_depth"))
-
-    def settings(self):
-        """The flags of the optimizer, which `--help` shows before those of the protocol, and the task's."""
-        return {**field_settings(OPTIMIZER), **super().settings(), **NETWORK}
-
-    def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`; of an encoder alone, with a decoder that starts anew."""
-        return start_network(setup)
-
-    def network(self, setup: Setup) -> MAE:
-        return MAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {
-            "model": self.network(setup),
-            "augment": labeled_images.augmentation(setup.flags, setup.spec),
-            "preprocess": labeled_images.preprocess(setup),
-        }
-
-    def encoder(self, setup: Setup):
-        return encoders.encoder(
-            setup,
-            self.network(setup),
-            lambda state: {"params": state.params},
-            method="encode",
-            read=lambda tokens: tokens[:, 1:].mean(1),
-        )
-
-    def pretext_panels(self, context) -> list:
-        """Images, the patches that the encoder saw, and the masked ones filled in."""
-        size, spec = context.flags["mae.patch_size"], context.spec
-        rows = {name: np.asarray(context.outputs[name][:12]) for name in ("prediction", "target", "masked")}
-        prediction, target = rows["prediction"], rows["target"]
-        count = prediction.shape[1]
-        side = round(count**0.5) * size
-        masked = np.repeat(rows["masked"][..., None], prediction.shape[-1] // spec["image_shape"][-1], -1)
-
-        def pixels(patches):
-            return np.asarray(unpatchify(jnp.asarray(patches), size, side, side))
-
-        mean, std = (0.0, 1.0) if context.flags.norm_pix_loss else (np.asarray(spec["mean"]), np.asarray(spec["std"]))
-        target, filled = (pixels(x) * std + mean for x in (target, prediction))
-        if context.flags.norm_pix_loss:  # each patch has mean 0 and variance 1
-            target, filled = (np.clip(0.5 + x / 4, 0, 1) for x in (target, filled))
-        caption = (
-            f"Test images, what the encoder saw of them, and the masked patches filled in. Squared error of these "
-            f"{context.numbers['loss']:.3f}; the mean of the seen patches has {context.numbers['mean_patch']:.3f}."
-        )
-        return [reconstructions(np.clip(target, 0, 1), pixels(masked), filled, caption)]
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
 
 experiment = Experiment(
     __file__,
     __doc__,
-    mae.learner,
-    task=MaskedImages(),
-    optimizer=OPTIMIZER,
-    defaults={
-        "mae.patch_size": 4,
-        "mae.depth": 4,
-        "mae.width": 96,
-        "mae.num_heads": 4,
-        "mae.mlp_features": 384,
-        "mae.decoder_depth": 2,
-        "mae.decoder_width": 64,
-        "mae.decoder_heads": 4,
-        "mae.decoder_features": 256,
-        "steps": 6000,
-        "batch_size": 128,
-        "eval_every": 1000,
-    },
+    technique=partial(mae.learner, norm_pix_loss=False),
+    data=Images(
+        "digits", valid_fraction=0.1, resizing=Resizing(), augmentation=FixedAugmentation("auto"), labels=False
+    ),
+    network=MaskedAutoencoder(
+        {
+            "patch_size": 4,
+            "depth": 4,
+            "width": 96,
+            "num_heads": 4,
+            "mlp_features": 384,
+            "decoder_depth": 2,
+            "decoder_width": 64,
+            "decoder_heads": 4,
+            "decoder_features": 256,
+            "mask_ratio": 0.75,
+        }
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
+    length=Steps(6000, batch_size=128, eval_every=1000, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=NetworkWeights(),
     smoke={
         **SMOKE,
         "mae.depth": 1,

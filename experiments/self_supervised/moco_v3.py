@@ -4,39 +4,35 @@ python -m experiments.self_supervised.moco_v3      (k-NN 70.6 %, three seeds, un
 python -m experiments.self_supervised.moco_v3 --nofrozen_patches               (the patch embedding learns, too)
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import moco_v3
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import PredictedViews
-
-
-class ViTViews(PredictedViews):
-    """Two views of each image for a small vision transformer."""
-
-    model = "vit_tiny_cifar"
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.unlabeled_images import Siamese, TargetMomentum
 
 experiment = Experiment(
     __file__,
     __doc__,
-    moco_v3.learner,
-    task=ViTViews(target_momentum=0.99),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=1e-2),
-    defaults={
-        "model.image_size": 8,
-        "model.patch_size": 2,
-        "model.width": 64,
-        "model.depth": 3,
-        "model.num_heads": 4,
-        "model.mlp_features": 128,
-        "head.layers": 3,
-        "head.norm_output": True,
-        "head.predictor_features": 256,
-        "steps": 500,
-        "batch_size": 128,
-    },
+    technique=partial(moco_v3.learner, temperature=0.2, frozen_patches=True),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Views("auto"), labels=False),
+    network=Siamese(
+        Zoo(
+            "vit_tiny_cifar",
+            {"image_size": 8, "patch_size": 2, "width": 64, "depth": 3, "num_heads": 4, "mlp_features": 128},
+        ),
+        head={"proj_dim": 64, "hidden_features": 256, "layers": 3, "norm_output": True, "predictor_features": 256},
+        target=TargetMomentum(0.99),
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=1e-2),
+    length=Steps(500, batch_size=128, eval_every=100, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
+    start=BackboneWeights(),
     smoke={
         **{name: value for name, value in SMOKE.items() if not name.startswith("model.")},
         "model.width": 8,

@@ -3,31 +3,30 @@
 python -m experiments.self_supervised.nnclr      (k-NN 95.6 %, three seeds, untrained 81.4; rank 17.6, 7.6)
 """
 
-from dlcore.experiment import Experiment, Flags
-from dlcore.kits.self_supervised.queue import check_queue
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import nnclr
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import SiameseViews
-
-
-class ViewsAndSupport(SiameseViews):
-    """Two views of each image, and a queue of past images."""
-
-    def check(self, flags: Flags) -> None:
-        """Raise a FlagError where the queue is smaller than a batch, or larger than memory."""
-        super().check(flags)
-        check_queue(flags, flags["head.proj_dim"])
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.unlabeled_images import Siamese
 
 experiment = Experiment(
     __file__,
     __doc__,
-    nnclr.learner,
-    task=ViewsAndSupport(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"head.layers": 3, "head.predictor_features": 256, "queue_size": 1024, "steps": 500, "batch_size": 128},
+    technique=partial(nnclr.learner, queue_size=1024, temperature=0.1),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Views("auto"), labels=False),
+    network=Siamese(
+        Zoo("resnet8_cifar"), head={"proj_dim": 64, "hidden_features": 256, "layers": 3, "predictor_features": 256}
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(500, batch_size=128, eval_every=100, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
+    start=BackboneWeights(),
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8, "queue_size": 48},
 )
 

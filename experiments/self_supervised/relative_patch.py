@@ -6,36 +6,35 @@ python -m experiments.self_supervised.relative_patch --dataset=cifar10 --data_di
     --steps=5000 --fine_tune=500,5000                                                                        (not run)
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import relative_patch
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.pretext import PretextImages
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
 
-
-class PatchPairs(PretextImages):
-    """Pairs of patches of an image, with the direction from one to the other."""
-
-    nearest = True
-
-    def num_classes(self, setup):
-        return relative_patch.NUM_CLASSES
-
-    def pretext(self, flags):
-        return relative_patch.relative_patch(**flags.group("learner"))
-
-    def class_names(self, flags):
-        return ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
-
+DIRECTIONS = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 
 experiment = Experiment(
     __file__,
     __doc__,
-    relative_patch.learner,
-    task=PatchPairs(input_size=24),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"head.hidden": 256, "head.side": 2, "steps": 2000},
+    technique=partial(relative_patch.learner, gap=1, jitter=1, by_piece=True),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(input_size=24), labels=False),
+    network=PieceNetwork(
+        Zoo("resnet8_cifar"),
+        Labels(relative_patch.relative_patch, relative_patch.NUM_CLASSES, DIRECTIONS, nearest=True),
+        head={"hidden": 256, "side": 2},
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(2000, batch_size=128, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
+    sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
     smoke=SMOKE,
 )
 

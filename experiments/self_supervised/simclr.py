@@ -11,20 +11,28 @@ The second command reaches k-NN 78.4 % (69.6 % before training) and probe 81.1 %
 last k-NN 47.2 % (32.0 %) and probe 53.3 % (39.3 %), one seed, in half an hour.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import simclr
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import TwoViews
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.unlabeled_images import Embedding
 
 experiment = Experiment(
     __file__,
     __doc__,
-    simclr.learner,
-    task=TwoViews(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"embedder.head": "mlp_norm", "steps": 400, "batch_size": 256},
+    technique=partial(simclr.learner, temperature=0.5),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Views("auto"), labels=False),
+    network=Embedding(Zoo("resnet8_cifar"), embedder={"head": "mlp_norm", "proj_dim": 64}),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(400, batch_size=256, eval_every=100, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
+    start=BackboneWeights(),
     smoke=SMOKE,
 )
 

@@ -8,20 +8,28 @@ python -m experiments.self_supervised.simmim --dataset=cifar10 --data_dir=D --ce
 and 0.82 at the end. As with MAE, judge the features by fine-tuning.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim import AdamW
 from dlcore.self_supervised import simmim
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.masked_patches import SMALL, SMALLEST, MaskedPatches
+from dlcore.self_supervised.patch_predictors import PatchViT
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder
 
 experiment = Experiment(
     __file__,
     __doc__,
-    simmim.learner,
-    task=MaskedPatches(),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults={**SMALL, "encoder.patch_size": 4, "cell": 1},
+    technique=partial(simmim.learner, mask_ratio=0.6, cell=1),
+    data=Images(
+        "digits", valid_fraction=0.1, resizing=Resizing(), augmentation=FixedAugmentation("auto"), labels=False
+    ),
+    network=PatchEncoder(partial(PatchViT, patch_size=4, depth=3, width=64, num_heads=4, mlp_features=256)),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
+    length=Steps(1000, batch_size=64, eval_every=250, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     smoke={**SMOKE, **SMALLEST},
 )
 

@@ -8,20 +8,26 @@ python -m experiments.self_supervised.simsiam --nostop_gradient      (collapse, 
 The report tells whether the features collapse by their effective rank (`rank`, beside `rank_untrained`).
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import Images, Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import simsiam
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import SiameseViews
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.unlabeled_images import Siamese
 
 experiment = Experiment(
     __file__,
     __doc__,
-    simsiam.learner,
-    task=SiameseViews(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"head.predictor_features": 256, "steps": 1500, "batch_size": 64},
+    technique=simsiam.learner,
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Views("auto"), labels=False),
+    network=Siamese(Zoo("resnet8_cifar"), head={"proj_dim": 64, "hidden_features": 256, "predictor_features": 256}),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(1500, batch_size=64, eval_every=100, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
+    start=BackboneWeights(),
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8},
 )
 

@@ -5,27 +5,28 @@ python -m experiments.self_supervised.supcon      (k-NN 99.1 %, three seeds, unt
 It uses the labels of all training images: compare its k-NN with those of techniques that use none.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import supcon
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import SiameseViews
-
-
-class LabeledViews(SiameseViews):
-    """Two views of each image, with its label."""
-
-    uses_labels = True
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.unlabeled_images import Siamese
 
 experiment = Experiment(
     __file__,
     __doc__,
-    supcon.learner,
-    task=LabeledViews(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"head.predictor_features": 0, "steps": 400, "batch_size": 128},
+    technique=partial(supcon.learner, temperature=0.1),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Views("auto"), labels=False),
+    network=Siamese(Zoo("resnet8_cifar"), head={"proj_dim": 64, "hidden_features": 256, "predictor_features": 0}),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(400, batch_size=128, eval_every=100, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True, uses_labels=True)],
+    start=BackboneWeights(),
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4},
 )
 

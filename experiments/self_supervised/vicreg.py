@@ -6,20 +6,30 @@ python -m experiments.self_supervised.vicreg --variance_weight=0      (collapse,
 The report tells whether the features collapse by their effective rank (`rank`, beside `rank_untrained`).
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Images, Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import vicreg
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import SiameseViews
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.unlabeled_images import Siamese
 
 experiment = Experiment(
     __file__,
     __doc__,
-    vicreg.learner,
-    task=SiameseViews(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"head.proj_dim": 256, "head.layers": 3, "head.predictor_features": 0, "steps": 500, "batch_size": 128},
+    technique=partial(vicreg.learner, invariance_weight=25.0, variance_weight=25.0, covariance_weight=1.0),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Views("auto"), labels=False),
+    network=Siamese(
+        Zoo("resnet8_cifar"), head={"proj_dim": 256, "hidden_features": 256, "layers": 3, "predictor_features": 0}
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(500, batch_size=128, eval_every=100, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
+    start=BackboneWeights(),
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4},
 )
 

@@ -1,5 +1,7 @@
 """SupCon: one update by hand, SimCLR's loss where all labels differ, and the labels that its page keeps."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,6 @@ import pytest
 
 from dlcore.losses import nt_xent_loss
 from dlcore.self_supervised import supcon
-from dlcore.tasks.unlabeled_images import SiameseViews
 from tests import siamese_toys as toys
 
 
@@ -45,10 +46,11 @@ def test_with_labels_that_all_differ_it_is_simclr():
 
 
 def test_its_page_keeps_the_labels_and_says_so():
-    from experiments.self_supervised.supcon import LabeledViews
+    from experiments.self_supervised.supcon import experiment
 
-    assert LabeledViews().wrap(built := learner(), None) is built
-    assert SiameseViews().wrap(built, None) is not built
+    (measures,) = experiment.measures
+    assert measures.wrap(built := learner(), None) is built
+    assert dataclasses.replace(measures, uses_labels=False).wrap(built, None) is not built
 
 
 @pytest.mark.weekly

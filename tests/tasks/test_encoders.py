@@ -244,7 +244,7 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
 
 def test_a_task_gives_modules_and_plain_values_to_its_pages():
     """Their defaults are empty dicts, which a page that sets none of its own has."""
-    assert simclr.experiment.merged.modules == {"embedder": Embedder}
+    assert simclr.experiment.merged.modules["embedder"].func is Embedder
     assert dino.experiment.merged.modules == {"head": DINONet}
     assert mixmatch.experiment.task.plain == classifier_panels.PLAIN
     own = with_task(mixmatch.experiment, plain={"weight_decay": 0.0})

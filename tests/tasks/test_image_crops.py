@@ -1,5 +1,6 @@
 """The tasks of crops and of views: sizes of crops, schedules of teachers, frozen layers, kinds of views."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import chex
@@ -16,7 +17,6 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.models.vit import ViT
 from dlcore.tasks import image_crops, unlabeled_images
-from dlcore.tasks.masked_patches import MaskedPatches
 from dlcore.tasks.unlabeled_images import RandomViews, UnlabeledImages
 from experiments.self_supervised import byol, dino, ibot, ijepa, simclr, simsiam, swav
 
@@ -131,16 +131,16 @@ def test_the_encoder_of_a_teacher_is_that_of_its_own_weights():
 
 
 def test_the_encoder_of_masked_patches_is_the_teacher_or_the_part_of_a_whole():
-    task = ijepa.experiment.task
-    assert task.variables(SimpleNamespace(teacher_params="teacher")) == {"params": "teacher"}
+    task, network = ijepa.experiment.task, ijepa.experiment.network
+    assert network.variables(SimpleNamespace(teacher_params="teacher")) == {"params": "teacher"}
     whole = SimpleNamespace(params={"encoder": "encoder", "decoder": "decoder"})
-    assert MaskedPatches().variables(whole) == {"params": "encoder"}
+    assert dataclasses.replace(network, teacher=None).variables(whole) == {"params": "encoder"}
     setup = Setup(resolve(ijepa.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
     encoder = task.encoder(setup)
     images = jax.ShapeDtypeStruct((2, 8, 12, 3), jnp.float32)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     features, _ = jax.eval_shape(lambda v, x: encoder.apply(v, x, None), shapes, images)
-    chex.assert_shape(features, (2, task.network(setup).width))
+    chex.assert_shape(features, (2, 8))
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def test_settings_that_do_not_fit_are_one_clear_error_before_any_step(page, word
 @pytest.mark.parametrize("grid", [2, 3])
 def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
     flags = resolve(jigsaw.experiment, ["--gap=0", "--jitter=0", "--by_piece=false", f"--grid={grid}"])
-    task = jigsaw.experiment.task
-    names, shuffle = task.class_names(flags), task.pretext(flags)
+    values, labels = flags.group("learner"), jigsaw.experiment.network.labels
+    names, shuffle = labels.class_names(**values), labels.task(**values)
     assert len(set(names)) == len(names) == {2: 24, 3: 64}[grid]
     numbers = jnp.arange(1, grid**2 + 1.0).reshape(grid, grid)
     image = numbers.repeat(4, 0).repeat(4, 1)[..., None]  # each piece has its own gray level
@@ -93,18 +93,22 @@ def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
         assert " ".join(f"{level:.0f}" for level in pieces.mean((1, 2, 3))) == names[label]
 
 
-class Halves(PretextClips):
+def halves(key, example):
     """The pieces of an image are its halves; a label is that of the left one."""
+    return example["image"].reshape(2, 1, 1, 1), 0
+
+
+class Halves(PretextClips):
+    """Drawn clips, whose frames are halved."""
 
     dataset = "drawn clips"
     frame_classes = ("still", "moving")
-    nearest = True
 
     def num_classes(self, setup):
         return 6
 
     def pretext(self, flags):
-        return lambda key, example: (example["image"].reshape(2, 1, 1, 1), 0)
+        return halves
 
     def class_names(self, flags):
         return ("left", "right")
@@ -151,7 +155,7 @@ def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monke
         data=SimpleNamespace(test=Source({"image": image, "label": np.arange(30)})),
         outputs={"guess": np.zeros(30), "target": np.ones(30), "pieces": np.arange(60).reshape(30, 2, 1)},
     )
-    sheet, nearest = Halves().pretext_panels(context)
+    sheet, nearest = pretext.example_panels(context, halves, ("left", "right"), nearest=True)
     pieces, target, predicted, names = sheet
     assert pieces.shape == (24, 2, 1, 1, 1)
     np.testing.assert_allclose(pieces[0].ravel(), [0.2, 1])
@@ -161,7 +165,6 @@ def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monke
     np.testing.assert_allclose(first, 0.2)
     assert (labels.tolist(), features.ravel().tolist()) == (list(range(30)), list(range(0, 60, 2)))
     assert (class_names, nearest.changes["title"]) == (["a"], "Nearest patches")
-    monkeypatch.setattr(Halves, "nearest", False)
     assert len(Halves().pretext_panels(context)) == 1
 
 

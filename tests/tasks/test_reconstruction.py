@@ -1,5 +1,6 @@
 """The tasks that fill in images, and those of codes: baselines, what the report shows, phases of a run."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -7,16 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
+from dlcore.data.images import Images, Resizing
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
+from dlcore.models import Zoo
 from dlcore.self_supervised.fill_in import FillIn
 from dlcore.tasks import discrete_codes, phased_codes, reconstruction
-from dlcore.tasks.reconstruction import Reconstruction
-from dlcore.tasks.unlabeled_images import UnlabeledImages
+from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops, MeanImage
 from experiments.generative import vq_vae, vq_vae_2
-from experiments.self_supervised import inpainting
+from experiments.self_supervised import cross_channel, inpainting
 
 SPEC = {"num_classes": 4, "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0.25] * 3, "train_size": 64}
 
@@ -28,17 +31,10 @@ def two_pixels():
     return Splits(train, None, test, {}, ("a note",))
 
 
-def test_the_note_of_the_mean_image_by_hand(monkeypatch):
+def test_the_note_of_the_mean_image_by_hand():
     """The mean of (0 - 0.5)^2 and (0 - 1)^2 is 0.625."""
     note = "mse of the mean image on the test split: 0.6250"
-    monkeypatch.setattr(UnlabeledImages, "data", lambda self, flags: two_pixels())
-
-    class WithMean(Reconstruction):
-        mean_image = True
-
-    flags = SimpleNamespace(dataset="digits", seed=3)
-    assert WithMean().data(flags).notes == ("a note", note)
-    assert Reconstruction().data(flags).notes == ("a note",)
+    assert MeanImage().finish_data(two_pixels(), None).notes == ("a note", note)
     shown = discrete_codes.with_mean_image(two_pixels())
     assert shown.notes == ("a note", note)
     np.testing.assert_array_equal(shown.shown.arrays["image"], two_pixels().test.arrays["image"])
@@ -46,10 +42,10 @@ def test_the_note_of_the_mean_image_by_hand(monkeypatch):
     train = np.zeros((10_001, 1, 1, 1), np.float32)
     train[-1] = 1e4
     many = Splits(Source({"image": train}), None, Source({"image": train}), {})
-    monkeypatch.setattr(UnlabeledImages, "data", lambda self, flags: many)
-    assert WithMean().data(flags).notes == ("mse of the mean image on the test split: 0.0000",)
+    note = "mse of the mean image on the test split: 0.0000"
+    assert MeanImage().finish_data(many, None).notes == (note,)
     shown = discrete_codes.with_mean_image(many)
-    assert shown.notes == ("mse of the mean image on the test split: 0.0000",)
+    assert shown.notes == (note,)
     assert len(shown.shown) == 64
 
 
@@ -63,7 +59,7 @@ def test_crops_of_photographs_have_splits_of_their_own_and_the_statistics_of_tra
         return Source({"image": image, "label": np.arange(2)}, class_names=("a", "b"))
 
     monkeypatch.setattr(reconstruction, "photo_crops", crops)
-    splits = Reconstruction().data(SimpleNamespace(dataset="photographs", seed=3))
+    splits = ImagesOrCrops("photographs").load(seed=3)
     assert drawn == [("train", 4000, 3), ("valid", 480, 3), ("test", 960, 3)]
     assert splits.spec["dataset"] == "photographs"
     assert (splits.spec["class_names"], splits.spec["num_classes"]) == (["a", "b"], 2)
@@ -72,31 +68,32 @@ def test_crops_of_photographs_have_splits_of_their_own_and_the_statistics_of_tra
 
 
 def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
-    """The left pixel of two is taken: the right one is the target's in all pictures; values are clipped to [0, 1]."""
+    """The left half is taken: the right one is the target's in all pictures; values are clipped to [0, 1]."""
     shown = []
     monkeypatch.setattr(
         "dlcore.report.generative.sample_rows", lambda rows, *texts: shown.append((rows, texts)) or "rows"
     )
 
-    class LeftTaken(Reconstruction):
-        def pretext(self, flags):
-            weight = jnp.array([[1.0, 0.0]])
-            return lambda key, image: FillIn(image - 2, jnp.full_like(image, 3.0), image, weight)
+    def left_taken(key, image):
+        return FillIn(image - 2, jnp.full_like(image, 3.0), image, jnp.zeros((16, 32)).at[:, :16].set(1.0))
 
-    monkeypatch.setattr(reconstruction, "enlarge", lambda flags, spec: lambda images: images / 255)
-    image = np.full((12, 1, 2, 1), 51, np.uint8)
+    images = Images("digits", resizing=Resizing())
+    parts = SimpleNamespace(data=images, technique=partial(inpainting.experiment.learner))
+    run = SimpleNamespace(
+        facts=Facts(image_shape=(16, 32, 1), mean=(0.5,), std=(0.25,)), parts=parts, dtype=jnp.float32
+    )
+    image = np.full((12, 16, 32, 1), 51, np.uint8)
     context = SimpleNamespace(
         data=SimpleNamespace(test=Source({"image": image})),
         state=SimpleNamespace(rng=jax.random.key(0)),
-        flags=None,
-        spec={"image_shape": [1, 2, 1]},
-        outputs={"answer": np.full((12, 1, 2, 1), 0.75)},
+        outputs={"answer": np.full((12, 16, 32, 1), 0.75)},
     )
-    assert LeftTaken().pretext_panels(context) == ["rows"]
+    network = FillingNetwork(Zoo("resnet8_cifar"), lambda: left_taken)
+    assert network.pretext_panels(context, run) == ["rows"]
     ((rows, texts),) = shown
     assert texts == ("Filled in", "Test images, the first ones.")
-    assert {name: pictures.shape for name, pictures in rows.items()} == dict.fromkeys(rows, (10, 1, 2, 1))
-    pixels = {name: np.asarray(pictures)[9].ravel().tolist() for name, pictures in rows.items()}
+    assert {name: pictures.shape for name, pictures in rows.items()} == dict.fromkeys(rows, (10, 16, 32, 1))
+    pixels = {name: np.asarray(pictures)[9, 0, ::16, 0].tolist() for name, pictures in rows.items()}
     assert pixels == {
         "input": [0, 0],
         "baseline": [1, pytest.approx(0.2)],
@@ -110,24 +107,19 @@ def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
     given = inpainting.experiment.task.arguments(setup)
     assert given["model"].channels == 3
     np.testing.assert_allclose(given["normalize"](jnp.full((1, 8, 8, 3), 0.75)), 1, rtol=1e-6)
-
-    class Gray(type(inpainting.experiment.task)):
-        channels = 1
-
-    assert Gray().arguments(setup)["model"].channels == 1
+    given = cross_channel.experiment.task.arguments(
+        setup._replace(flags=resolve(cross_channel.experiment, ["--smoke"]))
+    )
+    assert given["model"].channels == 1
 
 
 def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
-    """The transform of this pretext halves 0.5, and (0.25 - 0.5) / 0.25 = -1; the other leaves it, and it becomes 0."""
-    setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
-
-    class Halved(type(inpainting.experiment.task)):
-        def present(self, flags):
-            return lambda image: image / 2
-
-    images = jnp.full((1, 8, 8, 3), 0.5)
-    np.testing.assert_allclose(Halved().encoder(setup).prepare(images), -1, rtol=1e-6)
-    np.testing.assert_allclose(inpainting.experiment.task.encoder(setup).prepare(images), 0, atol=1e-6)
+    """A red of 1 becomes (1 - 0.5) / 0.25 = 2; hidden, it is the mean of the other channels, 0.5, which becomes 0."""
+    images = jnp.full((1, 8, 8, 3), 0.5).at[..., 0].set(1.0)
+    for page, expected in ((cross_channel, [0, 0, 0]), (inpainting, [2, 0, 0])):
+        setup = Setup(resolve(page.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+        prepared = page.experiment.task.encoder(setup).prepare(images)
+        np.testing.assert_allclose(prepared, np.broadcast_to(expected, prepared.shape), atol=1e-6)
 
 
 # Codes, and the phases of a run

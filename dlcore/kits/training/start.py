@@ -6,9 +6,17 @@ from flax import linen as nn
 
 from dlcore.experiment.parts import Run
 from dlcore.kits.training import adapters, backbone
-from dlcore.weights.start import CLASSIFIER, MODULES, start_backbone, start_classifier, start_modules
+from dlcore.weights.start import (
+    CLASSIFIER,
+    MODULES,
+    NETWORK,
+    start_backbone,
+    start_classifier,
+    start_modules,
+    start_network,
+)
 
-__all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWeights"]
+__all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWeights", "NetworkWeights"]
 
 
 class ClassifierWeights:
@@ -61,3 +69,13 @@ class BackboneWeights:
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
         return start_backbone(run.setup)
+
+
+class NetworkWeights:
+    """Weights of the network of this page, published or of a run, which set its fields too."""
+
+    settings = NETWORK
+
+    def start(self, run: Run) -> Any:
+        """Start from the weights of `--init_from`; what they lack starts anew."""
+        return start_network(run.setup)
