@@ -188,6 +188,18 @@ class Part(Protocol):
         """
         ...
 
+    def pretext_panels(self, context: Any, run: Any) -> list:
+        """Build the panels of what a pretext solves in training, of a network or a data set.
+
+        Args:
+          context: the run's `dlcore.modes.report_context.ReportContext`.
+          run: the run.
+
+        Returns:
+          The panels.
+        """
+        ...
+
     def pictures(self, context: Any) -> dict[str, Any]:
         """Draw pictures for TensorBoard.
 

@@ -112,8 +112,8 @@ class PatchEncoder:
 
     def with_flags(self, flags: Flags) -> "PatchEncoder":
         """Return the networks with the values of their flags in their fields."""
-        given = {prefix: partial(network, **flags.group(prefix)) for prefix, network in self.modules.items()}
-        return PatchEncoder(given["encoder"], given.get("predictor"), with_flags(self.teacher, flags))
+        networks = {prefix: partial(network, **flags.group(prefix)) for prefix, network in self.modules.items()}
+        return PatchEncoder(networks["encoder"], networks.get("predictor"), with_flags(self.teacher, flags))
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the encoder as `model`, its `predictor` and the schedule of the teacher."""
@@ -122,7 +122,14 @@ class PatchEncoder:
         return {"model": self.network(dtype=run.dtype), **predictor, **teacher}
 
     def variables(self, state: Any) -> dict:
-        """Find the variables of the encoder that is used afterwards: the teacher, where there is one."""
+        """Find the variables of the encoder that is used afterwards: the teacher, where there is one.
+
+        Args:
+          state: the learner's state.
+
+        Returns:
+          The variables of the encoder, or more.
+        """
         return {"params": state.params["encoder"] if self.teacher is None else state.teacher_params}
 
     def encoder(self, run: Run) -> Encoder:

@@ -141,6 +141,9 @@ def example_panels(
       class_names: a name for each class; none for their numbers.
       picture: pieces of many examples -> [N, P, h, w, C] in [0, 1].
       nearest: whether to show pieces with similar features.
+
+    Returns:
+      The panels.
     """
     from dlcore.report import self_supervised as report
 
@@ -218,7 +221,11 @@ class PieceNetwork:
         return PieceNetwork(self.backbone.with_flags(flags), self.labels, flags.group("head"))
 
     def num_classes(self, run: Run) -> int:
-        """Count the labels of the pretext."""
+        """Count the labels of the pretext.
+
+        Returns:
+          Their number.
+        """
         return _of_flags(self.labels.num_classes, run)
 
     def arguments(self, run: Run) -> dict[str, Any]:
@@ -240,7 +247,11 @@ def _of_flags(value: Any, run: Run) -> Any:
 
 
 def log_labels(run: Run) -> float:
-    """Compute the loss of a uniform guess among the labels of the pretext."""
+    """Compute the loss of a uniform guess among the labels of the pretext.
+
+    Returns:
+      Nats.
+    """
     return math.log(run.parts.network.num_classes(run))
 
 

@@ -96,10 +96,10 @@ class FillingNetwork:
         """Describe the encoder of images as it has learned to see them."""
         if self.present is None:
             return encoders.encoder(run.setup)
-        transform, given = self.present(**run.parts.technique.keywords), run.parts.data.arguments(run)
+        transform, preprocess = self.present(**run.parts.technique.keywords), run.parts.data.arguments(run)
 
         def prepare(batch: jax.Array) -> jax.Array:
-            return given["normalize"](jax.vmap(transform)(given["prepare"](batch)))
+            return preprocess["normalize"](jax.vmap(transform)(preprocess["prepare"](batch)))
 
         return encoders.encoder(run.setup, prepare=prepare)
 

@@ -21,14 +21,14 @@ from dlcore.tasks.encoders import SMOKE, FeatureMeasures
 from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
 
 
-def num_orders(grid: int, orders: int | None, **others: int) -> int:
+def num_orders(grid: int, orders: int | None, **settings: int) -> int:
     return jigsaw.order_count(grid, orders)
 
 
-def order_names(grid: int, orders: int | None, **others: int) -> list[str]:
+def order_names(grid: int, orders: int | None, **settings: int) -> list[str]:
     """Name each order by its pieces, numbered from 1 along the rows of the image."""
-    chosen = distant_orders(grid**2, jigsaw.order_count(grid, orders))
-    return [" ".join(str(piece + 1) for piece in order) for order in chosen]
+    orders_of_pieces = distant_orders(grid**2, jigsaw.order_count(grid, orders))
+    return [" ".join(str(piece + 1) for piece in order) for order in orders_of_pieces]
 
 
 experiment = Experiment(
