@@ -164,7 +164,7 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
     context = types.SimpleNamespace(
         flags=types.SimpleNamespace(guidance_samples=5), spec={"num_classes": num_classes}, history="history"
     )
-    panels = class_conditional.GuidedImages.panels(None, context)
+    panels = class_conditional.GuidedImages.panels(latent_diffusion.experiment.task, context)
     assert panels == ["samples", "guidance", ("history", None), "nearest", "curves"]
     (_, labels, measured) = calls[0]
     assert labels.arrays["label"].tolist() == ([0, 1, 0, 1, 0] if num_classes == 2 else [0] * 5)
@@ -175,7 +175,7 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
         # Requested 0 1 0 1 0, recognized 0 1 1 1 0.
         assert numbers == {"class consistency": 0.8, "variety within a class": (4 + 5) / 2}
     context.flags.guidance_samples = 0
-    assert class_conditional.GuidedImages.panels(None, context)[1] == ("history", None)
+    assert class_conditional.GuidedImages.panels(latent_diffusion.experiment.task, context)[1] == ("history", None)
     assert len(calls) == 1
 
 

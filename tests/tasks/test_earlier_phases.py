@@ -162,11 +162,11 @@ def test_codes_are_those_of_the_frozen_first_phase(phase, monkeypatch):
     loaded = earlier_run.EarlierPhase(None, {"w": 1}, fields={"codebook": {"vectors": np.ones(2), "usage": 5}})
     monkeypatch.setattr(earlier_run, "load", lambda *rest: phase.append(rest) or loaded)
     setup = Setup(flags, SPEC, 1, None)
-    start = CodePriors().start(setup)
+    start = CodePriors(first_phase="the page").start(setup)
     frozen = start.replace(Held()).frozen
     assert (frozen["autoencoder"], frozen["codebook"].tolist()) == ({"w": 1}, [1, 1])
     (_, argument, page, words), load = phase
-    assert (argument, page, load) == ("init_from", "generative.vq_vae", (Path("run"), "codebook"))
+    assert (argument, page, load) == ("init_from", "the page", (Path("run"), "codebook"))
     assert words == ["--steps=9", "--dataset=digits", "--architecture=net", "--num_codes=16", "--net.width=3"]
     start.check(Held())
     found = Weights("init_from", Path("there"), spec={"image_shape": [1]}, settings={"num_codes": 16, "net.width": 3})
