@@ -321,11 +321,7 @@ def test_a_method_may_say_in_a_line_what_it_maps():
     assert not wrong_names(code % ("x, train: bool = False", "[B, D] -> [B]"))
     assert not wrong_names(code % ("x, t", "x [B, D], t [B] -> [B]"))
     assert wrong_names(code % ("x, time", "x [B, D], t [B] -> [B]")) == [("A.__call__", "its line lacks time")]
-<<<<<<< HEAD
-    assert not wrong_names((code % ("*", "[B]")).replace("self, *", "self"))
-=======
     assert not wrong_names((code % ("", "[B]")).replace("self, ", "self"))
->>>>>>> h4
     assert wrong_names(code % ("x", "[B, D]")) == [("A.__call__", "Args lacks x"), ("A.__call__", "no Returns")]
 
 

@@ -133,10 +133,3 @@ def test_losses_of_an_image_by_hand():
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"points"):
         sample_masks(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 3, 3)))
-<<<<<<< HEAD
-=======
-    with pytest.raises(ValueError, match=r"targets"):
-        point_losses(jnp.zeros((2, 3)), jnp.zeros((2, 4)))
-    with pytest.raises(ValueError, match=r"targets.*=2"):
-        point_losses(jnp.zeros(2), jnp.array([0.0, 2.0]))
->>>>>>> h4
