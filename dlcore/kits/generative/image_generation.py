@@ -77,12 +77,10 @@ class Frechet:
     Args:
       classifier: page that trains the classifier where no flag names one
       num_samples: samples for the Fréchet distance at each evaluation
-      classifier: page that trains the classifier where no flag names one
     """
 
     classifier: Experiment | None = None
     num_samples: Annotated[int, Range(2)] = 1000
-    classifier: Experiment | None = dataclasses.field(default=None, compare=False)
 
     metric: ClassVar[str] = "frechet_distance"
     mode: ClassVar[str] = "min"
