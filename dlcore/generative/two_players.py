@@ -194,7 +194,9 @@ def player_variables(player: str, params: dict, model_state: dict) -> dict:
     """Join what the network of a player is applied with.
 
     Args:
-      As `apply`.
+      player: its name.
+      params: by player.
+      model_state: by player.
 
     Returns:
       The variables of its network.
