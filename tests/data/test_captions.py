@@ -87,7 +87,7 @@ def test_captions_of_images_from_elsewhere():
     for bad, length, message in (
         ([["a dog"], []], None, "photos: image b.jpg has no caption; allowed: one or more"),
         ([["a dog"], [" "]], None, r"photos: b\.jpg has the caption ' ', without a word; allowed: one or more"),
-        ([["a dog"], ["a dog"]], 1, "length=1: all captions of image a.jpg are longer; allowed: at least 2"),
+        ([["a dog"], ["a dog"]], 1, "length=1: all captions of a.jpg are longer; allowed: from 2"),
         ([["a dog"]], None, "captions of 1 images for 2 images"),
     ):
         with pytest.raises(ValueError, match=message):

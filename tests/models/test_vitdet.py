@@ -130,11 +130,11 @@ def test_maps_keep_their_stride_and_other_sizes_fit():
         ({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to 1"),
         ({"residual_blocks": (0, 2)}, 32, r"residual_blocks=\(0, 2\): no such blocks; allowed: 0 to 1"),
         ({"num_heads": 3}, 32, "num_heads=3: not a divisor; allowed: divisors of width=8"),
-        ({}, 30, r"x\.shape=\(1, 30, 30, 3\) or sizes of fields: not covered; allowed: multiples of"),
+        ({}, 30, r"or sizes of fields: not covered"),
         (
             {"pretrain_size": 30},
             32,
-            r"x\.shape=\(1, 30, 30, 3\) or sizes of fields: not covered; allowed: multiples of",
+            r"or sizes of fields: not covered",
         ),
     ],
 )
