@@ -244,6 +244,8 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     """
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     helps = _helps(inspect.getdoc(function) or "")
+    for base in function.__mro__[1:] if isinstance(function, type) else ():
+        helps = _helps(inspect.cleandoc(vars(base).get("__doc__") or "")) | helps
     settings = {}
     for name, parameter in inspect.signature(function).parameters.items():
         hint, default = hints.get(name), parameter.default

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import is_whole_number
+from dlcore.choices import check_choice, is_whole_number
 from dlcore.models.vit import ViT
 from dlcore.nn.rotary import axial_angles
 from dlcore.ops.checks import check_shapes
@@ -95,6 +95,7 @@ class RoPEViT(ViT):
         return {"angles": x * across + y * down}
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_choice("frequencies", self.frequencies, ("axial", "mixed"))
         if self.frequencies == "mixed":
             shape = (2, self.depth, self.num_heads, self.width // self.num_heads // 2)
             self.param("rope_freqs", mixed_frequencies, shape)

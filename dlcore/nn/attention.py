@@ -345,11 +345,6 @@ class MultiHeadAttention(CheckedModule):
     talking_heads: bool = False
     qk_norm: float | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_heads % (self.num_kv_heads or self.num_heads):
-            raise ValueError(f"num_kv_heads={self.num_kv_heads}: not a divisor; allowed: of num_heads={self.num_heads}")
-
     @nn.compact
     def __call__(
         self,
@@ -386,6 +381,8 @@ class MultiHeadAttention(CheckedModule):
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
+        if self.num_heads % num_kv_heads:
+            raise ValueError(f"num_kv_heads={num_kv_heads}: not a divisor; allowed: divisors of {self.num_heads} heads")
         if self.fused_qkv and not (key is None and value is None):
             raise ValueError("fused_qkv=True: of self-attention; allowed: key=None and value=None")
         is_projected, is_self_attention = isinstance(cache, Memory) and cache.key is not None, key is None

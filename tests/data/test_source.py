@@ -180,18 +180,14 @@ def test_images_of_floats_up_to_255_are_refused():
     """Networks divide uint8 by 255 and take floats as they are; normalized images, about -3 to 3, pass."""
     image = np.zeros((2, 4, 4, 1), np.float32)
     image[1, 2, 3] = 200
-    with pytest.raises(
-        ValueError, match=r"^image: float32 up to 200; allowed: uint8, or floats in \[0, 1\], image / 255$"
-    ):
+    with pytest.raises(ValueError, match=r"^image: float32 up to 200; allowed: uint8, or floats in \[0, 1\]$"):
         Source({"image": image})
     Source({"image": image.astype(np.uint8)})
     Source({"image": image / 255})
     Source({"image": image / 50 - 2})
     Source({"image": np.full_like(image, np.nan)})
     for dtype in (np.int32, np.uint16, ">i8"):
-        with pytest.raises(
-            ValueError, match=r"^image: \S+ up to 200; allowed: uint8, or floats in \[0, 1\], image / 255$"
-        ):
+        with pytest.raises(ValueError, match=r"^image: \S+ up to 200; allowed: uint8, or floats in \[0, 1\]$"):
             Source({"image": np.full((3, 2, 2, 1), 200, dtype)})
     Source({"image": np.ones((3, 2, 2, 1), np.int32)})
 

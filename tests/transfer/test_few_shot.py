@@ -66,7 +66,7 @@ def test_omniglot_says_that_it_is_partial(folder):
         ({"also": ("5x5", "5x5")}, FlagError, "--also=5x5: is measured already"),
         ({"also": ("5x5",), "shot": 0}, FlagError, "--also: needs a network that learns from supports"),
         ({"also": ("101x1",)}, ValueError, "way=101: an episode of .* cannot be"),
-        ({"shot": 16}, ValueError, "shot=16, query=5: a class of .* has 20 examples"),
+        ({"shot": 16}, ValueError, "shot=16, query=5: do not fit; .* at most 20"),
     ],
 )
 def test_impossible_episodes_and_missing_data_are_refused(changes, error, message):
