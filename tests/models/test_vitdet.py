@@ -127,7 +127,7 @@ def test_maps_keep_their_stride_and_other_sizes_fit():
 @pytest.mark.parametrize(
     ("fields", "side", "message"),
     [
-        ({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to depth - 1=1"),
+        ({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to 1"),
     ],
 )
 def test_errors(fields, side, message):
