@@ -148,7 +148,9 @@ def checks_its_fields(node: ast.AST, file: str) -> bool:
     if not isinstance(node, ast.ClassDef):
         return False
     post_init = getattr(getattr(module(file), node.name), "__post_init__", None)
-    return post_init is not None and not {"check_fields", "_checked_fields"}.isdisjoint(post_init.__code__.co_names)
+    return post_init is not None and not {"check_fields", "check_record", "_checked_fields"}.isdisjoint(
+        post_init.__code__.co_names
+    )
 
 
 def fate(node: ast.AST, option: str, words: tuple, file: str) -> str:

@@ -88,7 +88,8 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
         return _modelnet_file(files[0], split, num_points)
     paths = sorted(root.glob(f"*/{split}/*.off"))
     if not paths:
-        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no ModelNet; allowed: .npz or CLASS/{split}/NAME.off")
+        allowed = f"a folder with modelnet10_{split}.npz, or with CLASS/{split}/NAME.off"
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no ModelNet; allowed: {allowed}")
     classes = sorted({path.parts[-3] for path in root.glob("*/*/*.off")})
     names = [f"{path.parts[-3]}/{path.stem}" for path in paths]
     label = [classes.index(path.parts[-3]) for path in paths]

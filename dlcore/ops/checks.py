@@ -319,6 +319,7 @@ def check_weights(weights: Any, least: int) -> None:
     """
     if weights is None or isinstance(weights, jax.Array):
         return
+    check_shapes(weights=(weights, "mask N"))
     if (count := int((np.asarray(weights) > 0).sum())) < least:
         raise ValueError(f"weights: above 0 for {count} of {len(weights)} points; allowed: for at least {least}")
 

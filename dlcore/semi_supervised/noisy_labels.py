@@ -214,8 +214,7 @@ def learner(
       `accuracy_early_stopped`, and by `gain` what the technique adds to the second. `predict` is the technique's.
     """
     check_shapes(transition=(transition, "C C"))
-    names = ("technique", "peer", PLAIN) if technique == "co_teaching" else ("technique", PLAIN)
-    table = np.asarray(transition, np.float32)
+    names, table = ("technique", *(["peer"] * (technique == "co_teaching")), PLAIN), np.asarray(transition, np.float32)
     tau = float(1 - np.diag(table).mean()) if forget_rate is None else forget_rate
 
     def init(rng: jax.Array, batch: dict) -> NoisyState:

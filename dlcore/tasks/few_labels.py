@@ -142,6 +142,9 @@ class StrongView:
 
     strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
 
+    def __post_init__(self):
+        check_record(self)
+
     def build(self, images: Images, facts: Facts) -> Any:
         """Build the view.
 

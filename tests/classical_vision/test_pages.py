@@ -41,7 +41,7 @@ def test_a_picture_that_is_too_small_is_named_before_it_is_enlarged(tmp_path):
     name = str(tmp_path / "small.png")
     Image.new("RGB", (20, 15)).save(name)
     for page in (match, panorama, flow, stereo):
-        with pytest.raises(ValueError, match=r"^name='.*small.png': 20 x 15 pixels; allowed: at least 16 a side$"):
+        with pytest.raises(ValueError, match=r"^name='.*small.png': 20 x 15 pixels; allowed: from 16 a side$"):
             page.study(input=f"{name},{name}")
 
 

@@ -63,7 +63,7 @@ def test_an_image_depends_on_seed_and_index_alone_and_all_words_are_known():
     assert UNKNOWN not in many.arrays["captions"]
     assert captions(8, 1, grid=2, pairs=0.0).arrays["cells"].max() <= 3
     chex.assert_shape(captions(0).arrays["captions"], (0, REFERENCES, 2))
-    for kwargs, message in (({"pairs": 2.0}, "pairs=2.0: out of"),):
+    for kwargs, message in (({"pairs": 2.0}, "pairs=2: out of"),):
         with pytest.raises(ValueError, match=message):
             captions(2, **kwargs)
 

@@ -100,5 +100,5 @@ def test_bad_questions_and_answers_are_named():
         with pytest.raises(ValueError, match=message):
             question_tokens([text], WORDS)
     assert answer_number("circle") == 4
-    with pytest.raises(ValueError, match="grid=2: too few cells for six shapes"):
+    with pytest.raises(ValueError, match="grid=2: out of range; allowed: at least 3"):
         questions(1, grid=2)

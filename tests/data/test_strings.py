@@ -42,7 +42,7 @@ def test_symbols_and_what_is_refused():
     assert [strings(task, 1).name for task in ("copy", "sort")] == ["strings to copy", "strings to sort"]
     for kwargs, message in (
         ({"task": "copy", "length": (3, 2)}, "length=3,2: no range; allowed: 1 <= low <= high"),
-        ({"task": "copy", "seed": -1}, "seed=-1: negative"),
+        ({"task": "copy", "seed": -1}, "seed=-1: too small"),
     ):
         with pytest.raises(ValueError, match=message):
             strings(count=3, **kwargs)

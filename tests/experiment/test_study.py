@@ -322,9 +322,9 @@ def test_the_listing_says_whether_a_studys_claim_held(tmp_path, monkeypatch):
     }
     rows = [row | {"holds": False}, row | {"command": "python -m experiments.rl.ppo", "mean": 0.25}]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalog, "_folder", lambda package: tmp_path)
     expected = {"studies.depth": "the claim did not hold: accuracy 0.5 on digits", "rl.ppo": "accuracy 0.25 on digits"}
-    assert catalog.read_measured_numbers() == expected
+    assert catalog.read_measured_numbers("experiments") == expected
 
 
 def test_numbers_are_printed_up_to_24_and_six_digits(tmp_path, capsys):

@@ -90,5 +90,5 @@ def test_a_head_of_two_layers_reads_what_the_linear_one_read():
     want = np.maximum(f @ head["hidden"]["kernel"] + head["hidden"]["bias"], 0) @ head["logits"]["kernel"]
     np.testing.assert_allclose(logits, want + head["logits"]["bias"], rtol=1e-4, atol=1e-4)
     for name in ("all_cnn_c",):
-        with pytest.raises(ValueError, match="has a head of its own kind; allowed: networks that end in one linear"):
+        with pytest.raises(ValueError, match="has a head of its own kind; allowed: those with a linear one"):
             add_mlp_head(create_model(name), 5)

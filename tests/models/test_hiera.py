@@ -86,7 +86,7 @@ def test_stages_halve_the_map():
 @pytest.mark.parametrize(
     ("fields", "side", "message"),
     [
-        ({"num_heads": (1, 2)}, 32, r"num_heads=\(1, 2\): wrong length; allowed: one for each of 4 stages"),
+        ({"num_heads": (1, 2)}, 32, r"num_heads=\(1, 2\): wrong length; allowed: 4"),
     ],
 )
 def test_errors(fields, side, message):

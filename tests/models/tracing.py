@@ -183,7 +183,7 @@ def assert_digest(file, label, text):
 def text_of(value):
     """A value as text that is the same in every process: modules by their fields, functions by what they hold."""
     if isinstance(value, nn.Module):
-        fields = (field.name for field in dataclasses.fields(value) if field.name not in ("parent", "name"))
+        fields = sorted({field.name for field in dataclasses.fields(value)} - {"parent", "name"})
         return f"{type(value).__name__}({', '.join(f'{field}={text_of(getattr(value, field))}' for field in fields)})"
     if isinstance(value, functools.partial):
         settings = ", ".join(f"{name}={text_of(x)}" for name, x in value.keywords.items())

@@ -17,7 +17,7 @@ from dlcore.nn import compute_dtype, dot_product_attention
 PACKAGE = pathlib.Path(__file__).parents[2] / "dlcore"
 
 FLOAT32 = {
-    "AutoencoderKL.Conv", "BackboneAdaptationNet.head", "AdaptationNet.head", "BlockPredictor.project",
+    "AutoencoderKL.Conv", "Backbone.head", "BackboneAdaptationNet.head", "AdaptationNet.head", "BlockPredictor.project",
     "CodeTransformer.logits", "DiT.proj_out_2", "Discriminator.head", "Flux.proj_out", "Localizer.Dense",
     "Localizer.cls_score", "MAE.Dense", "MMDiT.proj_out", "PatternNet.head", "PixArt.proj_out", "PropertyNet.factors",
     "PropertyNet.shape", "PrototypicalNet.description", "ScaleTransformer.logits", "TubePredictor.project",
@@ -25,13 +25,12 @@ FLOAT32 = {
 }  # fmt: skip
 """Layers that compute in the dtype of their input, at least float32: heads, and codes of autoencoders."""
 
-LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "HGNetV2._Block", "FCN.ConvTranspose"}
+LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "FCN.ConvTranspose"}
 """Layers that get it in another way: from the call of the partial function, or in a group of fields."""
 
 
 WITHOUT_AXIS = {
-    *("HGNetV2._Block", "_Encoder._Block"),  # in a group of fields
-    *("Xception.conv3", "Xception.conv4", "XceptionBlock.SeparableConv"),  # of Xception's own class, without norms
+    *("_Encoder._Block", "XceptionBlock.SeparableConv"),  # in a group of fields; of its own class, without norms
 }
 """Layers that get no mapped axis by its name."""
 

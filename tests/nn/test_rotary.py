@@ -56,5 +56,5 @@ def test_grouped_queries_share_keys_and_values(fused):
     want = jax.jit(MultiHeadAttention(4).apply)({"params": params}, x)
     np.testing.assert_allclose(out, want, atol=1e-5)
     assert count(grouped, x) == 2 * (64 + 8) + 2 * (32 + 4)
-    with pytest.raises(ValueError, match="num_kv_heads=3: not a divisor; allowed: divisors of num_heads=4"):
+    with pytest.raises(ValueError, match="num_kv_heads=3: not a divisor; allowed: divisors of 4 heads"):
         build(MultiHeadAttention(4, num_kv_heads=3), x)

@@ -131,7 +131,7 @@ def test_files_are_asked_the_question(tmp_path):
     assert names == [str(tmp_path / "x.png"), str(tmp_path / "y.png")]
     chex.assert_shape(source.arrays["image"], (2, 36, 36, 3))
     assert [vocabulary(spec).decode(tokens) for tokens in source.arrays["question"]] == [asked.question] * 2
-    for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is not among"), ("", "0 words")):
+    for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is unknown"), ("", "0 words")):
         with pytest.raises(FlagError, match=message):
             ImageQuestions().inputs(flags(ImageQuestions(), input=str(tmp_path), question=text), spec)
 

@@ -227,7 +227,7 @@ def test_bad_data_is_one_line(folder, tmp_path):
         (tmp_path / name.name).write_bytes(name.read_bytes())
     with gzip.open(tmp_path / "val.en.gz", "wt") as file:
         file.write("One line.\n")
-    with pytest.raises(ValueError, match="2 lines of de and 1 of en"):
+    with pytest.raises(ValueError, match="2 and 1 lines; allowed: as many of each"):
         page.experiment.task.data(of(tmp_path))
 
 

@@ -54,7 +54,7 @@ def test_a_seed_gives_the_same_solids_whatever_their_number():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: occupancy("box", np.ones(3), 0), r"resolution=0: too small"),
+        (lambda: occupancy("box", np.ones(3), 0), r"resolution=0: out of range"),
     ],
 )
 def test_bad_input(call, message):

@@ -62,7 +62,7 @@ def test_short_names():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"stretch": 0.9}, r"stretch=0.9: out of range; allowed: in \[1, inf\]"),
+        ({"stretch": 0.9}, r"stretch=0.9: out of range; allowed: at least 1"),
     ],
 )
 def test_numbers_out_of_range_are_named(settings, problem):
