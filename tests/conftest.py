@@ -15,11 +15,9 @@ DLCORE_TESTS_COMPILE=user compiles as a user's program does: no cheaper compiler
 compilation cache, one device. tests/test_compiled_as_users_do.py runs the numeric tests so.
 """
 
-import contextlib
 import csv
 import fnmatch
 import gc
-import importlib
 import importlib.metadata
 import os
 import pathlib
@@ -224,18 +222,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     factor = None if hasattr(session.config, "workerinput") else session.config.option.cpu
     if factor and session.exitstatus == 0 and above_budget(_SECONDS, factor):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Import the test files from the last to the first in every second worker of a whole run.
-
-    Bytecode and rewritten assertions take 40 s of a fresh checkout: so each worker makes half, and reads the rest.
-    """
-    worker = getattr(session.config, "workerinput", {}).get("workerid", "")
-    if worker[-1:] in tuple("13579") and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-        for path in sorted(HERE.rglob("test_*.py"), reverse=True):
-            with contextlib.suppress(Exception, pytest.skip.Exception):  # collection says what is wrong
-                importlib.import_module(".".join(path.relative_to(HERE.parent).with_suffix("").parts))
 
 
 def pytest_collection_finish() -> None:

@@ -180,9 +180,9 @@ class Experiment:
         Returns:
           Function from the step, counted from 0, to its learning rate; None where there is none.
         """
-        by_task = self.optimizer is None or self.technique is not None
-        source = self.task.schedule if by_task else self.optimizer.rate_of_step
-        return source(setup)
+        if self.optimizer is None or self.technique is not None:
+            return self.task.schedule(setup)
+        return self.optimizer.rate_of_step(setup)
 
     @property
     def name(self) -> str:

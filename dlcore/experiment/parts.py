@@ -186,13 +186,13 @@ def with_flags(part: Any, flags: Any) -> Any:
     Returns:
       The part.
     """
-    if isinstance(part, tuple) and not hasattr(part, "_fields"):
+    if type(part) is tuple:
         return tuple(with_flags(inner, flags) for inner in part)
     if isinstance(part, nn.Module):
         return part.clone(**flags.group(flag_prefix(type(part))))
     if not _is_record(part):
         return part
-    if hasattr(part, "with_flags") and not isinstance(part, Parts):
+    if hasattr(part, "with_flags") and type(part) is not Parts:
         return part.with_flags(flags)
     simple = {name: flags[name] for name in field_settings(part) if name in flags}
     inner = {

@@ -113,7 +113,7 @@ def chamfer_normal_loss(
     return total
 
 
-def _as_array(name: str, points: Any) -> jax.Array | np.ndarray:
+def _as_array(name: str, points: Any) -> Any:
     """Stack a list of sets of one length."""
     if isinstance(points, list | tuple):
         check_points(name, points)

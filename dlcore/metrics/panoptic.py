@@ -74,8 +74,9 @@ class PanopticQuality(Metric):
             mask=(mask, "mask B or None"),
         )
         count = functools.partial(_count, num_classes=num_classes)
-        numbers = (jnp.asarray(x, jnp.int32) for x in (segments, labels, true_segments, true_labels))
-        counts = jax.vmap(count)(*numbers)
+        segments, labels = jnp.asarray(segments, jnp.int32), jnp.asarray(labels, jnp.int32)
+        true_segments, true_labels = jnp.asarray(true_segments, jnp.int32), jnp.asarray(true_labels, jnp.int32)
+        counts = jax.vmap(count)(segments, labels, true_segments, true_labels)
         valid = jnp.ones(len(segments), bool) if mask is None else mask > 0
         return cls(
             *(jnp.where(valid.reshape(-1, *[1] * (part.ndim - 1)), part, 0).sum(0, dtype=part.dtype) for part in counts)

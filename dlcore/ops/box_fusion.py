@@ -100,7 +100,8 @@ def soft_nms(
     )
     check_shapes(iou_threshold=(iou_threshold, "0 to 1"), sigma=(sigma, "> 0"))
     check_boxes("boxes", boxes, valid)
-    boxes, scores, groups, valid = _filled(*to_same_origin(boxes, dim=2), scores, groups, valid)
+    (boxes,) = to_same_origin(boxes, dim=2)
+    boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
 
     def take_best(carry, _):
         scores, remaining = carry
