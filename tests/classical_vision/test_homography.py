@@ -207,6 +207,7 @@ def test_inliers_are_those_within_pixels_of_the_target_and_of_the_mask():
     np.testing.assert_array_equal(found.inliers, ~np.isin(np.arange(14), (0, 2, 3)))
 
 
+@pytest.mark.slow
 def test_points_that_the_mask_leaves_out_may_be_anything():
     rng = np.random.default_rng(0)
     source = rng.uniform(0, 100, (9, 2))

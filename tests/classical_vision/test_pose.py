@@ -81,6 +81,7 @@ def test_bad_input_is_named():
         solve_pose(points[:5], pixels[:5], K)
 
 
+@pytest.mark.slow
 def test_points_of_a_map_are_as_exact_as_those_near_0():
     """A million meters from 0, UTM's coordinates: float32 has steps of 6 cm there, the host's float64 has not."""
     points, pixels = view(12)
