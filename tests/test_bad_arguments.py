@@ -72,6 +72,9 @@ EXCEPTIONS = {
             *("ops.cpu.dense.dense_product", "ops.l2_normalize.unit_rows", "ops.point_sets.stack_points"),
             *("ops.precision.add_center", "ops.precision.centered", "ops.replica.replica_key"),
             *("ops.split_sequence.split_sequence", "segmentation.mask_queries.normed_stages"),
+            *("detection.dense.best_detections", "segmentation.grabcut.largest_component"),
+            *("segmentation.grabcut.minimum_cut", "segmentation.mask_losses.important_points"),
+            "segmentation.mask_losses.match_masks",
         ),
         INNER: (
             *("classic_ml.neocognitron.grow_stages", "classical_vision.pose.ransac_pose"),
