@@ -74,7 +74,7 @@ EXCEPTIONS = {
             *("ops.split_sequence.split_sequence", "segmentation.mask_queries.normed_stages"),
             *("detection.dense.best_detections", "segmentation.grabcut.largest_component"),
             *("segmentation.grabcut.minimum_cut", "segmentation.mask_losses.important_points"),
-            "segmentation.mask_losses.match_masks",
+            *("segmentation.mask_losses.match_masks", "segmentation.grabcut.neighbor_weights"),
         ),
         INNER: (
             *("classic_ml.neocognitron.grow_stages", "classical_vision.pose.ransac_pose"),
