@@ -75,6 +75,7 @@ EXCEPTIONS = {
             *("detection.dense.best_detections", "segmentation.grabcut.largest_component"),
             *("segmentation.grabcut.minimum_cut", "segmentation.mask_losses.important_points"),
             *("segmentation.mask_losses.match_masks", "segmentation.grabcut.neighbor_weights"),
+            "ops.checks.check_weights",
         ),
         INNER: (
             *("classic_ml.neocognitron.grow_stages", "classical_vision.pose.ransac_pose"),

@@ -100,7 +100,11 @@ def test_the_wheel_holds_its_data_and_no_tests(wheel):
         (["models", "resnet5*"], 0, "25,557,032 parameters"),
         (["cost", "resnet50"], 0, "4.089 GMACs"),
         (["run", "classification.supervised"], 2, "allowed: in the folder of a checkout (git clone, then cd dlcore)"),
-        (["search", "classification.supervised", "learning_rate=log:1e-4:1"], 1, "in a checkout of dlcore"),
+        (
+            ["search", "classification.supervised", "learning_rate=log:1e-4:1"],
+            1,
+            "the working directory has no experiments",
+        ),
         (["experiments"], 1, "allowed: in the folder of a checkout (git clone, then cd dlcore)"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -126,19 +126,31 @@ class Parts:
         technique = partial(self.technique, **flags.group("learner"))
         return dataclasses.replace(with_flags(self, flags), technique=technique)
 
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Collect what the parts give the technique, but for its optimizers.
+
+        Args:
+          run: the run.
+
+        Returns:
+          {parameter: value}, a flax module of the page as `model`.
+        """
+        values: dict[str, Any] = {}
+        for arguments in self.having("arguments"):
+            values |= arguments(run)
+        if isinstance(self.network, nn.Module):
+            values["model"] = self.network.clone(dtype=run.dtype)
+        return values
+
     def build(self, run: Run) -> Learner:
         """Build the learner: the technique, with those arguments of the parts that it takes.
 
         Args:
           run: the run.
         """
-        parameters, values = inspect.signature(self.technique).parameters, {}
-        for arguments in self.having("arguments"):
-            values |= arguments(run)
+        parameters, values = inspect.signature(self.technique).parameters, self.arguments(run)
         for name in getattr(self.optimizer, "parameters", ()):
             values[name] = self.optimizer.build(run.steps, run.steps_per_epoch)
-        if isinstance(self.network, nn.Module):
-            values["model"] = self.network.clone(dtype=run.dtype)
         learner = self.technique(**{name: value for name, value in values.items() if name in parameters})
         if hasattr(self.optimizer, "wrap"):
             learner = self.optimizer.wrap(learner)

@@ -97,10 +97,8 @@ class TaskOfParts(Task):
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build what the technique takes besides its flags and the optimizer."""
-        run, values = self.run(setup), {}
-        for arguments in run.parts.having("arguments"):
-            values |= arguments(run)
-        return values
+        run = self.run(setup)
+        return run.parts.arguments(run)
 
     def check(self, flags: Flags) -> None:
         """Check the parts against each other."""

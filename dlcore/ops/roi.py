@@ -126,7 +126,8 @@ def roi_pool(
     height, width, channels = features.shape
     corners = to_acc_dtype(boxes) * spatial_scale
     corners = jnp.sign(corners) * jnp.floor(jnp.abs(corners) + 0.5)
-    lowest = -jnp.inf if jnp.issubdtype(features.dtype, jnp.inexact) else jnp.iinfo(features.dtype).min
+    # Integers have no value below all others to stand outside of a bin.
+    values = features if jnp.issubdtype(features.dtype, jnp.inexact) else to_acc_dtype(features)
 
     def bins(low, high, count, length):
         """[count, length] bool, the pixels of each bin along one axis."""
@@ -137,10 +138,10 @@ def roi_pool(
 
     def crop(box):
         rows, columns = bins(box[1], box[3], h, height), bins(box[0], box[2], w, width)
-        fixed = jax.lax.stop_gradient(features)
-        inside = jnp.where(columns[:, None, :, None], fixed, lowest)  # [w, H, W, C]
+        fixed = jax.lax.stop_gradient(values)
+        inside = jnp.where(columns[:, None, :, None], fixed, -jnp.inf)  # [w, H, W, C]
         x = inside.argmax(2)
-        inside = jnp.where(rows[:, None, :, None], inside.max(2), lowest)  # [h, w, H, C]
+        inside = jnp.where(rows[:, None, :, None], inside.max(2), -jnp.inf)  # [h, w, H, C]
         y = inside.argmax(2)
         x = jnp.take_along_axis(jnp.broadcast_to(x, (h, *x.shape)), y[:, :, None], 2)[:, :, 0]
         filled = rows.any(1)[:, None, None] & columns.any(1)[None, :, None]

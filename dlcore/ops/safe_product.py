@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.precision import to_acc_dtype
+
 __all__ = ["safe_product"]
 
 
@@ -16,7 +18,11 @@ def safe_product(weights: jax.Array | float, values: jax.Array) -> jax.Array:
       values: [...], such as log-probabilities, which may be -inf.
 
     Returns:
-      [...]; NaN for NaN, and infinite where an infinite value has weight.
+      [...], at least float32 of integers; NaN for NaN, and infinite where an infinite value has weight.
     """
+    weights, values = (
+        to_acc_dtype(x) if jnp.issubdtype(getattr(x, "dtype", jnp.float32), jnp.integer) else x
+        for x in (weights, values)
+    )
     # The inner `where` keeps the gradient from meeting 0 times infinity.
     return weights * jnp.where((jnp.asarray(weights) == 0) & jnp.isinf(values), 0, values)

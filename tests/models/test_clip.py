@@ -105,7 +105,7 @@ def test_bad_input_is_refused_in_one_line(clip):
         model.apply(variables, images[:, :30], tokens)
     with pytest.raises(ValueError, match=r"tokens.shape=\(2, 13\): 13 tokens; allowed: at most window=12"):
         model.apply(variables, images, jnp.full((2, 13), 59))
-    with pytest.raises(ValueError, match="patch_size=8: does not divide image_size=33; allowed: its divisors"):
+    with pytest.raises(ValueError, match="patch_size=8: no divisor; allowed: of image_size=33"):
         CLIP(**FIELDS | {"image_size": 33}).init(jax.random.key(0), images, tokens)
 
 

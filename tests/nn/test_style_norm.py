@@ -94,7 +94,7 @@ def test_a_map_in_its_own_style_is_itself_and_a_flat_one_becomes_the_styles_mean
     np.testing.assert_allclose(y, jnp.broadcast_to(x.mean((1, 2), keepdims=True), x.shape), atol=1e-5)
     assert all(np.isfinite(g).all() for g in pull(jnp.ones_like(y)))
     assert adaptive_instance_norm(x.astype(jnp.bfloat16), x).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match=r"style.shape=\(2, 4, 4, 2\): .*of 3 channels"):
+    with pytest.raises(ValueError, match=r"style.shape=\(2, 4, 4, 2\): does not fit"):
         adaptive_instance_norm(x, x[..., :2])
 
 
