@@ -20,9 +20,9 @@ def safe_product(weights: jax.Array | float, values: jax.Array) -> jax.Array:
     Returns:
       [...], at least float32 of integers; NaN for NaN, and infinite where an infinite value has weight.
     """
-    weights, values = (
-        to_acc_dtype(x) if jnp.issubdtype(getattr(x, "dtype", jnp.float32), jnp.integer) else x
-        for x in (weights, values)
-    )
+    if not isinstance(weights, float | int) and jnp.issubdtype(weights.dtype, jnp.integer):
+        weights = to_acc_dtype(weights)
+    if jnp.issubdtype(values.dtype, jnp.integer):
+        values = to_acc_dtype(values)
     # The inner `where` keeps the gradient from meeting 0 times infinity.
     return weights * jnp.where((jnp.asarray(weights) == 0) & jnp.isinf(values), 0, values)
