@@ -4,7 +4,7 @@ The simple fields of a record, and of the records in it, are the flags of a page
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -26,7 +26,7 @@ from dlcore.data.workers import DECODERS, Workers
 from dlcore.extras import require
 from dlcore.learner import Range, check_record, root_key
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "FixedAugmentation", "Images", "Resizing", "Views"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "FixedAugmentation", "Images", "Resizing", "Views", "labeled_batch"]
 
 WITHOUT_FILES = frozenset({"digits", "photographs"})
 """Data sets of images that come with dlcore or its packages."""
@@ -42,6 +42,18 @@ AUGMENTATIONS = {
 
 AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
 """Views of `views="auto"` by data set; color for other names."""
+
+
+def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
+    """Describe the batch of a classifier's `predict`: images in [0, 1], whatever dtype the data have.
+
+    Args:
+      shape: (H, W, C) of an image.
+
+    Returns:
+      `batch` of `Splits.spec`.
+    """
+    return {"image": [list(shape), "float32"], "label": [[], "int32"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,8 +258,7 @@ class Images:
             image_shape=tuple(splits.image_shape),
             mean=tuple(float(m) for m in mean),
             std=tuple(float(s) for s in std),
-            # Images in [0, 1] are what `predict` takes, whatever dtype the data have.
-            batch={"image": [list(splits.image_shape), "float32"], "label": [[], "int32"]},
+            batch=labeled_batch(splits.image_shape),
             crop_pct=None if images is None else images.crop_pct,
         )
         if images is not None:
@@ -286,14 +297,21 @@ class Images:
         """
         return None if self.resizing is None else self.resizing.size(facts)
 
+    def shorter_side(self, facts: Facts) -> int:
+        """Compute the shorter side of the network's input, in pixels.
+
+        Returns:
+          Pixels.
+        """
+        return int(np.min(self.input_size(facts) or facts.image_shape[:2]))
+
     def augment(self, facts: Facts) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
         """Build the augmentation of the network's input.
 
         Returns:
           `(key, image [H, W, C]) -> image`; None for none.
         """
-        side = int(np.min(self.input_size(facts) or facts.image_shape[:2]))
-        return None if self.augmentation is None else self.augmentation.build(facts, side)
+        return None if self.augmentation is None else self.augmentation.build(facts, self.shorter_side(facts))
 
     def preprocess(self, facts: Facts, dtype: Any = np.float32) -> Callable[[jax.Array], jax.Array]:
         """Build the function from images to a network's input.

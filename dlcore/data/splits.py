@@ -7,7 +7,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 
-__all__ = ["Spec", "Splits", "batch_facts", "input_size", "map_sources", "metric_label", "zero_batch"]
+__all__ = ["Spec", "Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]
 
 Spec = dict[str, Any]
 """JSON-able facts of the data that `build` needs; config.json keeps them, so that a run can be used without its data.
@@ -125,21 +125,3 @@ def map_sources(function: Callable[[Any, int], Any], train: Any, ratios: Mapping
         return function(part, ratio)
 
     return apply(train, 1)
-
-
-def input_size(settings: Mapping[str, Any], spec: Spec) -> int | tuple[int, int] | None:
-    """Return the size that images are resized to.
-
-    Args:
-      settings: `input_size`, if the experiment has it.
-      spec: facts of the data; must contain `image_shape`.
-
-    Returns:
-      The side in pixels, (height, width) of images that are not square; None leaves images as they are.
-    """
-    if "input_size" not in settings or settings["input_size"]:
-        return settings.get("input_size")
-    height, width = spec["image_shape"][:2]
-    if min(height, width) >= 16:
-        return None
-    return 2 * height if height == width else (2 * height, 2 * width)

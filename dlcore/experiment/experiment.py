@@ -148,9 +148,9 @@ class Experiment:
             self.start,
             self.sanity or Sanity(),
         )
-        defaults = {**self.length.defaults, **getattr(self.network, "defaults", {}), **values}
+        defaults = {**self.length.defaults, **({} if parts.zoo is None else parts.zoo.defaults), **values}
         object.__setattr__(self, "learner", learner)
-        object.__setattr__(self, "task", TaskOfParts(parts, defaults, self.smoke))
+        object.__setattr__(self, "task", TaskOfParts(parts, defaults))
 
     @functools.cached_property
     def merged(self) -> Merged:

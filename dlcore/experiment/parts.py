@@ -18,7 +18,7 @@ from flax import linen as nn
 from dlcore.data.facts import Facts
 from dlcore.experiment.setting import Setting, field_settings
 from dlcore.learner import Learner
-from dlcore.models.network import flag_prefix
+from dlcore.models.network import Zoo, flag_prefix
 
 __all__ = ["Parts", "Run", "Sanity", "part_settings", "with_flags"]
 
@@ -117,7 +117,7 @@ class Parts:
             settings |= part_settings(part)
         return settings
 
-    def with_flags(self, flags: Any) -> "Parts":
+    def resolved(self, flags: Any) -> "Parts":
         """Return the parts with the values of the flags in their fields.
 
         Args:
@@ -157,6 +157,12 @@ class Parts:
         for part in (self.data, self.network, *self.measures):
             learner = part.wrap(learner, run) if hasattr(part, "wrap") else learner
         return learner
+
+    @property
+    def zoo(self) -> Zoo | None:
+        """The network of the zoo: the page's, or the backbone of the page's; None without one."""
+        network = getattr(self.network, "backbone", self.network)
+        return network if isinstance(network, Zoo) else None
 
     def modules(self) -> dict[str, Callable]:
         """Find the flax modules whose fields are flags.
@@ -204,7 +210,7 @@ def with_flags(part: Any, flags: Any) -> Any:
         return part.clone(**flags.group(flag_prefix(type(part))))
     if not _is_record(part):
         return part
-    if hasattr(part, "with_flags") and type(part) is not Parts:
+    if hasattr(part, "with_flags"):
         return part.with_flags(flags)
     simple = {name: flags[name] for name in field_settings(part) if name in flags}
     inner = {

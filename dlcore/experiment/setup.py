@@ -26,6 +26,12 @@ class Setup(NamedTuple):
     dtype: Any
     optimizer: Any = None
 
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Training steps of an epoch, a fraction too; None where the data have no size."""
+        size = self.spec.get("train_size")
+        return None if size is None else size / self.flags.batch_size
+
     def transformation(self) -> Any:
         """Build the experiment's optimizer.
 
@@ -34,6 +40,4 @@ class Setup(NamedTuple):
         """
         if getattr(self.optimizer, "takes_setup", True):
             return self.optimizer.build(self)
-        size = self.spec.get("train_size")
-        per_epoch = None if size is None else size / self.flags.batch_size
-        return with_flags(self.optimizer, self.flags).build(self.steps, per_epoch)
+        return with_flags(self.optimizer, self.flags).build(self.steps, self.steps_per_epoch)

@@ -1,5 +1,5 @@
 """The splits of an experiment, for pages with a task: `dlcore.data.splits`."""
 
-from dlcore.data.splits import Spec, Splits, batch_facts, input_size, map_sources, metric_label, zero_batch
+from dlcore.data.splits import Spec, Splits, batch_facts, map_sources, metric_label, zero_batch
 
-__all__ = ["Spec", "Splits", "batch_facts", "input_size", "map_sources", "metric_label", "zero_batch"]
+__all__ = ["Spec", "Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]

@@ -26,16 +26,15 @@ class TaskOfParts(Task):
     Args:
       parts: the parts, as the page has them.
       defaults: values of the flags of the run, such as its length.
-      smoke: values under `--smoke`.
     """
 
     parts: Parts
 
-    def __init__(self, parts: Parts, defaults: dict[str, Any], smoke: dict[str, Any]):
-        for name, value in (("parts", parts), ("defaults", defaults), ("smoke", smoke)):
-            object.__setattr__(self, name, value)
-        measure, sanity = self.parts.measures[0], self.parts.sanity
+    def __init__(self, parts: Parts, defaults: dict[str, Any]):
+        object.__setattr__(self, "parts", parts)  # what follows asks for it
+        measure, sanity = parts.measures[0], parts.sanity
         facts = {
+            "defaults": defaults,
             "monitor": measure.metric,
             "headline": measure.metric,
             "monitor_mode": measure.mode,
@@ -46,7 +45,7 @@ class TaskOfParts(Task):
             "input_kind": getattr(self.parts.use, "input_kind", "FILE_OR_FOLDER"),
             "packages": tuple(name for part in self.parts for name in getattr(part, "packages", ())),
             "modules": self.parts.modules(),
-            "model": getattr(self.parts.network, "zoo_name", None),
+            "model": None if self.parts.zoo is None else self.parts.zoo.zoo_name,
             "external_fields": tuple(getattr(self.parts.network, "external_fields", ())),
             "own_fields": tuple(getattr(self.parts.network, "own_fields", ())),
         }
@@ -63,10 +62,8 @@ class TaskOfParts(Task):
 
     def run(self, setup: Setup) -> Run:
         """Build what parts may know of a run."""
-        flags, size = setup.flags, setup.spec.get("train_size")
-        per_epoch = None if size is None else size / flags.batch_size
-        parts = self.parts.with_flags(flags)
-        return Run(Facts.of(setup.spec), setup.steps, per_epoch, setup.dtype, flags.seed, parts, setup)
+        parts, seed = self.parts.resolved(setup.flags), setup.flags.seed
+        return Run(Facts.of(setup.spec), setup.steps, setup.steps_per_epoch, setup.dtype, seed, parts, setup)
 
     def _run_of(self, flags: Flags, spec: Spec) -> Run:
         """Build what parts may know of a run whose length does not matter."""
@@ -78,7 +75,7 @@ class TaskOfParts(Task):
 
     def reads_files(self, flags: Flags) -> bool:
         """Whether `--data_dir` matters."""
-        return self.parts.with_flags(flags).data.reads_files
+        return self.parts.resolved(flags).data.reads_files
 
     def data(self, flags: Flags) -> Splits:
         """Load the data."""
@@ -108,7 +105,7 @@ class TaskOfParts(Task):
 
     def planned(self, flags: Flags) -> tuple[Spec, Any] | None:
         """Tell the shapes of data that is known without loading it."""
-        planned = getattr(self.parts.with_flags(flags).data, "planned", None)
+        planned = getattr(self.parts.resolved(flags).data, "planned", None)
         return None if planned is None else planned()
 
     def start(self, setup: Setup) -> Any:

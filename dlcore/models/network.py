@@ -41,11 +41,6 @@ class Zoo:
         """Default values of the flags."""
         return {f"model.{name}": value for name, value in self.fields.items()}
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """No flags of its own: `--model` and its fields are those of the model."""
-        return {}
-
     def with_flags(self, flags: Any) -> "Zoo":
         """Return the network that `--model` and `--model.FIELD` name."""
         return Zoo(flags.model, flags.group("model"))
@@ -80,16 +75,6 @@ class OnBackbone:
     network: Callable[..., nn.Module]
     backbone: Zoo
     adaptation: Any = None
-
-    @property
-    def zoo_name(self) -> str:
-        """Name of the backbone."""
-        return self.backbone.zoo_name
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Default values of the flags of the backbone."""
-        return self.backbone.defaults
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:

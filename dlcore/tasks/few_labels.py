@@ -16,8 +16,6 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-
 from dlcore.data.augment import compose, cutout
 from dlcore.data.facts import Facts
 from dlcore.data.few_labels import few_labels, two_streams
@@ -154,7 +152,7 @@ class StrongView:
         Returns:
           `(key, normalized image [H, W, C]) -> image`.
         """
-        side = int(min(np.broadcast_to(images.input_size(facts) or facts.image_shape[:2], 2)))
+        side = images.shorter_side(facts)
         augmentation = Augmentation("auto" if self.strong == "none" else self.strong)
         base, erase = augmentation.build(facts, side), cutout(max(1, side // 2))
         return erase if base is None else compose(base, erase)

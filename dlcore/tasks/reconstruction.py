@@ -69,16 +69,6 @@ class FillingNetwork:
     decoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def zoo_name(self) -> str:
-        """Name of the backbone."""
-        return self.backbone.zoo_name
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Default values of the flags of the backbone."""
-        return self.backbone.defaults
-
-    @property
     def modules(self) -> dict[str, Callable]:
         """The module by the prefix of its flags."""
         return {"decoder": partial(Filler, **self.decoder)}

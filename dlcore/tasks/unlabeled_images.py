@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
-from dlcore.data.images import AUTO_VIEWS
+from dlcore.data.facts import Facts
+from dlcore.data.images import Views
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, with_flags
-from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.labeled_images import ResizedImages
@@ -44,14 +44,7 @@ class UnlabeledImages(Encoders, ResizedImages):
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name. A folder needs no class folders; without labels the loss is the headline."""
-        splits = labeled_images.data(flags, labels=False)
-        if splits.spec["num_classes"] > 1:
-            bank = min(flags.bank_size, len(splits.train))
-            if "knn_k" in flags.given and flags.knn_k > bank:
-                raise FlagError(f"--knn_k={flags.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
-            return splits
-        message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
-        return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, message))
+        return self.measures(flags).check_labels(labeled_images.data(flags, labels=False), flags)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +66,8 @@ class RandomViews(UnlabeledImages):
         Returns:
           One of `VIEWS`.
         """
-        return AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views
+        (kind,) = Views(flags.views).names(Facts(dataset=flags.dataset))
+        return kind
 
     def augmentation(self, flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """Build the random view that `--views` names.
@@ -121,16 +115,6 @@ class Siamese:
     target: TargetMomentum | None = None
 
     @property
-    def zoo_name(self) -> str:
-        """Name of the backbone."""
-        return self.backbone.zoo_name
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Default values of the flags of the backbone."""
-        return self.backbone.defaults
-
-    @property
     def modules(self) -> dict[str, Callable]:
         """The module by the prefix of its flags."""
         return {"head": partial(SiameseNet, **self.head)}
@@ -168,16 +152,6 @@ class Embedding:
     backbone: Zoo
     embedder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     axis_name: Annotated[str | None, "no flag"] = REPLICA
-
-    @property
-    def zoo_name(self) -> str:
-        """Name of the backbone."""
-        return self.backbone.zoo_name
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Default values of the flags of the backbone."""
-        return self.backbone.defaults
 
     @property
     def modules(self) -> dict[str, Callable]:

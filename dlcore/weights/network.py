@@ -291,7 +291,7 @@ def classifier_variables(found: Weights) -> dict[str, Any]:
 def _resized(found: Weights) -> Any:
     if "input_size" not in found.settings:
         return None
-    return Resizing(found.settings["input_size"]).size(Facts.of({"dataset": "", **found.spec}))
+    return Resizing(found.settings["input_size"]).size(Facts.of(found.spec))
 
 
 def _sizes(found: Weights) -> tuple[Any, Any]:

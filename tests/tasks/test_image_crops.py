@@ -171,7 +171,7 @@ def splits_of(count, num_classes):
 
 def test_without_labels_the_loss_is_the_headline(monkeypatch):
     monkeypatch.setattr(unlabeled_images.labeled_images, "data", splits_of(50, 1))
-    flags = SimpleNamespace(bank_size=5000, knn_k=20, given=("knn_k",))
+    flags = Flags({"bank_size": 5000, "knn_k": 20}, given=frozenset({"knn_k"}))
     splits = UnlabeledImages().data(flags)
     assert splits.spec == {"num_classes": 1, "headline": "loss"}
     assert splits.notes[0] == "a note"
@@ -185,7 +185,7 @@ def test_only_asked_for_neighbors_are_refused_where_the_bank_has_fewer(monkeypat
     task = UnlabeledImages()
 
     def load(k, given):
-        return task.data(SimpleNamespace(bank_size=bank, knn_k=k, given=given))
+        return task.data(Flags({"bank_size": bank, "knn_k": k}, given=frozenset(given)))
 
     with pytest.raises(FlagError, match=f"--knn_k={k}: more than the bank has; allowed: 1 to {most}, see --bank_size"):
         load(k, ("knn_k",))

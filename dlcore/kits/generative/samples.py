@@ -39,11 +39,11 @@ SAMPLE_CLASS = {
 """The setting of pages whose samples have a class."""
 
 
-def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+def number_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
     """Number the samples that `--mode=predict` draws without `--input`.
 
     Args:
-      flags: `num_drawn`.
+      flags: `DrawSamples`, or flags: `num_drawn`.
 
     Returns:
       (source of indices, names).
@@ -188,7 +188,7 @@ class DrawSamples:
 
     def samples(self, run: Any) -> tuple[Source, list[str]]:
         """Number the samples."""
-        return Source.indices(self.num_drawn, "samples"), [f"sample {k}" for k in range(self.num_drawn)]
+        return number_samples(self, {})
 
     def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe each sample by its mean pixel."""

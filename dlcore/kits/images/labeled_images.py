@@ -1,14 +1,13 @@
 """Labeled images as an experiment's flags describe them, for pages with a task: the records of `dlcore.data.images`."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from dlcore.data.augment.recipes import CLASSIFICATION, STRONG
 from dlcore.data.facts import Facts
-from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.data.images import Augmentation, Images, Resizing, labeled_batch
 from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
@@ -145,18 +144,6 @@ def planned(flags: Flags) -> tuple[dict, Any] | None:
     return images_of(flags).planned()
 
 
-def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
-    """Describe the batch of a classifier's `predict`: images in [0, 1], whatever dtype the data have.
-
-    Args:
-      shape: (H, W, C) of an image.
-
-    Returns:
-      `batch` of `Splits.spec`.
-    """
-    return {"image": [list(shape), "float32"], "label": [[], "int32"]}
-
-
 def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
     """Return the size that images are resized to.
 
@@ -180,7 +167,7 @@ def shorter_side(flags: Flags, spec: dict) -> int:
     Returns:
       Pixels.
     """
-    return int(np.min(input_size(flags, spec) or spec["image_shape"][:2]))
+    return _resized_images(flags).shorter_side(_facts(flags, spec))
 
 
 def preprocess(setup: Setup):

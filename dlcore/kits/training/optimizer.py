@@ -10,7 +10,7 @@ from dlcore.experiment.setting import field_settings
 from dlcore.learner import Learner
 from dlcore.optim import adamw
 
-__all__ = ["SETTINGS", "AdamW", "AveragedAdamW", "EMAAdamW", "build", "record_of", "schedule", "steps_per_epoch"]
+__all__ = ["SETTINGS", "AdamW", "AveragedAdamW", "EMAAdamW", "build", "record_of", "schedule"]
 
 
 class _BuiltFromSetup:
@@ -53,21 +53,11 @@ def record_of(setup: Setup) -> adamw.AveragedAdamW:
     return adamw.AveragedAdamW(**{name: setup.flags[name] for name in fields if name in setup.flags})
 
 
-def steps_per_epoch(setup: Setup) -> float | None:
-    """Count the training steps of an epoch.
-
-    Returns:
-      The steps, a fraction too; None where the data have no size.
-    """
-    size = setup.spec.get("train_size")
-    return None if size is None else size / setup.flags.batch_size
-
-
 def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer, with a schedule over the run's steps."""
-    return record_of(setup).build(setup.steps, steps_per_epoch(setup))
+    return record_of(setup).build(setup.steps, setup.steps_per_epoch)
 
 
 def schedule(setup: Setup) -> Callable[[int], float] | None:
     """Build the learning-rate schedule, if it is known before the run."""
-    return record_of(setup).rate_of_step(setup.steps, steps_per_epoch(setup))
+    return record_of(setup).rate_of_step(setup.steps, setup.steps_per_epoch)

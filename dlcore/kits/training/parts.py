@@ -141,7 +141,7 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
     def make(rate: float, begin: int) -> optax.GradientTransformation:
         record = dataclasses.replace(optimizer.record_of(setup), learning_rate=flags.learning_rate * rate)
-        schedule = record.rate_of_update(setup.steps, optimizer.steps_per_epoch(setup))
+        schedule = record.rate_of_update(setup.steps, setup.steps_per_epoch)
         return create_optimizer(
             flags.optimizer,
             lambda count: schedule(count + begin),
