@@ -125,7 +125,7 @@ def test_a_warp_is_bilinear_in_the_image_where_the_inverse_looks():
 
 
 @pytest.mark.covers("CL-10")
-@pytest.mark.slow(only=["asarray1"])
+@pytest.mark.slow
 @pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
 def test_the_last_entry_of_a_homography_may_be_zero(convert):
     """(u, v) to (1 / u, v / u): the matrix with ones from corner to corner, of norm √3."""
@@ -143,7 +143,7 @@ def test_the_last_entry_of_a_homography_may_be_zero(convert):
 
 
 @pytest.mark.covers("CL-10")
-@pytest.mark.slow(only=["uint16"])
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int64", "uint16"])
 def test_whole_numbers_are_points(dtype):
     """x' = x + .1 y + 20, y' = .05 x + y + 10, of the corners of an image of 640 x 480."""
