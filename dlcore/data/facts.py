@@ -27,6 +27,7 @@ class Facts:
       counts: what a training example is counted as, such as episodes.
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
       headline: metric that replaces the experiment's where the data have no labels for that.
+      resolution: voxels along each side of a grid.
       train_size: number of training examples.
     """
 
@@ -45,6 +46,7 @@ class Facts:
     counts: str | None = None
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     headline: str | None = None
+    resolution: int | None = None
     train_size: int | None = None
 
     @property
