@@ -1,10 +1,9 @@
 """Context of report panels: the finished run with its data, predictions and metrics."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.learner import Learner
 
@@ -24,7 +23,7 @@ class ReportContext(NamedTuple):
       spec: `Splits.spec` and `train_size`.
       flags: the run's settings.
       learner: the run's learner.
-      build: the experiment's `build`, for a learner of other settings.
+      run: the run, which builds a learner of other settings.
     """
 
     history: list[dict[str, Any]]
@@ -36,4 +35,4 @@ class ReportContext(NamedTuple):
     spec: Spec
     flags: Flags
     learner: Learner
-    build: Callable[[Setup], Learner]
+    run: Run
