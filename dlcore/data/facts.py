@@ -23,6 +23,7 @@ class Facts:
       resize: (shortest edge, longest edge) of images that are padded to a canvas.
       masks: whether the boxes have masks.
       keypoint_names: names of the keypoints of an object.
+      stuff_names: names of the classes of the background.
       unlabeled_size: number of unlabeled training images.
       counts: what a training example is counted as, such as episodes.
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
@@ -42,6 +43,7 @@ class Facts:
     resize: tuple[int, int] | None = None
     masks: bool = False
     keypoint_names: tuple[str, ...] = ()
+    stuff_names: tuple[str, ...] = ()
     unlabeled_size: int | None = None
     counts: str | None = None
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)

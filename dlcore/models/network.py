@@ -110,16 +110,18 @@ class OnBackbone:
       network: class of the network with the fields `backbone`, `num_classes` and `dtype`, or a `functools.partial`.
       backbone: the backbone.
       adaptation: part whose `adapt(module, run)` freezes the backbone and adds an adapter; None trains all.
+      prefix: prefix of the network's flags; None takes that of its class.
     """
 
     network: Callable[..., nn.Module]
     backbone: Zoo
     adaptation: Any = None
+    prefix: Annotated[str | None, "no flag"] = None
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The network by the prefix of its flags."""
-        return {flag_prefix(self.network): self.network}
+        return {self.prefix or flag_prefix(self.network): self.network}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class OnBackbone:
 
     def with_flags(self, flags: Any) -> "OnBackbone":
         """Return the network with the values of its flags in its fields."""
-        fields = flags.group(flag_prefix(self.network))
+        fields = flags.group(self.prefix or flag_prefix(self.network))
         return dataclasses.replace(
             self, network=partial(self.network, **fields), backbone=self.backbone.with_flags(flags)
         )
