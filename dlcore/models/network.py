@@ -1,7 +1,8 @@
-"""Networks as parts of an experiment: one of the zoo, or a network on a backbone of the zoo.
+"""Networks as parts of an experiment: one of the zoo, one on a backbone of the zoo, or one for the classes of the data.
 
 network=Zoo("resnet8_cifar", {"width": 16})
 network=OnBackbone(partial(FasterRCNN, channels=48), backbone=Zoo("resnet8_cifar"))
+network=ForClasses(partial(UNet, widths=(16, 32, 64, 96)))
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["OnBackbone", "Zoo", "flag_prefix"]
+__all__ = ["ForClasses", "OnBackbone", "Zoo", "flag_prefix"]
 
 
 def flag_prefix(module: Any) -> str:
@@ -70,16 +71,18 @@ class OnBackbone:
       network: class of the network with the fields `backbone`, `num_classes` and `dtype`, or a `functools.partial`.
       backbone: the backbone.
       adaptation: part whose `adapt(module, run)` freezes the backbone and adds an adapter; None trains all.
+      prefix: prefix of the network's flags; None takes that of its class.
     """
 
     network: Callable[..., nn.Module]
     backbone: Zoo
     adaptation: Any = None
+    prefix: Annotated[str | None, "no flag"] = None
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The network by the prefix of its flags."""
-        return {flag_prefix(self.network): self.network}
+        return {self.prefix or flag_prefix(self.network): self.network}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -88,7 +91,7 @@ class OnBackbone:
 
     def with_flags(self, flags: Any) -> "OnBackbone":
         """Return the network with the values of its flags in its fields."""
-        fields = flags.group(flag_prefix(self.network))
+        fields = flags.group(self.prefix or flag_prefix(self.network))
         return dataclasses.replace(
             self, network=partial(self.network, **fields), backbone=self.backbone.with_flags(flags)
         )
@@ -113,3 +116,30 @@ class OnBackbone:
         """Check that the backbone has the maps that the network reads."""
         if self.adaptation is not None:
             self.adaptation.check(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class ForClasses:
+    """A network for the classes of the data, such as a segmenter; its flags are `--NETWORK.FIELD`.
+
+    Args:
+      network: class of the network with the fields `num_classes` and `dtype`, or a `functools.partial`.
+      prefix: prefix of the network's flags; None takes that of its class.
+    """
+
+    network: Callable[..., nn.Module]
+    prefix: Annotated[str | None, "no flag"] = None
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The network by the prefix of its flags."""
+        return {self.prefix or flag_prefix(self.network): self.network}
+
+    def with_flags(self, flags: Any) -> "ForClasses":
+        """Return the network with the values of its flags in its fields."""
+        ((prefix, network),) = self.modules.items()
+        return dataclasses.replace(self, network=partial(network, **flags.group(prefix)))
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        return {"model": self.network(num_classes=run.facts.num_classes, dtype=run.dtype)}
