@@ -125,10 +125,17 @@ class ForClasses:
     Args:
       network: class of the network with the fields `num_classes` and `dtype`, or a `functools.partial`.
       prefix: prefix of the network's flags; None takes that of its class.
+      from_data: fields of the network that are facts of the data, such as spacing; they are no flags.
     """
 
     network: Callable[..., nn.Module]
     prefix: Annotated[str | None, "no flag"] = None
+    from_data: Annotated[tuple[str, ...], "no flag"] = ()
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """The fields that are no flags."""
+        return tuple(f"{prefix}.{name}" for prefix in self.modules for name in self.from_data)
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
@@ -142,4 +149,5 @@ class ForClasses:
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
-        return {"model": self.network(num_classes=run.facts.num_classes, dtype=run.dtype)}
+        fields = {name: getattr(run.facts, name) for name in self.from_data}
+        return {"model": self.network(num_classes=run.facts.num_classes, dtype=run.dtype, **fields)}

@@ -29,17 +29,17 @@ WRITERS = {
     "prompts": prompt_results.write,
     "segments": segment_results.write,
     "meshes": SolidMeshes.write,
-    "volumes": volumes.Volumes.write,
+    "volumes": volumes.SegmentScans().write,
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_path):
     """Of no image at all."""
-    task, folder = (None,) if name in ("meshes", "volumes") else (), tmp_path / "new" / "folder"
+    task, folder = (None,) if name == "meshes" else (), tmp_path / "new" / "folder"
     outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
     for _ in range(2):
-        WRITERS[name](*task, folder, outputs, None, [], Facts.of(spec) if name == "masks" else spec)
+        WRITERS[name](*task, folder, outputs, None, [], Facts.of(spec) if name in ("masks", "volumes") else spec)
         assert folder.is_dir()
 
 
