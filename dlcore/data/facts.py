@@ -23,7 +23,11 @@ class Facts:
       resize: (shortest edge, longest edge) of images that are padded to a canvas.
       masks: whether the boxes have masks.
       keypoint_names: names of the keypoints of an object.
-      stuff_names: names of the classes of the background.
+      stuff_names: names of the classes of the background, beside those of things.
+      class_pixels: [C], training pixels of each class.
+      pixels_beside: [C], pixels of the training images that hold a class.
+      class_fractions: [C], fractions of the training voxels.
+      spacing: (depth, height, width) of a voxel in mm.
       unlabeled_size: number of unlabeled training images.
       counts: what a training example is counted as, such as episodes.
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
@@ -44,6 +48,10 @@ class Facts:
     masks: bool = False
     keypoint_names: tuple[str, ...] = ()
     stuff_names: tuple[str, ...] = ()
+    class_pixels: tuple[int, ...] = ()
+    pixels_beside: tuple[int, ...] = ()
+    class_fractions: tuple[float, ...] = ()
+    spacing: tuple[float, ...] = ()
     unlabeled_size: int | None = None
     counts: str | None = None
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)

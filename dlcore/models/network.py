@@ -1,7 +1,7 @@
 """Networks as parts of an experiment: one of the zoo, a flax module, or a network on a backbone of the zoo.
 
 network=Zoo("resnet8_cifar", {"width": 16})
-network=Network(partial(VoxNet, features=16), of_data=num_classes)
+network=Network(partial(VoxNet, features=16), of_data=("num_classes",))
 network=OnBackbone(partial(FasterRCNN, channels=48), backbone=Zoo("resnet8_cifar"))
 """
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["Network", "OnBackbone", "Zoo", "flag_prefix", "num_classes"]
+__all__ = ["Network", "OnBackbone", "Zoo", "flag_prefix"]
 
 
 def flag_prefix(module: Any) -> str:
@@ -63,33 +63,33 @@ class Zoo:
         return {"model": self.build(run.facts.num_classes or 1, run.dtype)}
 
 
-def num_classes(facts: Any) -> dict[str, int]:
-    """Read the field `num_classes` of a network from the data.
-
-    Args:
-      facts: facts of the data.
-    """
-    return {"num_classes": facts.num_classes}
-
-
 @dataclasses.dataclass(frozen=True)
 class Network:
     """A flax module of which the data decide fields, or whose flags `--PREFIX.FIELD` have a prefix of their own.
 
     Args:
       network: class of the module with a field `dtype`, or a `functools.partial` of one.
-      of_data: facts of the data -> fields of the module.
+      of_data: fields of the module that are facts of the data, such as num_classes; they are no flags.
       prefix: prefix of the flags; by default the name of the class.
     """
 
     network: Callable[..., nn.Module]
-    of_data: Callable[[Any], dict[str, Any]] | None = None
+    of_data: Annotated[tuple[str, ...], "no flag"] = ()
     prefix: Annotated[str | None, "no flag"] = None
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The module by the prefix of its flags."""
         return {self.prefix or flag_prefix(self.network): self.network}
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """The fields with a default that the data decide."""
+        (prefix,) = self.modules
+        defaults = {
+            field.name: field.default for field in dataclasses.fields(getattr(self.network, "func", self.network))
+        }
+        return tuple(f"{prefix}.{name}" for name in self.of_data if defaults[name] is not dataclasses.MISSING)
 
     def with_flags(self, flags: Any) -> "Network":
         """Return the network with the values of its flags in its fields."""
@@ -98,8 +98,8 @@ class Network:
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
-        fields = {} if self.of_data is None else self.of_data(run.facts)
-        return {"model": self.network(**fields, dtype=run.dtype)}
+        fields = {name: getattr(run.facts, name) for name in self.of_data}
+        return {"model": self.network(**{**fields, "dtype": run.dtype})}
 
 
 @dataclasses.dataclass(frozen=True)
