@@ -26,6 +26,7 @@ __all__ = [
     "FilmedSamples",
     "diffusion_panels",
     "edits",
+    "film_samples",
     "interpolations",
     "nearest_training",
     "panels",
@@ -177,19 +178,24 @@ class FilmedSamples:
     """Part of a task whose report has a film of its samples; stands before the other bases."""
 
     def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film samples of the same noise while the network trains.
+        """Film samples of the same noise while the network trains, see `film_samples`."""
+        return film_samples(setup, build)
 
-        Args:
-          build: the experiment's `build`.
 
-        Returns:
-          The hook, in a list.
-        """
-        from dlcore.modes.film import film_hooks
-        from dlcore.report.generative import picture_grid
+def film_samples(setup: Setup, build: Callable[[Setup], Learner]) -> list:
+    """Film samples of the same noise while the network trains.
 
-        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
+    Args:
+      build: the experiment's `build`.
+
+    Returns:
+      The hook, in a list.
+    """
+    from dlcore.modes.film import film_hooks
+    from dlcore.report.generative import picture_grid
+
+    batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
