@@ -19,3 +19,6 @@ class Metric:
     metric: Annotated[str, "no flag"]
     mode: Annotated[Literal["max", "min"], "no flag"] = "min"
     headline: Annotated[str | None, "no flag"] = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "headline", self.headline or self.metric)
