@@ -21,12 +21,12 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
+from dlcore.kits.generative.networks import OnImages
 from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.kits.generative.samples import DrawSamples, Samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Evaluator, Learner, Range
-from dlcore.models.network import OnImages
+from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "ReconstructOrDraw",
     "Reconstructions",
     "SampledLatentSpace",
-    "SampledReconstructions",
 ]
 
 NUM_SHOWN = 12
@@ -207,14 +206,6 @@ class Reconstructions:
         from dlcore.report.generative import picture_grid
 
         return {"reconstructions": picture_grid(context.outputs["reconstruction"][:64], 8)}
-
-
-class SampledReconstructions(Reconstructions):
-    """Report of an autoencoder that draws new images, with a film of these."""
-
-    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
-        """Film samples of the same noise while the network trains."""
-        return sample_panels.film_samples(run.setup, build)
 
 
 @dataclasses.dataclass(frozen=True)

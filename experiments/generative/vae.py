@@ -21,9 +21,10 @@ from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
 from dlcore.kits.generative.image_generation import FinalFrechet
+from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, ReconstructOrDraw, SampledReconstructions
+from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, Reconstructions, ReconstructOrDraw
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 
@@ -39,7 +40,7 @@ experiment = Experiment(
         Metric("loss", headline="elbo_nll_nats_dynamic"),
         FinalFrechet(classifier=supervised.experiment, num_samples=1000),
     ],
-    report=[SampledReconstructions()],
+    report=[Reconstructions(), FilmSamples()],
     use=ReconstructOrDraw(),
     sanity=Sanity(plain={"ema": None}),
     smoke={**few_samples(3), "vae.hidden": (16,), "importance_samples": 2},

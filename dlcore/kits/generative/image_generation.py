@@ -78,10 +78,12 @@ class Frechet:
     Args:
       classifier: page that trains the classifier where no flag names one
       num_samples: samples for the Fréchet distance at each evaluation
+      monitor: metric that selects the checkpoint; None for the last
     """
 
     classifier: Experiment | None = None
     num_samples: Annotated[int, Range(2)] = 1000
+    monitor: Annotated[str | None, "no flag"] = "frechet_distance"
 
     metric: ClassVar[str] = "frechet_distance"
     mode: ClassVar[str] = "min"

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
@@ -23,10 +24,11 @@ from dlcore.optim import parameter_ema
 from dlcore.report.panel import Panel
 
 __all__ = [
+    "FilmSamples",
     "FilmedSamples",
+    "ShowSamples",
     "diffusion_panels",
     "edits",
-    "film_samples",
     "interpolations",
     "nearest_training",
     "panels",
@@ -178,24 +180,39 @@ class FilmedSamples:
     """Part of a task whose report has a film of its samples; stands before the other bases."""
 
     def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film samples of the same noise while the network trains, see `film_samples`."""
-        return film_samples(setup, build)
+        """Film samples of the same noise while the network trains.
+
+        Args:
+          build: the experiment's `build`.
+
+        Returns:
+          The hook, in a list.
+        """
+        from dlcore.modes.film import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
-def film_samples(setup: Setup, build: Callable[[Setup], Learner]) -> list:
-    """Film samples of the same noise while the network trains.
+class ShowSamples:
+    """Report of generated images: samples, the curves, and real images; TensorBoard shows the samples."""
 
-    Args:
-      build: the experiment's `build`.
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show the first samples, one column per requested class, the curves, and real images."""
+        return panels(context)
 
-    Returns:
-      The hook, in a list.
-    """
-    from dlcore.modes.film import film_hooks
-    from dlcore.report.generative import picture_grid
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
 
-    batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
+
+class FilmSamples:
+    """Report with a film of the samples, of the same noise while the network trains."""
+
+    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
+        """Film the samples."""
+        return FilmedSamples().report_hooks(run.setup, build)
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
