@@ -28,6 +28,7 @@ class Facts:
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
       headline: metric that replaces the experiment's where the data have no labels for that.
       train_size: number of training examples.
+      exemplars: number of training images that are a class of their own each.
     """
 
     dataset: str = ""
@@ -46,6 +47,7 @@ class Facts:
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     headline: str | None = None
     train_size: int | None = None
+    exemplars: int | None = None
 
     @property
     def num_classes(self) -> int:

@@ -292,11 +292,12 @@ class FeatureMeasures:
 
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show the results, the pretext, nearest neighbors, a projection of the features, and the curves."""
-        augmentation = run.parts.data.augmentation
+        data = run.parts.data
+        augmentation = getattr(data, "augmentation", None)
         pretext = view_panels(context, augmentation.build(run.facts)) if isinstance(augmentation, Views) else []
         for pretext_panels in run.parts.having("pretext_panels"):
             pretext += pretext_panels(context, run)
-        return self.feature_panels(context, pretext)
+        return self.feature_panels(context, pretext, getattr(data, "pictures_of", lambda examples: examples))
 
     def feature_panels(
         self, context: ReportContext, pretext: Sequence[Any], pictures_of: Callable[[Any], Any] = lambda image: image
