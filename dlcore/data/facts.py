@@ -29,6 +29,7 @@ class Facts:
       headline: metric that replaces the experiment's where the data have no labels for that.
       train_size: number of training examples.
       exemplars: number of training images that are a class of their own each.
+      views: number of clips of each test video.
     """
 
     dataset: str = ""
@@ -48,6 +49,7 @@ class Facts:
     headline: str | None = None
     train_size: int | None = None
     exemplars: int | None = None
+    views: int | None = None
 
     @property
     def num_classes(self) -> int:

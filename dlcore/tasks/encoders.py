@@ -345,6 +345,17 @@ class FeatureMeasures:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class ClipFeatureMeasures(FeatureMeasures):
+    """The protocol that measures an encoder of clips.
+
+    Args:
+      fine_tune: labels to fine-tune with at the end: counts, or below 1 shares of the training clips; empty for none
+    """
+
+    fine_tune: Annotated[tuple[float, ...], Range(0)] = ()
+
+
 def view_panels(context: ReportContext, augment: Callable[[jax.Array, jax.Array], jax.Array]) -> list:
     """Show pairs of views of test images.
 
