@@ -35,6 +35,8 @@ class Facts:
       headline: metric that replaces the experiment's where the data have no labels for that.
       resolution: voxels along each side of a grid.
       train_size: number of training examples.
+      exemplars: number of training images that are a class of their own each.
+      views: number of clips of each test video.
     """
 
     dataset: str = ""
@@ -60,6 +62,8 @@ class Facts:
     headline: str | None = None
     resolution: int | None = None
     train_size: int | None = None
+    exemplars: int | None = None
+    views: int | None = None
 
     @property
     def num_classes(self) -> int:
