@@ -252,8 +252,8 @@ class FewLabelImages:
             )
 
     def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique its `preprocess`, `augment` and `strong`."""
-        values = self.images.arguments(run)
+        """Give the technique its `preprocess`, `augment`, `strong` and `num_unlabeled`."""
+        values = {**self.images.arguments(run), "num_unlabeled": run.facts.unlabeled_size}
         return values if self.strong is None else {**values, "strong": self.strong.build(self.images, run.facts)}
 
     def _unlabeled_images(self, shape: Sequence[int]) -> Source:
