@@ -17,7 +17,14 @@ from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.semi_supervised import ict
-from dlcore.tasks.few_labels import SMOKE, AccuracyBesideTwin, FewLabelImages, TwinWeights, log_classes_of_twins
+from dlcore.tasks.few_labels import (
+    SMOKE,
+    AccuracyBesideTwin,
+    FewLabelImages,
+    TwinWeights,
+    log_classes_of_twins,
+    technique_panels,
+)
 
 experiment = Experiment(
     __file__,
@@ -33,6 +40,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Steps(400, batch_size=32, eval_every=100, select="last"),
     measures=[AccuracyBesideTwin(twin=True)],
+    report=[technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
     sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),
