@@ -208,14 +208,6 @@ class AccuracyBesideTwin:
         teacher = None if decay is None else averaging(decay)
         return add_twin(learner, two_stream_learner(**values, technique=supervised_only, teacher=teacher))
 
-    def messages(self, run: Run, splits: Splits) -> list[str]:
-        """Say what label smoothing and few steps do to the numbers."""
-        return classifier_panels.Accuracy().messages(run, splits)
-
-    def explanations(self, run: Run) -> list[str]:
-        """Say which loss and which confidence label smoothing leaves."""
-        return classifier_panels.Accuracy().explanations(run)
-
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show the gain by unlabeled images."""
         from dlcore.report.semi_supervised import twin_table
