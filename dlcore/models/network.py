@@ -1,6 +1,7 @@
-"""Networks as parts of an experiment: one of the zoo, or a network on a backbone of the zoo.
+"""Networks as parts of an experiment: one of the zoo, a flax module, or a network on a backbone of the zoo.
 
 network=Zoo("resnet8_cifar", {"width": 16})
+network=Network(partial(VoxNet, features=16), of_data=num_classes)
 network=OnBackbone(partial(FasterRCNN, channels=48), backbone=Zoo("resnet8_cifar"))
 """
 
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["OnBackbone", "Zoo", "flag_prefix"]
+__all__ = ["Network", "OnBackbone", "Zoo", "flag_prefix", "num_classes"]
 
 
 def flag_prefix(module: Any) -> str:
@@ -60,6 +61,45 @@ class Zoo:
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`, for the classes of the data."""
         return {"model": self.build(run.facts.num_classes or 1, run.dtype)}
+
+
+def num_classes(facts: Any) -> dict[str, int]:
+    """Read the field `num_classes` of a network from the data.
+
+    Args:
+      facts: facts of the data.
+    """
+    return {"num_classes": facts.num_classes}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A flax module of which the data decide fields, or whose flags `--PREFIX.FIELD` have a prefix of their own.
+
+    Args:
+      network: class of the module with a field `dtype`, or a `functools.partial` of one.
+      of_data: facts of the data -> fields of the module.
+      prefix: prefix of the flags; by default the name of the class.
+    """
+
+    network: Callable[..., nn.Module]
+    of_data: Callable[[Any], dict[str, Any]] | None = None
+    prefix: Annotated[str | None, "no flag"] = None
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The module by the prefix of its flags."""
+        return {self.prefix or flag_prefix(self.network): self.network}
+
+    def with_flags(self, flags: Any) -> "Network":
+        """Return the network with the values of its flags in its fields."""
+        (prefix,) = self.modules
+        return dataclasses.replace(self, network=partial(self.network, **flags.group(prefix)))
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        fields = {} if self.of_data is None else self.of_data(run.facts)
+        return {"model": self.network(**fields, dtype=run.dtype)}
 
 
 @dataclasses.dataclass(frozen=True)
