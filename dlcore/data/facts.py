@@ -28,6 +28,9 @@ class Facts:
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
       headline: metric that replaces the experiment's where the data have no labels for that.
       train_size: number of training examples.
+      vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
+      source_vocabulary: vocabulary of the source where it has one of its own.
+      window: most tokens of a sequence.
     """
 
     dataset: str = ""
@@ -46,6 +49,9 @@ class Facts:
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     headline: str | None = None
     train_size: int | None = None
+    vocabulary: Any = None
+    source_vocabulary: Mapping[str, Any] | None = None
+    window: int | None = None
 
     @property
     def num_classes(self) -> int:

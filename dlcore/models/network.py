@@ -77,19 +77,29 @@ class Network:
     """A flax module of which the data decide fields, or whose flags `--PREFIX.FIELD` have a prefix of their own.
 
     Args:
-      network: class of the module with a field `dtype`, or a `functools.partial` of one.
+      network: class of the module, or a `functools.partial` of one.
       of_data: facts of the data -> fields of the module.
       prefix: prefix of the flags; by default the name of the class.
+      of_run: run -> fields of the module, where the facts of the data do not say them.
+      external: fields that the data or the run decide although they have a default: they are no flags.
     """
 
     network: Callable[..., nn.Module]
     of_data: Callable[[Any], dict[str, Any]] | None = None
     prefix: Annotated[str | None, "no flag"] = None
+    of_run: Callable[[Any], dict[str, Any]] | None = None
+    external: Annotated[tuple[str, ...], "no flag"] = ()
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The module by the prefix of its flags."""
         return {self.prefix or flag_prefix(self.network): self.network}
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """Names of the fields that are no flags."""
+        (prefix,) = self.modules
+        return tuple(f"{prefix}.{name}" for name in self.external)
 
     def with_flags(self, flags: Any) -> "Network":
         """Return the network with the values of its flags in its fields."""
@@ -99,7 +109,9 @@ class Network:
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
         fields = {} if self.of_data is None else self.of_data(run.facts)
-        return {"model": self.network(**fields, dtype=run.dtype)}
+        fields |= {} if self.of_run is None else self.of_run(run)
+        has_dtype = "dtype" in getattr(getattr(self.network, "func", self.network), "__dataclass_fields__", ())
+        return {"model": self.network(**fields, **({"dtype": run.dtype} if has_dtype else {}))}
 
 
 @dataclasses.dataclass(frozen=True)
