@@ -37,6 +37,9 @@ class Facts:
       train_size: number of training examples.
       exemplars: number of training images that are a class of their own each.
       views: number of clips of each test video.
+      vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
+      source_vocabulary: vocabulary of the source where it has one of its own.
+      window: most tokens of a sequence.
     """
 
     dataset: str = ""
@@ -64,6 +67,9 @@ class Facts:
     train_size: int | None = None
     exemplars: int | None = None
     views: int | None = None
+    vocabulary: Any = None
+    source_vocabulary: Mapping[str, Any] | None = None
+    window: int | None = None
 
     @property
     def num_classes(self) -> int:

@@ -69,14 +69,18 @@ class Network:
     """A flax module of which the data decide fields, or whose flags `--PREFIX.FIELD` have a prefix of their own.
 
     Args:
-      network: class of the module with a field `dtype`, or a `functools.partial` of one.
+      network: class of the module, or a `functools.partial` of one.
       of_data: fields of the module that are facts of the data, such as num_classes; they are no flags.
       prefix: prefix of the flags; by default the name of the class.
+      of_run: run -> fields of the module that other parts decide.
+      external: those of these fields that have a default: they are no flags either.
     """
 
     network: Callable[..., nn.Module]
     of_data: Annotated[tuple[str, ...], "no flag"] = ()
     prefix: Annotated[str | None, "no flag"] = None
+    of_run: Callable[[Any], dict[str, Any]] | None = None
+    external: Annotated[tuple[str, ...], "no flag"] = ()
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
@@ -85,12 +89,11 @@ class Network:
 
     @property
     def external_fields(self) -> tuple[str, ...]:
-        """The fields with a default that the data decide."""
+        """The fields with a default that the data or other parts decide."""
         (prefix,) = self.modules
-        defaults = {
-            field.name: field.default for field in dataclasses.fields(getattr(self.network, "func", self.network))
-        }
-        return tuple(f"{prefix}.{name}" for name in self.of_data if defaults[name] is not dataclasses.MISSING)
+        fields: Any = dataclasses.fields(getattr(self.network, "func", self.network))
+        optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
+        return tuple(f"{prefix}.{name}" for name in (*self.of_data, *self.external) if name in optional)
 
     def with_flags(self, flags: Any) -> "Network":
         """Return the network with the values of its flags in its fields."""
@@ -100,7 +103,9 @@ class Network:
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
         fields = {name: getattr(run.facts, name) for name in self.of_data}
-        return {"model": self.network(**{**fields, "dtype": run.dtype})}
+        fields |= {} if self.of_run is None else self.of_run(run)
+        dtype = {"dtype": run.dtype} if "dtype" in _field_names(self.network) else {}
+        return {"model": self.network(**{**fields, **dtype})}
 
 
 @dataclasses.dataclass(frozen=True)

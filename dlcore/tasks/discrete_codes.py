@@ -27,7 +27,15 @@ from dlcore.tasks.latent_space import LatentSpace
 from dlcore.weights.network import load_network, open_classifier
 from dlcore.weights.open import Weights
 
-__all__ = ["SMOKE", "AdversarialCodes", "CodeGrid", "CodeGridPrior", "CodeGrids", "PerceptualNetwork", "with_mean_image"]
+__all__ = [
+    "SMOKE",
+    "AdversarialCodes",
+    "CodeGrid",
+    "CodeGridPrior",
+    "CodeGrids",
+    "PerceptualNetwork",
+    "with_mean_image",
+]
 
 SMOKE = {"steps": 4, "batch_size": 8, "num_codes": 8, "vqvae.width": 8, "eval_every": 4}
 """Settings of --smoke."""

@@ -4,7 +4,7 @@ data=ImagesOrFactors("digits", labels=False), network=ImageEncoder(partial(VAE, 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.generative.networks import OnImages
 from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.kits.generative.samples import DrawSamples, Samples
-from dlcore.kits.images import labeled_images, prediction
+from dlcore.kits.images import prediction
 from dlcore.kits.images.labeled_images import NamedImages
 from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
