@@ -4,7 +4,8 @@
 
 A flag replaces a field of a part before anything is built (`with_flags`). The frame asks each part, in the order of the
 page, for the methods of `dlcore.experiment.part.Part`. The first of `measures` has the `metric` that selects the
-checkpoint, and its `mode`, "max" or "min".
+checkpoint, and its `mode`, "max" or "min"; it may have a `monitor`, another metric that selects it, or None for none.
+The ledger has the `headline` of that measure, by default its `metric`.
 """
 
 import dataclasses
@@ -294,9 +295,9 @@ class Parts:
         return dataclasses.replace(with_flags(self, flags), technique=technique)
 
     @property
-    def metric(self) -> str:
-        """The headline: the metric of the first measure."""
-        return self.measures[0].metric
+    def headline(self) -> str:
+        """The test metric of the ledger, of the first measure."""
+        return getattr(self.measures[0], "headline", self.measures[0].metric)
 
     @property
     def mode(self) -> str:
@@ -306,7 +307,7 @@ class Parts:
     @property
     def monitor(self) -> str | None:
         """The validation metric that selects the checkpoint; None selects the last."""
-        return self.metric if getattr(self.measures[0], "selects", True) else None
+        return getattr(self.measures[0], "monitor", self.measures[0].metric)
 
     @property
     def input_kind(self) -> str:

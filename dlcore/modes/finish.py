@@ -85,7 +85,7 @@ def _draw(run: ResolvedRun, context: ReportContext, result: Result, row: dict, h
     trivial = trivial_measures(data.train, data.test, numbers, spec.get("trivial", {}))
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
     report, seconds = _report(run, context, trivial, result, step, hook_panels, batch)
-    headline = spec.get("headline", run.experiment.parts.metric)
+    headline = spec.get("headline", run.experiment.parts.headline)
     value = numbers.get(headline)
     line = {
         "experiment": run.experiment.name,
@@ -136,7 +136,7 @@ def _report(
     first, *rest = context.run.panels(context) or _curves(context)
     panels = [*_first_panels(run, context, trivial), first, *hook_panels, *rest]
     panels += number_panels(context.numbers, trivial)
-    headline = context.spec.get("headline", run.experiment.parts.metric)
+    headline = context.spec.get("headline", run.experiment.parts.headline)
     value, counts = context.numbers.get(headline), context.spec.get("counts", "examples")
     config = run.config() or {}
     title, subtitle = heading(run, context.spec, data)
@@ -171,7 +171,7 @@ def _report(
 def _first_panels(run: ResolvedRun, context: ReportContext, trivial: dict[str, Trivial]) -> list[Panel]:
     """Explain the headline, and list the commands that use the run."""
     spec, test, use = context.spec, context.data.test, run.experiment.use
-    headline, counts = spec.get("headline", run.experiment.parts.metric), spec.get("counts", "examples")
+    headline, counts = spec.get("headline", run.experiment.parts.headline), spec.get("counts", "examples")
     sentences, measure, value = [], describe(headline), context.numbers.get(headline)
     if measure is not None and value is not None:
         better = f" ({measure.better} is better)" if measure.better else ""

@@ -243,7 +243,7 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     if (
         data.valid is None
         or classes is None
-        or bench.run.experiment.parts.metric not in ("accuracy", "accuracy_by_video")
+        or bench.run.experiment.parts.headline not in ("accuracy", "accuracy_by_video")
     ):
         return Check(name, "–", "there are no classes", None)
     if classes > MANY_CLASSES and not shuffled:

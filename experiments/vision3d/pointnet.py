@@ -21,7 +21,6 @@ from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
 from dlcore.models import Network
-from dlcore.models.network import num_classes
 from dlcore.optim import EMAAdamW
 from dlcore.vision3d import pointnet
 from dlcore.vision3d.pointnet import PointNet
@@ -76,7 +75,7 @@ experiment = Experiment(
             transform_features=(32, 128),
             transform_hidden=(64, 32),
         ),
-        of_data=num_classes,
+        of_data=("num_classes",),
         prefix="pointnet",
     ),
     optimizer=EMAAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),

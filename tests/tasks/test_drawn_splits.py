@@ -213,7 +213,7 @@ def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_imag
 def test_volumes_have_a_fifth_to_validate_and_a_third_to_test_but_eight_at_least(monkeypatch, num_volumes, few):
     calls, module = [], importlib.import_module("dlcore.data.planted_organs")
     monkeypatch.setattr(module, "planted_organs", recorded(calls, "source"))
-    *splits, spacing, notes = volumes._planted(SimpleNamespace(num_volumes=num_volumes))
+    *splits, spacing, notes = volumes.ScansWithLabels(num_volumes=num_volumes)._planted()
     assert [args for args, _ in calls] == [(num_volumes, 0), (few[0], 1), (few[1], 2)]
     assert (splits, spacing, notes) == (["source"] * 3, module.SPACING, ())
 
@@ -258,10 +258,10 @@ def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(mo
     module = importlib.import_module("dlcore.evaluators.surfaces")
     monkeypatch.setattr(module, "surface_evaluator", lambda *args: args)
     setup = Setup(
-        resolve(volumes_page.experiment, []), {"num_classes": 3, "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
+        resolve(volumes_page.experiment, []), {"class_names": [*"abc"], "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
     )
     task = volumes_page.experiment.task
-    assert task.evaluators(setup, None, "test") == [(3, [4.0, 2.0, 2.0], setup.flags.void_label)]
+    assert task.evaluators(setup, None, "test") == [(3, (4.0, 2.0, 2.0), setup.flags.void_label)]
     assert task.evaluators(setup, None, "valid") == []
     model = task.arguments(setup)["model"]
     assert (model.num_classes, model.spacing, model.dtype) == (3, (4.0, 2.0, 2.0), jnp.bfloat16)
@@ -290,7 +290,7 @@ def test_volumes_show_their_slices_before_the_measures(monkeypatch, bare_panels)
         outputs={"classes": 7 * semantic},
         arrays={"dice/by_organ": [0.5], "surface_distance_by_organ": [2.0]},
     )  # fmt: skip
-    slices, measures, triage, curves = volumes_page.experiment.task.panels(context)
+    slices, measures, triage, curves = volumes.panels(context)
     images, classes, targets, names, count, title = slices
     assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
     assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)
