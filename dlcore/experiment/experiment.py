@@ -18,15 +18,17 @@ if __name__ == "__main__":
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dlcore.experiment.parts import Parts, Sanity
+from dlcore.data.splits import Spec
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Parts, Run, Sanity
 from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, is_record
 
-from dlcore.experiment.parts import Run as Setup  # TEMP
 __all__ = ["Experiment", "name_of"]
 
 
@@ -98,6 +100,30 @@ class Experiment:
             self.start,
             self.sanity,
         )
+
+    def run(self, flags: Flags, spec: Spec | None = None, steps: int | None = None, dtype: Any = None) -> Run:
+        """Build a run of the parts.
+
+        Args:
+          flags: the resolved settings.
+          spec: `Splits.spec` with `train_size`; None before the data are loaded.
+          steps: length of the training; None takes `--steps`.
+          dtype: dtype of the computation.
+        """
+        return Run(self.parts, flags, {} if spec is None else spec, steps or flags.get("steps") or 1, dtype)
+
+    def trained(self, words: Sequence[str], purpose: str) -> Path:
+        """Find the finished run of this page, or train it as its command would.
+
+        Args:
+          words: arguments of the command line.
+          purpose: purpose of the run, printed before it starts.
+
+        Returns:
+          The run's folder.
+        """
+        train = importlib.import_module("dlcore.modes.train")  # which stands to the right
+        return train.train_page(self, words, purpose)
 
     @functools.cached_property
     def settings(self) -> dict[str, Setting]:

@@ -171,11 +171,21 @@ class Run:
         """
         return self._all("evaluators", splits, split)
 
+    def encoder(self) -> Any:
+        """Build the encoder of images in the learner's state, by which its features are measured.
+
+        Returns:
+          A `dlcore.evaluators.fine_tuning.Encoder`; None where the encoder is the network of `--model`, or there is
+          none.
+        """
+        encoder = next(self.parts.having("encoder"), None)
+        return None if encoder is None else encoder(self)
+
     def panels(self, context: Any) -> list:
         """Build the panels of the report.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
         """
         panels = [part.panels(context, self) for part in self.parts if hasattr(part, "panels")]
         panels += [part(context) for part in self.parts.report if not hasattr(part, "panels")]
@@ -185,7 +195,7 @@ class Run:
         """Draw pictures for TensorBoard.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
 
         Returns:
           Name -> image [H, W, C].

@@ -107,8 +107,7 @@ class ResolvedRun:
         Args:
           flags: settings that replace the run's.
         """
-        flags = flags or self.flags
-        return Run(self.experiment.parts, flags, {}, flags.steps or 1)
+        return self.experiment.run(flags or self.flags)
 
     def load(self, flags: Flags | None = None) -> Splits:
         """Load the data.
@@ -133,7 +132,7 @@ class ResolvedRun:
             flags = flags.replace(batch_size=spec["batch_size"])
         dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
         steps = self.steps(spec["train_size"], flags.batch_size)
-        return Run(self.experiment.parts, flags, spec, steps, dtype)
+        return self.experiment.run(flags, spec, steps, dtype)
 
     def training_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Run:
         """Build what the parts may know of the run for loaded data.

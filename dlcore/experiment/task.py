@@ -107,7 +107,7 @@ class OptionalMethods(Protocol):
         """Build the panels of the report.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
 
         Returns:
           The panels, in the order of the report.
@@ -118,7 +118,7 @@ class OptionalMethods(Protocol):
         """Draw pictures for TensorBoard.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
 
         Returns:
           Name -> image [H, W, C].

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from dlcore.experiment.parts import Run
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.film import film
 from dlcore.report.panel import Panel
 

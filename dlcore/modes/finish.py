@@ -14,7 +14,7 @@ from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.experiment.splits import Spec, Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.measures import better_direction, describe, in_per_cent, number_panels, number_text
 from dlcore.report.panel import Panel
 from dlcore.report.tables import text

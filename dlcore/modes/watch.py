@@ -15,7 +15,7 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Learner
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.monitor import monitor_panels
 from dlcore.report.panel import Panel
 from dlcore.run.progress import say

@@ -11,7 +11,7 @@ from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.training import backbone
 from dlcore.learner import root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.run.hooks import STOP
 from dlcore.weights.start import Start, start_classifier
 

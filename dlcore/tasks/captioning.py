@@ -23,7 +23,7 @@ from dlcore.kits.training import optimizer
 from dlcore.kits.vision_language import captioned_images
 from dlcore.learner import Evaluator, Range
 from dlcore.models.resnet_cifar import CifarResNet
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN

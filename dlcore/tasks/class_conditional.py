@@ -19,7 +19,7 @@ from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from dlcore.tasks.image_generation import ImageGeneration
 from dlcore.weights.network import feature_extractor

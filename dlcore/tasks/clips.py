@@ -29,7 +29,7 @@ from dlcore.models.s3d import S3D
 from dlcore.models.swin3d import Swin3D
 from dlcore.models.video_resnet import VIDEO_MODELS
 from dlcore.models.video_transformer import TimeSformer, ViViT
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.clip_data import FilmStrips
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast

@@ -10,7 +10,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["DigitScenes", "glimpse_panels"]
 

@@ -31,7 +31,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Evaluator, Learner, Range, check_record, root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.weights.start import MODULES, Start, start_backbone
 
 __all__ = ["SMOKE", "Encoders", "FeatureMeasures", "remove_labels", "view_panels"]

@@ -14,7 +14,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.learner import Evaluator, Learner, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.panel import Panel
 from dlcore.run.memory import check_memory

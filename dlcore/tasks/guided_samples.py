@@ -13,7 +13,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.samples import Samples
 from dlcore.learner import Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["SMOKE", "GuidedSamples", "guidance_panel"]
 

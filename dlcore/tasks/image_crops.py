@@ -26,7 +26,7 @@ from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range, check_record
 from dlcore.models.network import Zoo
 from dlcore.models.vit import ViT
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.optim.ema import cosine_momentum
 from dlcore.self_supervised.networks import DINONet, PatchDINONet
 from dlcore.tasks.encoders import SMOKE, view_panels

@@ -20,7 +20,7 @@ from dlcore.kits.generative import image_pairs, samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
 from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["EdgesToImages", "ImageToImage", "ResizedImages", "SmallToLarge", "UnpairedImages"]
 

@@ -23,7 +23,7 @@ from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
 from dlcore.tasks.class_conditional import GuidedImages

@@ -27,7 +27,7 @@ from dlcore.kits.generative.samples import DrawSamples, Samples
 from dlcore.kits.images import prediction
 from dlcore.kits.images.labeled_images import NamedImages
 from dlcore.learner import Evaluator, Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = [
     "ImageEncoder",

@@ -19,7 +19,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.images import classifier_panels
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import ModelState, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 

@@ -21,7 +21,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.task import Task
 from dlcore.learner import Learner, Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.weights.network import load_network, measuring_network
 

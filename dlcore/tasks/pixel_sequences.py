@@ -21,7 +21,7 @@ from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
 from dlcore.learner import Range, root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["NUM_COMPLETIONS", "PixelSequences", "color_fields", "independent_nats", "network_arguments"]
 

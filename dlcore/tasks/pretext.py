@@ -24,7 +24,7 @@ from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Range, example_keys
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.pretext import PieceClassifier
 from dlcore.self_supervised.pretext import Task as PretextTask
 

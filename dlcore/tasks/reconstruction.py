@@ -23,7 +23,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import example_keys
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
 
 __all__ = ["FillingNetwork", "ImagesOrCrops", "MeanImage"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.kits.images.prediction import unique_stems
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["class_names", "describe", "panels", "pictures", "write"]
 

@@ -15,7 +15,7 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.task import Task
 from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.models.transformer import Transformer
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 
 __all__ = ["SHORTEST", "SMOKE", "SequencePairs", "attention_panel", "outputs_panel", "vocabularies"]

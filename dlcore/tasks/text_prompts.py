@@ -20,7 +20,7 @@ from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
 from dlcore.kits.generative import image_generation, published_clip
 from dlcore.learner import Evaluator, Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks import guided_samples
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from dlcore.weights.open import Weights

@@ -18,7 +18,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.sequence.ngram import ngram_loss
 

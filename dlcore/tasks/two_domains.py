@@ -26,7 +26,7 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.generative.pixels import normalize
 from dlcore.learner import check_record
 from dlcore.models import create_model
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.transfer.advice import Setting as TransferSetting
 from dlcore.transfer.advice import name_setting
 from dlcore.transfer.domain_adaptation import BackboneAdaptationNet

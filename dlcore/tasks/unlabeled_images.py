@@ -22,7 +22,7 @@ from dlcore.kits.self_supervised import encoders
 from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.ops.replica import REPLICA
 from dlcore.optim.ema import cosine_momentum
 from dlcore.self_supervised.networks import Embedder

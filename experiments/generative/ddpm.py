@@ -27,7 +27,7 @@ from dlcore.generative.unet import UNet
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.edited_images import EditedImages
 from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples

@@ -39,7 +39,7 @@ from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.kits.training import parts
 from dlcore.kits.training.parts import PartsAdamW
 from dlcore.main import main
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.sequence import text_classification
 from dlcore.sequence.text_classification import PADDING, TextClassifier
 from dlcore.transfer.frozen import PartlyFrozen

@@ -53,7 +53,7 @@ from dlcore.kits.training import adapters, backbone, parts
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import PartlyFrozen
 from dlcore.weights.check import take_normalization

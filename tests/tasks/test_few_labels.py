@@ -19,7 +19,7 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import State
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.gan_classifier import GanClassifierState
 from dlcore.semi_supervised.twin import TwinState
 from dlcore.semi_supervised.two_streams import TwoStreamState

@@ -17,7 +17,7 @@ from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.learner import Evaluator
 from dlcore.models.network import Networks
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.weights.network import feature_extractor
 

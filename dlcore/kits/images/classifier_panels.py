@@ -7,7 +7,7 @@ import numpy as np
 from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.kits.images import labeled_images
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.report.triage import FEWEST_STEPS
 

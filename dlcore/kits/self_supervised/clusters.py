@@ -13,7 +13,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Evaluator
 from dlcore.metrics.clustering import normalized_mutual_information
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.deep_cluster import Reclustering
 from dlcore.weights.start import MODULES, Start, start_backbone
 

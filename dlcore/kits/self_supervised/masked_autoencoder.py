@@ -14,7 +14,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.kits.self_supervised import encoders
 from dlcore.models.mae import MAE
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.ops import unpatchify
 from dlcore.self_supervised.video_mae import TubeMAE
 

@@ -17,7 +17,7 @@ from dlcore.kits.vision_language.captioned_images import (
     vocabulary,
 )
 from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 
 __all__ = [

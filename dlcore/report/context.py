@@ -2,9 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
-from dlcore.experiment.splits import Spec, Splits
+from dlcore.data.splits import Spec, Splits
 from dlcore.learner import Learner
 
 __all__ = ["ReportContext"]
@@ -21,9 +19,9 @@ class ReportContext(NamedTuple):
       state: the learner's state at the test.
       data: the run's splits.
       spec: `Splits.spec` and `train_size`.
-      flags: the run's settings.
+      flags: the run's `dlcore.experiment.Flags`.
       learner: the run's learner.
-      run: the run, which builds a learner of other settings.
+      run: the `dlcore.experiment.Run`, which builds a learner of other settings.
     """
 
     history: list[dict[str, Any]]
@@ -33,6 +31,6 @@ class ReportContext(NamedTuple):
     state: Any
     data: Splits
     spec: Spec
-    flags: Flags
+    flags: Any
     learner: Learner
-    run: Run
+    run: Any
