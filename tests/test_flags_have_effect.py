@@ -152,12 +152,12 @@ def _is_full(cell: types.CellType) -> bool:
 
 def settings_of_page(experiment: Experiment, flags: Flags) -> dict[str, Setting]:
     """The flags of a page without those of the engine."""
-    settings = {**experiment.merged.settings, **settings_of(experiment.learner)}
-    if experiment.merged.model is not None:
+    settings = {**experiment.settings, **settings_of(experiment.learner)}
+    if experiment.model is not None:
         settings |= model_settings(flags.model)
-    for prefix, module in experiment.merged.modules.items():
+    for prefix, module in experiment.modules.items():
         settings |= module_settings(prefix, module)
-    return {name: setting for name, setting in settings.items() if name not in experiment.merged.external_fields}
+    return {name: setting for name, setting in settings.items() if name not in experiment.external_fields}
 
 
 def other_values(name: str, setting: Setting, value: Any, count: int = 3) -> list[Any]:
@@ -195,7 +195,7 @@ def contexts(settings: dict[str, Setting], flags: Flags) -> Iterator[dict[str, A
 def built(run: ResolvedRun, data: Splits, flags: Flags) -> Any:
     """What the learner of `build` holds; the text of an error where there is none."""
     try:
-        return contents(run.experiment.build(run.setup_of(data, flags)), {})
+        return contents(run.training_of(data, flags).build(), {})
     except Exception as error:
         return repr(error)
 
@@ -215,21 +215,21 @@ def flags_without_effect(name: str, folder: pathlib.Path) -> set[str]:
     page = importlib.import_module(f"experiments.{name}").experiment
     flags = resolve(page, ["--smoke"])
     run, settings = ResolvedRun(page, flags), settings_of_page(page, flags)
-    data = page.task.data(flags)
+    data = page.run(flags).load()
 
     def setup(recorded: Flags) -> Setup:
-        return run.setup_of(data, flags)._replace(flags=recorded)
+        return run.training_of(data, flags)._replace(flags=recorded)
 
     beside = [
         lambda f, part=part: part(setup(f))
         for part in (
             page.schedule,
             page.task.hooks,
-            lambda setup: page.task.report_hooks(setup, page.build),
+            lambda setup: setup.report_hooks(),
             page.task.start,
         )
     ]
-    measures = [lambda f: page.task.notes(setup(f), data), lambda f: page.task.evaluators(setup(f), data, "test")]
+    measures = [lambda f: setup(f).messages(data), lambda f: setup(f).evaluators(data, "test")]
     single = {key for key, setting in settings.items() if kind_name(key, setting) == text_of(setting.default)}
     read_by_data = names_read(flags, page.task.data)
     pending = (

@@ -29,6 +29,7 @@ from dlcore.experiment.parts import Parts, Run, Sanity
 from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, is_record
 
+Setup = Run  # TEMP
 __all__ = ["Experiment", "name_of"]
 
 
@@ -133,7 +134,9 @@ class Experiment:
     @functools.cached_property
     def values(self) -> dict[str, Any]:
         """The values of flags that the page sets: its length, fields of its network, parameters of its technique."""
-        values: dict[str, Any] = {**self.length.defaults, **({} if self.zoo is None else self.zoo.defaults)}
+        values: dict[str, Any] = {}
+        for part in (self.length, self.zoo):
+            values |= {} if part is None else part.defaults
         for name, value in getattr(self.technique, "keywords", {}).items():
             values |= value._asdict() if is_record(type(value)) else {name: value}
         return {**values, **self.defaults}

@@ -1,1 +1,0 @@
-from dlcore.experiment.parts import Run as Setup

@@ -29,8 +29,8 @@ from dlcore.experiment.splits import Splits
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels
 from dlcore.learner import Learner, ModelState, Range, check_record
-from dlcore.report.context import ReportContext
 from dlcore.optim.ema import init_average
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier

@@ -26,8 +26,8 @@ from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range, check_record
 from dlcore.models.network import Zoo
 from dlcore.models.vit import ViT
-from dlcore.report.context import ReportContext
 from dlcore.optim.ema import cosine_momentum
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.networks import DINONet, PatchDINONet
 from dlcore.tasks.encoders import SMOKE, view_panels
 

@@ -21,8 +21,8 @@ from dlcore.experiment.setting import Setting, field_settings
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range, root_key
-from dlcore.report.context import ReportContext
 from dlcore.optim import create_optimizer
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.rl import behavior_cloning, gail, networks
 from dlcore.rl import demonstrations as demos

@@ -9,8 +9,8 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
-from dlcore.report.context import ReportContext
 from dlcore.ops.checks import check_indices
+from dlcore.report.context import ReportContext
 
 __all__ = ["describe", "inputs", "panels", "photograph_masks", "prompts_of", "write"]
 

@@ -22,9 +22,9 @@ from dlcore.kits.self_supervised import encoders
 from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range
 from dlcore.models.network import Zoo
-from dlcore.report.context import ReportContext
 from dlcore.ops.replica import REPLICA
 from dlcore.optim.ema import cosine_momentum
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.networks import Embedder
 from dlcore.self_supervised.siamese import SiameseNet
 from dlcore.tasks.encoders import Encoders, view_panels

@@ -30,5 +30,5 @@ def imagenet(
         file=file,
         doc=doc,
         defaults={"dataset": "imagenet2012", "input_size": 224, **defaults},
-        smoke={**experiment.merged.smoke, "dataset": "digits", "input_size": 32, **smoke},
+        smoke={**experiment.smoke, "dataset": "digits", "input_size": 32, **smoke},
     )

@@ -56,7 +56,7 @@ experiment = dataclasses.replace(
     task=ImageNetLatents(**vars(latent_diffusion.experiment.task)),
     modules={"dit": DiT, "autoencoder": AutoencoderKL},
     defaults={
-        **latent_diffusion.experiment.merged.defaults,
+        **latent_diffusion.experiment.defaults,
         "dataset": "imagenet2012",
         "image_size": 256,
         "steps": 7_000_000,
@@ -78,11 +78,7 @@ experiment = dataclasses.replace(
         "autoencoder.groups": 32,
     },
     smoke={
-        **{
-            name: value
-            for name, value in latent_diffusion.experiment.merged.smoke.items()
-            if not name.startswith("unet.")
-        },
+        **{name: value for name, value in latent_diffusion.experiment.smoke.items() if not name.startswith("unet.")},
         "dataset": "digits",
         "image_size": None,
         "dit.width": 16,

@@ -25,7 +25,7 @@ experiment = dataclasses.replace(
     arguments=latent_diffusion.arguments,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
     defaults={
-        **{name: value for name, value in dit_xl2.experiment.merged.defaults.items() if not name.startswith("dit.")},
+        **{name: value for name, value in dit_xl2.experiment.defaults.items() if not name.startswith("dit.")},
         "steps": 178_000,
         "batch_size": 1200,
         "beta_schedule": "scaled_linear",
@@ -36,7 +36,7 @@ experiment = dataclasses.replace(
         "unet.groups": 32,
     },
     smoke={
-        **{name: value for name, value in dit_xl2.experiment.merged.smoke.items() if not name.startswith("dit.")},
+        **{name: value for name, value in dit_xl2.experiment.smoke.items() if not name.startswith("dit.")},
         "unet.channels": (8, 8),
         "unet.num_res_blocks": 1,
         "unet.attention_levels": (1,),

@@ -95,7 +95,7 @@ def origin(source: str | Path) -> Weights:
 def load_state(folder: Path, page: Experiment):
     """Restore the whole state of a run, for encoders that read their technique's own fields: (its setup, its state)."""
     run = open_run(folder, page)
-    setup = run.setup(run.config()["spec"])
+    setup = run.training(run.config()["spec"])
     _, state = restore_state(run, page.build(setup), run.example(setup.spec), run.flags.select)
     state = state.technique if isinstance(state, TwinState) else state
     if run.flags.get("ema"):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dlcore.tasks.unlabeled_clips import UnlabeledClips
 
 from dlcore.data.preprocess import to_signed
 from dlcore.experiment.experiment import Setup
@@ -13,7 +14,6 @@ from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
 from dlcore.self_supervised.patch_predictors import TeacherState
 from dlcore.tasks.clip_data import FilmStrips
-from dlcore.tasks.unlabeled_clips import UnlabeledClips
 from experiments import find_experiment
 
 PAGES = {name: find_experiment(f"self_supervised.{name}") for name in ("vjepa", "video_mae")}

@@ -19,8 +19,8 @@ from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
 from dlcore.learner import Learner, example_keys
-from dlcore.report.context import ReportContext
 from dlcore.optim import parameter_ema
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 
 __all__ = [

@@ -14,8 +14,8 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.kits.self_supervised import encoders
 from dlcore.models.mae import MAE
-from dlcore.report.context import ReportContext
 from dlcore.ops import unpatchify
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.video_mae import TubeMAE
 
 __all__ = ["MaskedAutoencoder", "TubeAutoencoder"]

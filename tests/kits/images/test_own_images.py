@@ -87,7 +87,7 @@ def test_batches_fit_few_images_unless_their_size_was_given(folder):
     setup = run.setup_of(splits)
     assert run.flags.batch_size > count
     assert setup.flags.batch_size == setup.spec["batch_size"] == 2 ** (count.bit_length() - 1)
-    assert run.setup(setup.spec).flags.batch_size == setup.flags.batch_size  # as a mode that opens the run
+    assert run.training(setup.spec).flags.batch_size == setup.flags.batch_size  # as a mode that opens the run
     assert run.eval_every(setup) >= 1
     given = run_of("self_supervised.simclr", folder, f"--batch_size={count + 1}")
     with pytest.raises(ValueError, match=rf"batch_size={count + 1}: more than the {count} examples"):
