@@ -12,7 +12,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
-from dlcore.tasks.boxes import StretchedBoxes
+from dlcore.tasks import boxes
 from experiments.segmentation.mask2former import experiment
 
 SPEC = {"class_names": ["cat", "dog"], "stuff_names": ["grass"], "num_classes": 2, "max_boxes": 6}
@@ -70,7 +70,7 @@ def test_settings_that_do_not_fit_a_network_are_named(argv, message):
 
 def test_segments_are_measured_by_the_classes_of_stuff_and_things(monkeypatch):
     monkeypatch.setattr("dlcore.segmentation.panoptic.panoptic_evaluator", lambda names, num_stuff: (names, num_stuff))
-    monkeypatch.setattr(StretchedBoxes, "evaluators", lambda self, setup, splits, split: [split])
+    monkeypatch.setattr(boxes, "mask_evaluators", lambda names, splits, split: [split])
     found = experiment.task.evaluators(SimpleNamespace(spec=SPEC), None, "test")
     assert found == [(["grass", "cat", "dog"], 1), "test"]
 
