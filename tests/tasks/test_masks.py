@@ -26,7 +26,7 @@ from experiments.segmentation import unet
 WRITERS = {
     "boxes": box_results.write,
     "masks": mask_results.SegmentImages().write,
-    "prompts": prompt_results.write,
+    "prompts": prompt_results.SegmentByPrompts().write,
     "segments": segment_results.write,
     "meshes": SolidMeshes.write,
     "volumes": volumes.SegmentScans().write,
@@ -39,7 +39,9 @@ def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_
     task, folder = (None,) if name == "meshes" else (), tmp_path / "new" / "folder"
     outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
     for _ in range(2):
-        WRITERS[name](*task, folder, outputs, None, [], Facts.of(spec) if name in ("masks", "volumes") else spec)
+        WRITERS[name](
+            *task, folder, outputs, None, [], Facts.of(spec) if name in ("masks", "prompts", "volumes") else spec
+        )
         assert folder.is_dir()
 
 
