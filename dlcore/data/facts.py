@@ -23,7 +23,7 @@ class Facts:
       resize: (shortest edge, longest edge) of images that are padded to a canvas.
       masks: whether the boxes have masks.
       keypoint_names: names of the keypoints of an object.
-      stuff_names: names of the classes of the background, beside those of things.
+      stuff_names: names of the classes of the background.
       class_pixels: [C], training pixels of each class.
       pixels_beside: [C], pixels of the training images that hold a class.
       class_fractions: [C], fractions of the training voxels.

@@ -17,7 +17,7 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
-        "ForClasses": "network",
+        "ForData": "network",
         "OnBackbone": "network",
         "Zoo": "network",
         "create_model": "registry",

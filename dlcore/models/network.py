@@ -1,8 +1,8 @@
-"""Networks as parts of an experiment: one of the zoo, one on a backbone of the zoo, or one for the classes of the data.
+"""Networks as parts of an experiment: one of the zoo, one on a backbone of the zoo, or one for the data.
 
 network=Zoo("resnet8_cifar", {"width": 16})
 network=OnBackbone(partial(FasterRCNN, channels=48), backbone=Zoo("resnet8_cifar"))
-network=ForClasses(partial(UNet, widths=(16, 32, 64, 96)))
+network=ForData(partial(UNet, widths=(16, 32, 64, 96)), from_data=("num_classes",))
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["ForClasses", "OnBackbone", "Zoo", "flag_prefix"]
+__all__ = ["ForData", "OnBackbone", "Zoo", "flag_prefix"]
 
 
 def flag_prefix(module: Any) -> str:
@@ -119,30 +119,31 @@ class OnBackbone:
 
 
 @dataclasses.dataclass(frozen=True)
-class ForClasses:
-    """A network for the classes of the data, such as a segmenter; its flags are `--NETWORK.FIELD`.
+class ForData:
+    """A network some of whose fields are facts of the data, such as a segmenter; its flags are `--NETWORK.FIELD`.
 
     Args:
-      network: class of the network with the fields `num_classes` and `dtype`, or a `functools.partial`.
+      network: class of the network, with a field `dtype`, or a `functools.partial`.
       prefix: prefix of the network's flags; None takes that of its class.
-      from_data: fields of the network that are facts of the data, such as spacing; they are no flags.
+      from_data: fields of the network that are facts of the data; they are no flags.
     """
 
     network: Callable[..., nn.Module]
     prefix: Annotated[str | None, "no flag"] = None
-    from_data: Annotated[tuple[str, ...], "no flag"] = ()
+    from_data: Annotated[tuple[str, ...], "no flag"] = ("num_classes",)
 
     @property
     def external_fields(self) -> tuple[str, ...]:
-        """The fields that are no flags."""
-        return tuple(f"{prefix}.{name}" for prefix in self.modules for name in self.from_data)
+        """The fields that would be flags."""
+        names = (name for name in self.from_data if name != "num_classes")
+        return tuple(f"{prefix}.{name}" for name in names for prefix in self.modules)
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The network by the prefix of its flags."""
         return {self.prefix or flag_prefix(self.network): self.network}
 
-    def with_flags(self, flags: Any) -> "ForClasses":
+    def with_flags(self, flags: Any) -> "ForData":
         """Return the network with the values of its flags in its fields."""
         ((prefix, network),) = self.modules.items()
         return dataclasses.replace(self, network=partial(network, **flags.group(prefix)))
@@ -150,4 +151,4 @@ class ForClasses:
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
         fields = {name: getattr(run.facts, name) for name in self.from_data}
-        return {"model": self.network(num_classes=run.facts.num_classes, dtype=run.dtype, **fields)}
+        return {"model": self.network(dtype=run.dtype, **fields)}
