@@ -33,9 +33,7 @@ from experiments.smoke import few_samples
 experiment = Experiment(
     __file__,
     __doc__,
-    technique=partial(
-        score_sde.learner, sde=SDE("vp"), score_sampling=ScoreSampling("sde", num_inference_steps=200)
-    ),
+    technique=partial(score_sde.learner, sde=SDE("vp"), score_sampling=ScoreSampling("sde", num_inference_steps=200)),
     data=Images("digits", valid_fraction=0.1, labels=False),
     network=UNet(width=32, channel_multipliers=(1, 2)),
     optimizer=AveragedAdamW(
