@@ -28,6 +28,7 @@ class Facts:
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
       headline: metric that replaces the experiment's where the data have no labels for that.
       train_size: number of training examples.
+      sample_rate: samples a second, of sounds.
     """
 
     dataset: str = ""
@@ -46,6 +47,7 @@ class Facts:
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     headline: str | None = None
     train_size: int | None = None
+    sample_rate: int | None = None
 
     @property
     def num_classes(self) -> int:
