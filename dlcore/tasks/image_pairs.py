@@ -18,7 +18,7 @@ from dlcore.generative.control_net import edge_map
 from dlcore.generative.super_resolution import enlarge
 from dlcore.kits.generative import image_pairs, samples
 from dlcore.kits.images import prediction
-from dlcore.learner import Evaluator
+from dlcore.learner import Evaluator, check_record
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.panel import Panel
 
@@ -43,6 +43,9 @@ class TargetSimilarity:
     pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mode: Annotated[Literal["max", "min"], "no flag"] = "min"
     monitor: Annotated[str | None, "no flag"] = None
+
+    def __post_init__(self):
+        check_record(self)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluator of the test images."""

@@ -85,7 +85,7 @@ class Sounds:
             return Source(arrays, len(sounds), class_names=sounds.class_names, name=sounds.name)
 
         train, valid, test = (codes_of(part, size) for part, size in enumerate(sizes))
-        bits = baselines(*(part.arrays["codes"] for part in (train, valid, test)), self.levels)
+        bits = baselines(train.arrays["codes"], valid.arrays["codes"], test.arrays["codes"], self.levels)
         best, metric = min(bits, key=bits.__getitem__), f"bits_per_dim_{self.levels}_codes"
         spec = {
             "dataset": self.dataset,
@@ -193,6 +193,7 @@ class DrawSounds:
         """Write each sound as NAME.wav."""
         from dlcore.report.sound import save_wav
 
+        assert facts.sample_rate is not None
         return [
             save_wav(folder / f"{name}.wav", waveform, facts.sample_rate)
             for name, waveform in zip(names, outputs["waveform"], strict=True)
@@ -236,7 +237,11 @@ def asked_sounds(count: int, label: int | None = None, dataset: str = "tones") -
 
 
 def log_levels(run: Run) -> float:
-    """Compute the loss of equal probabilities of all codes, for `--mode=sanity`."""
+    """Compute the loss of equal probabilities of all codes, for `--mode=sanity`.
+
+    Returns:
+      Nats a sample.
+    """
     return math.log(run.parts.data.levels)
 
 
