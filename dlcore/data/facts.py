@@ -40,6 +40,7 @@ class Facts:
       vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
       source_vocabulary: vocabulary of the source where it has one of its own.
       window: most tokens of a sequence.
+      sample_rate: samples a second, of sounds.
     """
 
     dataset: str = ""
@@ -70,6 +71,7 @@ class Facts:
     vocabulary: Any = None
     source_vocabulary: Mapping[str, Any] | None = None
     window: int | None = None
+    sample_rate: int | None = None
 
     @property
     def num_classes(self) -> int:

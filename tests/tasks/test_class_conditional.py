@@ -7,10 +7,10 @@ import chex
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import vocabulary_from_dict
 from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -20,7 +20,7 @@ from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
 from dlcore.tasks import class_conditional
-from dlcore.tasks.class_conditional import ClassConditionalImages, class_source
+from dlcore.tasks.class_conditional import ClassFrechet, DrawClasses, class_source
 from dlcore.tasks.latent_images import latent_arguments
 from dlcore.tasks.text_prompts import Prompts, tokens_of
 from experiments.generative import latent_diffusion, text_to_image
@@ -33,7 +33,7 @@ def flags_of(experiment, *words):
 
 
 def asked(text):
-    return ClassConditionalImages().inputs(Flags({"input": text, "sample_class": None}), SPEC)
+    return DrawClasses().inputs(text, types.SimpleNamespace(facts=Facts.of(SPEC)))
 
 
 def test_classes_are_asked_for_by_name_by_number_and_many_times():
@@ -181,16 +181,16 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
 
 def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     distance = types.SimpleNamespace(_replace=lambda source: ("distance", source))
-    monkeypatch.setattr(class_conditional.ImageGeneration, "evaluators", lambda *rest: [distance])
+    monkeypatch.setattr(class_conditional.Frechet, "evaluators", lambda *rest: [distance])
     monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: lambda images: ("vectors", images))
     monkeypatch.setattr(class_conditional, "class_consistency", lambda probabilities, source: (probabilities, source))
     setup = types.SimpleNamespace(flags=types.SimpleNamespace(num_samples=5), spec={"num_classes": 3})
-    task = class_conditional.ClassConditionalImages()
-    first, second = task.evaluators(setup, None, "test")
+    run = types.SimpleNamespace(setup=setup)
+    first, second = ClassFrechet().evaluators(run, None, "test")
     assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
     assert (second[0]("images"), second[1]) == ("images", first[1])
     setup.spec = {"num_classes": 1}
-    assert len(task.evaluators(setup, None, "test")) == 1
+    assert len(ClassFrechet().evaluators(run, None, "test")) == 1
 
 
 def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, bare_panels):
@@ -231,7 +231,7 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, b
 
 def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
-    monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
-    shown = ClassConditionalImages().data(None).shown
+    monkeypatch.setattr(class_conditional.Frechet, "finish_data", lambda self, splits, run: splits)
+    shown = ClassFrechet().finish_data(loaded, None).shown
     assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert len(shown) == image_generation.NUM_SHOWN
