@@ -101,5 +101,3 @@ class FrozenCodes:
 def uniform_codes(run: Run) -> float:
     """Compute the loss of uniform codes, log K."""
     return math.log(run.parts.technique.keywords["num_codes"])
-
-

@@ -24,7 +24,7 @@ from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, Reconstructions, ReconstructImages
+from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, ReconstructImages, Reconstructions
 
 
 def code_activation(run: Run) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from dlcore.kits.generative.image_generation import FinalFrechet
 from dlcore.main import main
 from dlcore.optim import GANAdam
 from dlcore.tasks.discrete_codes import SMOKE, AdversarialCodes
-from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions, ReconstructImages
+from dlcore.tasks.latent_space import ImagesOrFactors, ReconstructImages, Reconstructions
 from dlcore.tasks.reconstruction import MeanImage
 from experiments.classification import supervised
 

@@ -17,7 +17,7 @@ from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrid
-from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions, ReconstructImages
+from dlcore.tasks.latent_space import ImagesOrFactors, ReconstructImages, Reconstructions
 from dlcore.tasks.reconstruction import MeanImage
 
 experiment = Experiment(
