@@ -28,6 +28,10 @@ class Facts:
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
       headline: metric that replaces the experiment's where the data have no labels for that.
       train_size: number of training examples.
+      vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
+      base_vocabulary: vocabulary of the run that a training starts from.
+      length: tokens of a text, with padding.
+      grid: cells in a row and in a column of images of shapes.
     """
 
     dataset: str = ""
@@ -46,6 +50,10 @@ class Facts:
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     headline: str | None = None
     train_size: int | None = None
+    vocabulary: Any = None
+    base_vocabulary: Mapping[str, Any] | None = None
+    length: int | None = None
+    grid: int | None = None
 
     @property
     def num_classes(self) -> int:

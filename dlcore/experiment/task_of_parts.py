@@ -36,7 +36,7 @@ class TaskOfParts(Task):
         facts = {
             "defaults": defaults,
             "monitor": measure.metric,
-            "headline": measure.metric,
+            "headline": getattr(measure, "headline", measure.metric),
             "monitor_mode": measure.mode,
             "loss_tolerance": sanity.tolerance,
             "plain": dict(sanity.plain),

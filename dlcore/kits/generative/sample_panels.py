@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
@@ -23,6 +24,7 @@ from dlcore.optim import parameter_ema
 from dlcore.report.panel import Panel
 
 __all__ = [
+    "DiffusionPanels",
     "FilmedSamples",
     "diffusion_panels",
     "edits",
@@ -197,6 +199,14 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     from dlcore.report.generative import picture_grid
 
     return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+class DiffusionPanels:
+    """Panels of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Build the panels, see `diffusion_panels`."""
+        return diffusion_panels(context, run.parts.network)
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:
