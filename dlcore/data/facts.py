@@ -41,6 +41,9 @@ class Facts:
       source_vocabulary: vocabulary of the source where it has one of its own.
       window: most tokens of a sequence.
       sample_rate: samples a second, of sounds.
+      base_vocabulary: vocabulary of the run that a training starts from.
+      length: tokens of a text, with padding.
+      grid: cells in a row and in a column of images of shapes.
     """
 
     dataset: str = ""
@@ -72,6 +75,9 @@ class Facts:
     source_vocabulary: Mapping[str, Any] | None = None
     window: int | None = None
     sample_rate: int | None = None
+    base_vocabulary: Mapping[str, Any] | None = None
+    length: int | None = None
+    grid: int | None = None
 
     @property
     def num_classes(self) -> int:

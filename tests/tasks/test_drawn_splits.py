@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
@@ -179,10 +180,11 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
 
 def test_a_prompt_of_the_longest_length_fits_between_its_two_marks():
     spec = text_to_image.experiment.task.data(resolve(text_to_image.experiment, ["--smoke"])).spec
-    most = spec["length"] - 2
-    assert text_prompts.tokens_of("a " * most, spec).shape == (most + 2,)
+    facts = Facts.of(spec)
+    most = facts.length - 2
+    assert text_prompts.tokens_of("a " * most, facts).shape == (most + 2,)
     with pytest.raises(ValueError, match=f"{most + 1} words; allowed: at most {most}"):
-        text_prompts.tokens_of("a " * (most + 1), spec)
+        text_prompts.tokens_of("a " * (most + 1), facts)
 
 
 def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
