@@ -30,6 +30,7 @@ class Facts:
       train_size: number of training examples.
       exemplars: number of training images that are a class of their own each.
       views: number of clips of each test video.
+      factor_scale: standard deviations of the factors that images are drawn from.
     """
 
     dataset: str = ""
@@ -50,6 +51,7 @@ class Facts:
     train_size: int | None = None
     exemplars: int | None = None
     views: int | None = None
+    factor_scale: tuple[float, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -34,6 +34,7 @@ def picture(pieces: dict[str, np.ndarray]) -> np.ndarray:
     level = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
     return np.concatenate([frames, level], 2)
 
+
 experiment = Experiment(
     __file__,
     __doc__,

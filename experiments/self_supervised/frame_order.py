@@ -33,6 +33,7 @@ def draw(count: int, seed: int) -> Source:
     frames = {"clip": arrays["clip"], "image": arrays["clip"][:, FRAMES // 2], "label": arrays["appearance"]}
     return Source(frames, class_names=OBJECTS, name="clips of a moving shape")
 
+
 experiment = Experiment(
     __file__,
     __doc__,

@@ -27,9 +27,7 @@ from dlcore.tasks.masked_patches import PatchEncoder, Teacher
 experiment = Experiment(
     __file__,
     __doc__,
-    technique=partial(
-        vjepa.learner, small_blocks=2, small_scale=(0.2, 0.3), large_blocks=1, large_scale=(0.5, 0.8)
-    ),
+    technique=partial(vjepa.learner, small_blocks=2, small_scale=(0.2, 0.3), large_blocks=1, large_scale=(0.5, 0.8)),
     data=UnlabeledClips(num_clips=2000, task="motion", frames=8, size=16, clip_length=6, valid_fraction=0.1),
     network=PatchEncoder(
         partial(ClipEncoder, patch_size=4, depth=3, width=64, num_heads=4, mlp_features=256),
