@@ -17,6 +17,8 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
+        "Network": "network",
+        "Networks": "network",
         "OnBackbone": "network",
         "Zoo": "network",
         "create_model": "registry",

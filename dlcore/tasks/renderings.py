@@ -1,23 +1,19 @@
 """Renderings, whose properties are known, beside photographs, whose properties only measure."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
-from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes, simulate_camera
+from dlcore.data.factor_shapes import SHAPES, factor_shapes, simulate_camera
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range, check_record
 from dlcore.modes.report_context import ReportContext
-from dlcore.self_supervised.synthetic_properties import PropertyNet
 from dlcore.transfer.gradient_reversal import reversal_strength
 
-__all__ = ["PhotoAccuracy", "PropertyNetwork", "Renderings", "pairs"]
+__all__ = ["PhotoAccuracy", "Renderings", "pairs"]
 
 
 def pairs(count: int, seed: int, size: int) -> Source:
@@ -82,30 +78,6 @@ class Renderings:
             "strength": lambda step: reversal_strength(step / run.steps),
             "factor_scale": jnp.asarray(run.facts.factor_scale),
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class PropertyNetwork:
-    """A network that tells the shape and the factors of an image; its flags are `--net.FIELD`.
-
-    Args:
-      fields: fields of `PropertyNet`.
-    """
-
-    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    @property
-    def modules(self) -> dict[str, Callable]:
-        """The network by the prefix of its flags."""
-        return {"net": partial(PropertyNet, **self.fields)}
-
-    def with_flags(self, flags: Flags) -> "PropertyNetwork":
-        """Return the network with the values of its flags in its fields."""
-        return PropertyNetwork(flags.group("net"))
-
-    def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique the network as `model`."""
-        return {"model": PropertyNet(len(SHAPES), len(FACTORS), **self.fields, dtype=run.dtype)}
 
 
 class PhotoAccuracy:

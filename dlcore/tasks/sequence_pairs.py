@@ -91,7 +91,7 @@ class SequencePairs(Task):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the sequences of `--input`: a text file of one a line, or one sequence, of at most `window` tokens."""
-        vocabulary, lines = vocabularies(spec)[0], given_texts(flags)
+        vocabulary, lines = vocabularies(spec)[0], given_texts(flags.input)
         rows = []
         for number, line in enumerate(lines, 1):
             row, where = vocabulary.encode(line), f"--input={flags.input}: line {number}"

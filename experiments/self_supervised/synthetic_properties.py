@@ -11,18 +11,26 @@ and the domains are told apart in 68 % (100 % without). One seed; labels of the 
 
 from functools import partial
 
+from dlcore.data.factor_shapes import FACTORS
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
+from dlcore.models.network import Network
 from dlcore.optim import AdamW
 from dlcore.self_supervised import synthetic_properties
-from dlcore.tasks.renderings import PhotoAccuracy, PropertyNetwork, Renderings
+from dlcore.self_supervised.synthetic_properties import PropertyNet
+from dlcore.tasks.renderings import PhotoAccuracy, Renderings
 
 experiment = Experiment(
     __file__,
     __doc__,
     technique=partial(synthetic_properties.learner, adversary=1.0),
     data=Renderings(num_images=4000, image_size=16),
-    network=PropertyNetwork({"channels": (32, 64), "width": 128}),
+    network=Network(
+        partial(PropertyNet, channels=(32, 64), width=128),
+        of_data=("num_classes",),
+        prefix="net",
+        of_run=lambda run: {"num_factors": len(FACTORS)},
+    ),
     optimizer=AdamW(
         optimizer="sgd", learning_rate=0.01, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0
     ),
