@@ -14,7 +14,7 @@ from functools import partial
 from dlcore.data.factor_shapes import FACTORS
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
-from dlcore.models.network import Network
+from dlcore.models import Network
 from dlcore.optim import AdamW
 from dlcore.self_supervised import synthetic_properties
 from dlcore.self_supervised.synthetic_properties import PropertyNet
