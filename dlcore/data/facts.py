@@ -44,6 +44,7 @@ class Facts:
       base_vocabulary: vocabulary of the run that a training starts from.
       length: tokens of a text, with padding.
       grid: cells in a row and in a column of images of shapes.
+      factor_scale: standard deviations of the factors that images are drawn from.
     """
 
     dataset: str = ""
@@ -78,6 +79,7 @@ class Facts:
     base_vocabulary: Mapping[str, Any] | None = None
     length: int | None = None
     grid: int | None = None
+    factor_scale: tuple[float, ...] = ()
 
     @property
     def num_classes(self) -> int:
