@@ -61,7 +61,7 @@ ELSEWHERE = {
     "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
     "expert_steps": ("dlcore/tasks/imitation.py", "the expert, a run of its own, is short"),
     "guidance_samples": ("dlcore/tasks/class_conditional.py", "the report draws the samples"),
-    "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
+    "head_units": ("dlcore/tasks/fine_tuning.py", "only --head=mlp has units between"),
     "init_from": ("dlcore/tasks/code_priors.py", "the name of another run"),
     "longest": ("dlcore/tasks/captioning.py", "drawn captions are short"),
     "mask": ("dlcore/tasks/edited_images.py", "--mode=predict --input=IMAGE reads the mask"),
