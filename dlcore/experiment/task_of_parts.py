@@ -35,7 +35,7 @@ class TaskOfParts(Task):
         measure, sanity = parts.measures[0], parts.sanity
         facts = {
             "defaults": defaults,
-            "monitor": measure.metric,
+            "monitor": getattr(measure, "monitor", measure.metric),
             "headline": getattr(measure, "headline", measure.metric),
             "monitor_mode": measure.mode,
             "loss_tolerance": sanity.tolerance,

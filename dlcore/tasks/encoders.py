@@ -292,11 +292,12 @@ class FeatureMeasures:
 
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show the results, the pretext, nearest neighbors, a projection of the features, and the curves."""
-        augmentation = run.parts.data.augmentation
+        data = run.parts.data
+        augmentation = getattr(data, "augmentation", None)
         pretext = view_panels(context, augmentation.build(run.facts)) if isinstance(augmentation, Views) else []
         for pretext_panels in run.parts.having("pretext_panels"):
             pretext += pretext_panels(context, run)
-        return self.feature_panels(context, pretext)
+        return self.feature_panels(context, pretext, getattr(data, "pictures_of", lambda examples: examples))
 
     def feature_panels(
         self, context: ReportContext, pretext: Sequence[Any], pictures_of: Callable[[Any], Any] = lambda image: image
@@ -342,6 +343,17 @@ class FeatureMeasures:
             f"{bank:,} training images{tuned}; each beside the untrained encoder. "
             f"The learner gets {'the labels of all training images' if self.uses_labels else 'no label'}."
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFeatureMeasures(FeatureMeasures):
+    """The protocol that measures an encoder of clips.
+
+    Args:
+      fine_tune: labels to fine-tune with at the end: counts, or below 1 shares of the training clips; empty for none
+    """
+
+    fine_tune: Annotated[tuple[float, ...], Range(0)] = ()
 
 
 def view_panels(context: ReportContext, augment: Callable[[jax.Array, jax.Array], jax.Array]) -> list:

@@ -309,13 +309,13 @@ class ContinuePrompts(TextSamples):
         return [{"text": vocabulary.decode(tokens[:length])} for tokens, length in pairs]
 
 
-def num_characters(facts: Facts) -> dict[str, int]:
+def num_characters(run: Run) -> dict[str, int]:
     """Read the field `vocab_size` of a network from the data.
 
-    Args:
-      facts: facts of the data.
+    Returns:
+      `vocab_size`.
     """
-    return {"vocab_size": len(facts.vocabulary)}
+    return {"vocab_size": len(run.facts.vocabulary)}
 
 
 def characters_and_window(run: Run) -> dict[str, int]:
@@ -324,7 +324,7 @@ def characters_and_window(run: Run) -> dict[str, int]:
     Returns:
       `vocab_size` and `window`.
     """
-    return {**num_characters(run.facts), "window": run.parts.data.window}
+    return {**num_characters(run), "window": run.parts.data.window}
 
 
 def log_characters(run: Run) -> float:

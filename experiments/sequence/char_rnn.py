@@ -28,7 +28,7 @@ experiment = Experiment(
     __doc__,
     technique=partial(char_rnn.learner, chunk_length=64),
     data=TextStreams(Text("pages", valid_fraction=0.1)),
-    network=Network(partial(CharRNN, hidden_size=256, cell="lstm"), of_data=num_characters, prefix="rnn"),
+    network=Network(partial(CharRNN, hidden_size=256, cell="lstm"), of_run=num_characters, prefix="rnn"),
     optimizer=AdamW(
         optimizer="adam", learning_rate=5e-3, schedule="cosine", warmup=0.05, weight_decay=0.0, clip_norm=1.0
     ),

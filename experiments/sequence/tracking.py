@@ -29,7 +29,7 @@ experiment = Experiment(
     data=Tracks(maneuvering=False, train_size=10_000, test_size=1000, length=50),
     network=Network(
         partial(patterns.PatternNet, hidden_size=64, num_layers=1, cell="gru"),
-        of_data=lambda facts: {"num_outputs": 2, "num_tokens": 0, "categorical": False, "output_steps": 1},
+        of_run=lambda run: {"num_outputs": 2, "num_tokens": 0, "categorical": False, "output_steps": 1},
         prefix="rnn",
     ),
     optimizer=AveragedAdamW(

@@ -30,7 +30,7 @@ experiment = Experiment(
     data=TextStreams(Text("pages", valid_fraction=0.1)),
     network=Network(
         partial(TransformerXL, num_layers=4, num_heads=4, width=128, memory=64, dropout=0.2),
-        of_data=num_characters,
+        of_run=num_characters,
         prefix="model",
     ),
     optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.05, weight_decay=0.1, clip_norm=1.0),

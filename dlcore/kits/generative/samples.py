@@ -10,7 +10,6 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Seed, Setting
 from dlcore.experiment.task import Task
 from dlcore.learner import Range
@@ -51,11 +50,11 @@ def number_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
     return Source.indices(flags.num_drawn, "samples"), [f"sample {k}" for k in range(flags.num_drawn)]
 
 
-def class_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+def class_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
     """Choose the classes of the samples that `--mode=predict` draws without `--input`.
 
     Args:
-      flags: `num_drawn` and `sample_class`; without a class all take turns.
+      flags: `DrawClasses`, or flags: `num_drawn` and `sample_class`; without a class all take turns.
       spec: facts of the data; must contain `class_names`.
 
     Returns:
