@@ -31,7 +31,7 @@ class MaskedTexts:
       window: characters of a text that the model reads at once
     """
 
-    text: Text = Text()
+    text: Text
     window: Annotated[int, Range(2), "essential"] = 16
 
     def __post_init__(self):
