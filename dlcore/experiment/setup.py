@@ -1,0 +1,3 @@
+from dlcore.experiment.parts import Run
+
+Setup = Run

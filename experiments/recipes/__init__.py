@@ -23,7 +23,7 @@ def imagenet(
     """Set an experiment to a model on ImageNet at 224 x 224; under --smoke to digits at 32 x 32."""
     return dataclasses.replace(
         experiment,
-        technique=experiment.learner,
+        technique=experiment.parts.technique,
         network=Zoo(model),
         optimizer=AveragedAdamW(),
         length=Epochs(10),
