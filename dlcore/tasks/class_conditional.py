@@ -18,13 +18,21 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.kits.generative.samples import DrawSamples
-from dlcore.learner import Evaluator
+from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from dlcore.tasks.image_generation import ImageGeneration
 from dlcore.weights.network import feature_extractor
 
-__all__ = ["ClassConditionalImages", "ClassFrechet", "DrawClasses", "GuidedImages", "class_inputs", "class_source"]
+__all__ = [
+    "ClassConditionalImages",
+    "ClassFrechet",
+    "DrawClasses",
+    "GuidedClassPanels",
+    "GuidedImages",
+    "class_inputs",
+    "class_source",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +107,40 @@ class GuidedImages(GuidedSamples, ClassConditionalImages):
 
     def panels(self, context: ReportContext) -> list:
         """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve."""
+        return GuidedClassPanels(context.flags.guidance_samples).build(context, self.classifier)
+
+
+@dataclasses.dataclass(frozen=True)
+class GuidedClassPanels:
+    """Panels of samples of classes, which a condition guides.
+
+    Args:
+      guidance_samples: samples for each point of the report's guidance curve; 0 leaves the curve out
+    """
+
+    guidance_samples: Annotated[int, Range(0), "no identity"] = 200
+
+    def panels(self, context: ReportContext, run: Run) -> list:
+        """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve."""
+        return self.build(context, run.parts.measures[0].classifier)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        return sample_panels.pictures(context)
+
+    def build(self, context: ReportContext, classifier: Any) -> list:
+        """Build the panels.
+
+        Args:
+          classifier: page of the small classifier, which measures the curve.
+        """
         from dlcore.report.triage import triage_panels
 
         first, *other_panels = sample_panels.panels(context)
         result = [first]
-        if context.flags.guidance_samples:
-            features = _features(context.flags, context.spec, self.classifier)
-            labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])
+        if self.guidance_samples:
+            features = _features(context.flags, context.spec, classifier)
+            labels = class_source(self.guidance_samples, context.spec["num_classes"])
 
             def measure(images: np.ndarray) -> dict[str, float]:
                 vectors, probabilities = features(images)
