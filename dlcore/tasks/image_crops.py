@@ -123,9 +123,9 @@ class CroppedImages(Images):
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique what `Images` gives, with large crops as `augment` and small ones as `augment_local`."""
-        stride = getattr(run.parts.network.backbone.build(1), "patch_size", 1)
-        small = self.augmentation.build_small(run.facts, self.shorter_side(run.facts), stride)
-        return {**super().arguments(run), "augment_local": small}
+        values, stride = super().arguments(run), getattr(run.parts.network.backbone.build(1), "patch_size", 1)
+        values["augment_local"] = self.augmentation.build_small(run.facts, self.shorter_side(run.facts), stride)
+        return values
 
 
 @dataclasses.dataclass(frozen=True)

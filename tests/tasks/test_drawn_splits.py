@@ -1,5 +1,6 @@
 """Data that programs draw: how many examples each split has, by which seed, of which size, and their baselines."""
 
+import dataclasses
 import importlib
 import re
 from types import SimpleNamespace
@@ -8,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.tasks import boxes, latent_space, prompted_masks, text_prompts, volumes
-from experiments.detection import fcos
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
 from experiments.segmentation import volumes as volumes_page
@@ -37,14 +38,14 @@ def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_
     calls, arrays = [], {"image": np.zeros((1, 4, 4, 3), np.uint8), "boxes": np.zeros((1, 6, 4), np.float32)}
     drawn = Source(arrays, class_names=("a",), name="scenes (train)")
     monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
-    flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    splits = boxes.data(flags, masks=True)
+    images = boxes.BoxImages(image_size=(48, 48), num_scenes=num_scenes, masks=True)
+    splits = images.load()
     assert splits[:3] == (drawn, drawn, drawn)
     assert (splits.spec["image_shape"], splits.spec["max_boxes"], splits.spec["dataset"]) == ([4, 4, 3], 6, "scenes")
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
     loaded = {"masks": True, "keypoints": False, "stuff": False}
     assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
-    boxes.data(flags.replace(max_boxes=4))
+    dataclasses.replace(images, max_boxes=4).load()
     assert calls[-1][1]["max_boxes"] == 4
 
 
@@ -179,10 +180,11 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
 
 def test_a_prompt_of_the_longest_length_fits_between_its_two_marks():
     spec = text_to_image.experiment.task.data(resolve(text_to_image.experiment, ["--smoke"])).spec
-    most = spec["length"] - 2
-    assert text_prompts.tokens_of("a " * most, spec).shape == (most + 2,)
+    facts = Facts.of(spec)
+    most = facts.length - 2
+    assert text_prompts.tokens_of("a " * most, facts).shape == (most + 2,)
     with pytest.raises(ValueError, match=f"{most + 1} words; allowed: at most {most}"):
-        text_prompts.tokens_of("a " * (most + 1), spec)
+        text_prompts.tokens_of("a " * (most + 1), facts)
 
 
 def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):

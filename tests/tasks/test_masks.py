@@ -26,8 +26,8 @@ from experiments.segmentation import unet
 WRITERS = {
     "boxes": box_results.write,
     "masks": mask_results.SegmentImages().write,
-    "prompts": prompt_results.write,
-    "segments": segment_results.write,
+    "prompts": prompt_results.SegmentByPrompts().write,
+    "segments": segment_results.FindSegments().write,
     "meshes": SolidMeshes.write,
     "volumes": volumes.SegmentScans().write,
 }
@@ -38,8 +38,9 @@ def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_
     """Of no image at all."""
     task, folder = (None,) if name == "meshes" else (), tmp_path / "new" / "folder"
     outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
+    facts = spec if name in ("boxes", "meshes") else Facts.of(spec)
     for _ in range(2):
-        WRITERS[name](*task, folder, outputs, None, [], Facts.of(spec) if name in ("masks", "volumes") else spec)
+        WRITERS[name](*task, folder, outputs, None, [], facts)
         assert folder.is_dir()
 
 

@@ -273,7 +273,7 @@ def test_each_flag_reaches_the_optimizer_of_each_part(monkeypatch):
         asked.append((name, [round(float(rate(k)), 4) for k in (0, 2)], rest))
         return optax.scale_by_learning_rate(rate)
 
-    monkeypatch.setattr(parts_kit, "create_optimizer", create_optimizer)
+    monkeypatch.setattr("dlcore.optim.partial.create_optimizer", create_optimizer)
     flags = {
         "parts": ("head", "*:0.1@0.5"), "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.8,
         "second_momentum": 0.7, "weight_decay": 0.2, "clip_value": 4.0, "clip_norm": None, "layer_decay": None,

@@ -24,6 +24,7 @@ from dlcore.optim import parameter_ema
 from dlcore.report.panel import Panel
 
 __all__ = [
+    "DiffusionPanels",
     "FilmSamples",
     "FilmedSamples",
     "ShowSamples",
@@ -207,8 +208,8 @@ class ShowSamples:
         return pictures(context)
 
 
-class FilmSamples:
-    """Report with a film of the samples, of the same noise while the network trains."""
+class FilmSamples(ShowSamples):
+    """Report of generated images with a film of the samples, of the same noise while the network trains."""
 
     def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
         """Film the samples."""
@@ -220,6 +221,14 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     from dlcore.report.generative import picture_grid
 
     return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+class DiffusionPanels:
+    """Panels of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Build the panels, see `diffusion_panels`."""
+        return diffusion_panels(context, run.parts.network)
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:

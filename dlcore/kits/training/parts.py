@@ -9,37 +9,17 @@ import optax
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits.training import optimizer
+from dlcore.experiment.setting import FlagError, field_settings
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
-from dlcore.optim import create_optimizer
-from dlcore.optim.partial import (
-    Part,
-    layer_parts,
-    layers_of,
-    parse_part,
-    part_labels,
-    partial_optimizer,
-    scale_by_layer,
-)
+from dlcore.optim import partial
+from dlcore.optim.partial import Part, layer_parts, layers_of, parse_part, part_labels, scale_by_layer
 
 __all__ = ["SETTINGS", "PartsAdamW", "build_optimizer", "check_parts", "parts_of", "unfold_gradual"]
 
 GRADUAL = "gradual"
 
 SETTINGS = {
-    "parts": Setting(
-        ("*",),
-        "what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the "
-        "first that matches counts, and what none names is frozen; gradual:DECAY@SHARE unfreezes one layer at a time, "
-        "the last first, until all learn after SHARE of the run, each at DECAY times the rate of the next",
-        tuple[str, ...],
-        essential=True,
-    ),
-    "layer_decay": Setting(
-        None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
-    ),
+    name: setting for name, setting in field_settings(partial.PartsAdamW()).items() if name in ("parts", "layer_decay")
 }
 
 
@@ -59,11 +39,11 @@ class PartsAdamW(AdamW):
         return build_optimizer(setup)
 
 
-def parts_of(flags: Flags) -> tuple[Part, ...]:
+def parts_of(flags: Any) -> tuple[Part, ...]:
     """Read the parts that learn.
 
     Args:
-      flags: `parts`.
+      flags: `dlcore.optim.partial.PartsAdamW`, or flags with `parts`.
 
     Returns:
       The parts, in their order.
@@ -131,25 +111,12 @@ def check_parts(flags: Flags, params: Any) -> None:
 
 
 def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer of the parts, each on the run's schedule from its start on.
+    """Build `dlcore.optim.partial.PartsAdamW` from the flags.
 
     Args:
       setup: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
         max_norm.
     """
-    flags = setup.flags
-
-    def make(rate: float, begin: int) -> optax.GradientTransformation:
-        record = dataclasses.replace(optimizer.record_of(setup), learning_rate=flags.learning_rate * rate)
-        schedule = record.rate_of_update(setup.steps, setup.steps_per_epoch)
-        return create_optimizer(
-            flags.optimizer,
-            lambda count: schedule(count + begin),
-            momentum=flags.momentum,
-            second_momentum=flags.second_momentum,
-            weight_decay=flags.weight_decay,
-            clip_value=flags.clip_value,
-        )
-
-    tx = partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm)
-    return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
+    names = {field.name for field in dataclasses.fields(partial.PartsAdamW)} & setup.flags.keys()
+    record = partial.PartsAdamW(**{name: setup.flags[name] for name in names})
+    return record.build(setup.steps, setup.steps_per_epoch)
