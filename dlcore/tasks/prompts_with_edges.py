@@ -64,7 +64,15 @@ class ShapesWithEdges:
         return self.shapes.arguments(run)
 
     def prompts(self, split: str, length: int) -> Source:
-        """Draw the images of a split with their edges and one caption each, see `CaptionedShapes.prompts`."""
+        """Draw the images of a split with their edges and one caption each.
+
+        Args:
+          split: "train", "valid" or "test".
+          length: tokens of a caption, with padding.
+
+        Returns:
+          A source with `image` and `tokens`.
+        """
         return _hinted(self.shapes.prompts(split, length))
 
 

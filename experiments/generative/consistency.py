@@ -42,7 +42,7 @@ experiment = Experiment(
         "generative.edm",
         "which is distilled; by default the images alone teach",
         same=("sigma_data",),
-        identity="always",
+        always_identity=True,
     ),
     sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,)},
