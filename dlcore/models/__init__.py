@@ -17,6 +17,7 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
+        "Networks": "network",
         "OnBackbone": "network",
         "Zoo": "network",
         "create_model": "registry",

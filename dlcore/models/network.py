@@ -1,7 +1,8 @@
-"""Networks as parts of an experiment: one of the zoo, or a network on a backbone of the zoo.
+"""Networks as parts of an experiment: one of the zoo, a network on a backbone of the zoo, or several by name.
 
 network=Zoo("resnet8_cifar", {"width": 16})
 network=OnBackbone(partial(FasterRCNN, channels=48), backbone=Zoo("resnet8_cifar"))
+network=Networks({"generator": partial(Generator, width=24), "discriminator": partial(Discriminator, width=48)})
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["OnBackbone", "Zoo", "flag_prefix"]
+__all__ = ["Networks", "OnBackbone", "Zoo", "flag_prefix"]
 
 
 def flag_prefix(module: Any) -> str:
@@ -113,3 +114,60 @@ class OnBackbone:
         """Check that the backbone has the maps that the network reads."""
         if self.adaptation is not None:
             self.adaptation.check(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Networks by the prefix of their flags, such as the two of a GAN.
+
+    A network's fields `shape`, `channels` and `dtype` are those of the data and of the run, and with a condition also
+    `num_classes`.
+
+    Args:
+      modules: {prefix of the flags: class of the network, or a `functools.partial` of one}.
+      condition: number of classes -> condition of the networks, such as `class_condition`; None for none.
+    """
+
+    modules: Mapping[str, Callable[..., nn.Module]]
+    condition: Callable[[int], Any] | None = None
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """Fields that the data set, which are no flags."""
+        return tuple(f"{name}.channels" for name, module in self.modules.items() if "channels" in _field_names(module))
+
+    def with_flags(self, flags: Any) -> "Networks":
+        """Return the networks with the values of their flags in their fields."""
+        modules = {name: partial(module, **flags.group(name)) for name, module in self.modules.items()}
+        return dataclasses.replace(self, modules=modules)
+
+    def build(self, facts: Any, dtype: Any = None) -> dict[str, nn.Module]:
+        """Build the networks.
+
+        Args:
+          facts: facts of the data.
+          dtype: dtype of the computation.
+
+        Returns:
+          {prefix: network}.
+        """
+        values = {"dtype": dtype}
+        if facts.image_shape:
+            values |= {"shape": facts.image_shape, "channels": facts.image_shape[-1]}
+        if self.condition is not None:
+            values["num_classes"] = facts.num_classes
+        return {
+            name: module(**{field: value for field, value in values.items() if field in _field_names(module)})
+            for name, module in self.modules.items()
+        }
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique a single network as `model`, several by their prefixes, and the `condition`."""
+        networks = self.build(run.facts, run.dtype)
+        values = networks if len(networks) > 1 else {"model": next(iter(networks.values()))}
+        return values if self.condition is None else {**values, "condition": self.condition(run.facts.num_classes)}
+
+
+def _field_names(module: Any) -> set[str]:
+    """Name the fields of a flax module, of its class or of a `functools.partial` of it."""
+    return {field.name for field in dataclasses.fields(getattr(module, "func", module))}

@@ -1,7 +1,7 @@
 """Optimizer pieces that optax lacks, as GradientTransformations, and one builder for the flags of an experiment."""
 
 from dlcore.optim import by_hand, schedules
-from dlcore.optim.adamw import AdamW, AveragedAdamW, EMAAdamW
+from dlcore.optim.adamw import AdamW, AveragedAdamW, EMAAdamW, GANAdam
 from dlcore.optim.apply import (
     apply_gradients,
     apply_part_gradients,
@@ -27,6 +27,7 @@ __all__ = [
     "AveragedAdamW",
     "DynamicLossScale",
     "EMAAdamW",
+    "GANAdam",
     "Plateau",
     "apply_gradients",
     "apply_part_gradients",

@@ -23,7 +23,6 @@ from dlcore.generative.control_net import (
     shape_iou,
 )
 from dlcore.learner import Evaluator, Range
-from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.text_prompts import (
     BASE,
     CaptionedShapes,
@@ -129,10 +128,6 @@ class ShapeIoU:
         """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
         measures = self.prompts.evaluators(run, splits, split)
         return [*(shape_iou(foreground, measure.source) for measure in measures[:1]), *measures]
-
-    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        return self.prompts.pictures(context)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -222,10 +222,6 @@ class ObjectCorrectness:
             result.append(clip_score_evaluator(clip.encode_images, encode, source))
         return [] if split == "valid" else result
 
-    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        return sample_panels.pictures(context)
-
 
 @dataclasses.dataclass(frozen=True)
 class DrawPrompts(DrawSamples):
@@ -268,6 +264,10 @@ class PromptPanels:
     """
 
     guidance_samples: Annotated[int, Range(0), "no identity"] = 200
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        return sample_panels.pictures(context)
 
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show samples with their prompts, the guidance curve, and the learning curves."""

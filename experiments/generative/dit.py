@@ -20,11 +20,9 @@ from dlcore.generative import ddpm
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.dit import DiT
 from dlcore.kits.generative.class_network import ByClass
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.class_conditional import GuidedClassPanels
+from dlcore.tasks.class_conditional import ClassFrechet, DrawClasses, GuidedClassPanels
 from dlcore.tasks.guided_samples import PLAIN, SMOKE
 from experiments.classification import supervised
 
@@ -43,7 +41,7 @@ experiment = Experiment(
         learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
     ),
     length=Epochs(250, batch_size=128, eval_every=1500, select="last"),
-    measures=[Frechet(classifier=supervised.experiment, num_samples=1000, by_class=True)],
+    measures=[ClassFrechet(classifier=supervised.experiment, num_samples=1000)],
     report=[GuidedClassPanels(guidance_samples=200)],
     use=DrawClasses(),
     sanity=Sanity(plain=PLAIN),

@@ -11,18 +11,16 @@ from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import vocabulary_from_dict
 from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.kits.generative.image_generation import Frechet, class_source
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
 from dlcore.tasks import class_conditional
-from dlcore.tasks.class_conditional import ClassConditionalImages
+from dlcore.tasks.class_conditional import ClassFrechet, DrawClasses, GuidedClassPanels, class_source
 from dlcore.tasks.latent_images import latent_arguments
 from dlcore.tasks.text_prompts import CaptionedShapes, DrawPrompts, PromptPanels, tokens_of
 from experiments.generative import latent_diffusion
@@ -35,7 +33,7 @@ def flags_of(experiment, *words):
 
 
 def asked(text):
-    return ClassConditionalImages().inputs(Flags({"input": text, "sample_class": None}), SPEC)
+    return DrawClasses().inputs(text, types.SimpleNamespace(facts=Facts.of(SPEC)))
 
 
 def test_classes_are_asked_for_by_name_by_number_and_many_times():
@@ -160,12 +158,12 @@ def test_the_variety_is_the_mean_distance_of_different_vectors():
 def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure, bare_panels):
     calls = []
     features = lambda images: (images, np.eye(2)[[0, 1, 1, 1, 0]])  # noqa: E731
-    monkeypatch.setattr(class_conditional, "class_features", lambda flags, spec, page: features)
+    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: features)
     monkeypatch.setattr(class_conditional, "guidance_panel", lambda *rest: calls.append(rest) or ["guidance"])
     monkeypatch.setattr(class_conditional.sample_panels, "panels", lambda context: ["samples", "nearest", "curves"])
     context = types.SimpleNamespace(flags=None, spec={"num_classes": num_classes}, history="history")
-    run = types.SimpleNamespace(parts=types.SimpleNamespace(measures=[Frechet()]))
-    panels = class_conditional.GuidedClassPanels(5).panels(context, run)
+    run = types.SimpleNamespace(parts=types.SimpleNamespace(measures=[ClassFrechet()]))
+    panels = GuidedClassPanels(5).panels(context, run)
     assert panels == ["samples", "guidance", ("history", None), "nearest", "curves"]
     (_, labels, measured) = calls[0]
     assert labels.arrays["label"].tolist() == ([0, 1, 0, 1, 0] if num_classes == 2 else [0] * 5)
@@ -175,26 +173,22 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
     if num_classes == 2:
         # Requested 0 1 0 1 0, recognized 0 1 1 1 0.
         assert numbers == {"class consistency": 0.8, "variety within a class": (4 + 5) / 2}
-    assert class_conditional.GuidedClassPanels(0).panels(context, run)[1] == ("history", None)
+    assert GuidedClassPanels(0).panels(context, run)[1] == ("history", None)
     assert len(calls) == 1
 
 
 def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     distance = types.SimpleNamespace(_replace=lambda source: ("distance", source))
-    monkeypatch.setattr(class_conditional.ImageGeneration, "evaluators", lambda *rest: [distance])
-    monkeypatch.setattr(image_generation, "evaluators", lambda *rest: [distance])
-    for module in (class_conditional, image_generation):
-        monkeypatch.setattr(module, "class_features", lambda flags, spec, page: lambda images: ("vectors", images))
-        monkeypatch.setattr(module, "class_consistency", lambda probabilities, source: (probabilities, source))
+    monkeypatch.setattr(class_conditional.Frechet, "evaluators", lambda *rest: [distance])
+    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: lambda images: ("vectors", images))
+    monkeypatch.setattr(class_conditional, "class_consistency", lambda probabilities, source: (probabilities, source))
     setup = types.SimpleNamespace(flags=types.SimpleNamespace(num_samples=5), spec={"num_classes": 3})
-    run = types.SimpleNamespace(setup=setup, facts=Facts(class_names=("a", "b", "c")))
-    task, part = class_conditional.ClassConditionalImages(), Frechet(num_samples=5, by_class=True)
-    for first, second in (task.evaluators(setup, None, "test"), part.evaluators(run, None, "test")):
-        assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
-        assert (second[0]("images"), second[1]) == ("images", first[1])
-    setup.spec, run.facts = {"num_classes": 1}, Facts(class_names=("a",))
-    assert len(task.evaluators(setup, None, "test")) == len(part.evaluators(run, None, "test")) == 1
-    assert Frechet(num_samples=5).evaluators(run, None, "test") == [distance]
+    run = types.SimpleNamespace(setup=setup)
+    first, second = ClassFrechet().evaluators(run, None, "test")
+    assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
+    assert (second[0]("images"), second[1]) == ("images", first[1])
+    setup.spec = {"num_classes": 1}
+    assert len(ClassFrechet().evaluators(run, None, "test")) == 1
 
 
 def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, bare_panels):
@@ -233,10 +227,7 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, b
 
 def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
-    monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
-    monkeypatch.setattr(image_generation, "_compared", lambda splits, flags: splits)
-    run = SimpleNamespace(setup=SimpleNamespace(flags=None))
-    for shown in (ClassConditionalImages().data(None).shown, Frechet(by_class=True).finish_data(loaded, run).shown):
-        assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
-        assert len(shown) == image_generation.NUM_SHOWN
-    assert Frechet().finish_data(loaded, run) is loaded
+    monkeypatch.setattr(class_conditional.Frechet, "finish_data", lambda self, splits, run: splits)
+    shown = ClassFrechet().finish_data(loaded, None).shown
+    assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert len(shown) == image_generation.NUM_SHOWN

@@ -6,8 +6,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.task import Task
-from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.kits.generative.image_generation import class_source
+from dlcore.tasks.class_conditional import class_source
 from dlcore.tasks.guided_samples import guidance_panel
 
 
@@ -53,5 +52,8 @@ def test_both_players_get_the_optimizer_and_the_page_its_own_arguments():
     flags = SimpleNamespace(group=lambda name: {"latent_dim": 3}, optimizer="adam", learning_rate=0.1, momentum=0.5)
     flags.schedule = "constant"
     setup = SimpleNamespace(flags=flags, steps=1)
-    arguments = Task().build(technique, GANAdam(), setup, arguments=lambda setup: {"generator": "g"})
+    optimizer = SimpleNamespace(
+        parameters=("generator_optimizer", "discriminator_optimizer"), build=lambda setup: setup.steps
+    )
+    arguments = Task().build(technique, optimizer, setup, arguments=lambda setup: {"generator": "g"})
     assert set(arguments) == {"generator", "generator_optimizer", "discriminator_optimizer", "latent_dim"}

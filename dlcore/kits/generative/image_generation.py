@@ -1,14 +1,11 @@
 """Images to generate: data, and distances of samples to real images in a classifier's features."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
-from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
@@ -27,8 +24,6 @@ __all__ = [
     "NUM_SHOWN",
     "SETTINGS",
     "Frechet",
-    "class_features",
-    "class_source",
     "data",
     "evaluators",
     "network_of",
@@ -82,12 +77,12 @@ class Frechet:
     Args:
       classifier: page that trains the classifier where no flag names one
       num_samples: samples for the Fréchet distance at each evaluation
-      by_class: whether the samples are of each class in turn, which `class_consistency` compares with the classifier's
+      monitor: metric that selects the checkpoint; None for the last
     """
 
     classifier: Experiment | None = None
     num_samples: Annotated[int, Range(2)] = 1000
-    by_class: Annotated[bool, "no flag"] = False
+    monitor: Annotated[str | None, "no flag"] = "frechet_distance"
 
     metric: ClassVar[str] = "frechet_distance"
     mode: ClassVar[str] = "min"
@@ -96,56 +91,11 @@ class Frechet:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Say what is compared; the report shows the first NUM_SHOWN samples."""
-        splits = _compared(splits, run.setup.flags)
-        if not self.by_class:
-            return splits
-        return splits._replace(shown=class_source(NUM_SHOWN, splits.spec["num_classes"]))
+        return _compared(splits, run.setup.flags)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators, see `evaluators`; of samples by class also `class_consistency`, of two classes on."""
-        distances = evaluators(run.setup, splits, split, self.classifier)
-        if not self.by_class:
-            return distances
-        source = class_source(self.num_samples, run.facts.num_classes)
-        distances = [evaluator._replace(source=source) for evaluator in distances]
-        if run.facts.num_classes == 1:
-            return distances
-        features = class_features(run.setup.flags, run.setup.spec, self.classifier)
-        return [*distances, class_consistency(lambda images: features(images)[1], source)]
-
-    def pictures(self, context: Any) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        from dlcore.report.generative import picture_grid
-
-        return {"samples": picture_grid(context.outputs["sample"], 8)}
-
-
-def class_source(count: int, num_classes: int) -> Source:
-    """Build a source of labels that cycles through the classes.
-
-    Args:
-      count: number of samples.
-      num_classes: K.
-
-    Returns:
-      A source with `label`.
-    """
-    check_whole_number("count", count, 1)
-    check_whole_number("num_classes", num_classes, 1)
-    return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
-
-
-def class_features(flags: Flags, spec: dict, page: Experiment | None = None) -> Callable:
-    """Build the function from images to vectors and probabilities of classes, of the network of `--network`.
-
-    Args:
-      spec: facts of the data; must contain `image_shape` and `num_classes`.
-      page: page of the small classifier.
-
-    Returns:
-      Images [N, H, W, C] -> (vectors [N, D], probabilities [N, K]).
-    """
-    return feature_extractor(network_of(flags.replace(frechet_network=None), spec, page))
+        """Build the evaluators, see `evaluators`."""
+        return evaluators(run.setup, splits, split, self.classifier)
 
 
 def data(flags: Flags) -> Splits:

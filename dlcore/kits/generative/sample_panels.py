@@ -25,7 +25,9 @@ from dlcore.report.panel import Panel
 
 __all__ = [
     "DiffusionPanels",
+    "FilmSamples",
     "FilmedSamples",
+    "ShowSamples",
     "diffusion_panels",
     "edits",
     "interpolations",
@@ -194,6 +196,26 @@ class FilmedSamples:
         return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
+class ShowSamples:
+    """Report of generated images: samples, the curves, and real images; TensorBoard shows the samples."""
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show the first samples, one column per requested class, the curves, and real images."""
+        return panels(context)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
+
+
+class FilmSamples(ShowSamples):
+    """Report of generated images with a film of the samples, of the same noise while the network trains."""
+
+    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
+        """Film the samples."""
+        return FilmedSamples().report_hooks(run.setup, build)
+
+
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Show the first samples in TensorBoard."""
     from dlcore.report.generative import picture_grid
@@ -202,11 +224,15 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
 
 
 class DiffusionPanels:
-    """Panels of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
+    """Report of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
 
     def panels(self, context: ReportContext, run: Run) -> list[Panel]:
         """Build the panels, see `diffusion_panels`."""
         return diffusion_panels(context, run.parts.network)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:
