@@ -10,6 +10,7 @@ lazy_exports(
         "FlagError": "setting",
         "Flags": "flags",
         "Headline": "study",
+        "Measure": "parts",
         "NonNegativeFloat": "setting",
         "PositiveInt": "setting",
         "Range": "setting",

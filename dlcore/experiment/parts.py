@@ -4,14 +4,15 @@
 
 A flag replaces a field of a part before anything is built (`with_flags`). The frame asks each part, in the order of the
 page, for the methods of `dlcore.experiment.part.Part`. The first of `measures` has the `metric` that selects the
-checkpoint, and its `mode`, "max" or "min".
+checkpoint, and its `mode`, "max" or "min"; it may have a `monitor`, another metric that selects it, or None for none.
+The ledger has the `headline` of that measure, by default its `metric`.
 """
 
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from flax import linen as nn
 
@@ -20,7 +21,7 @@ from dlcore.experiment.setting import Setting, field_settings
 from dlcore.learner import Learner
 from dlcore.models.network import Zoo, flag_prefix
 
-__all__ = ["Parts", "Run", "Sanity", "part_settings", "with_flags"]
+__all__ = ["Measure", "Parts", "Run", "Sanity", "part_settings", "with_flags"]
 
 
 class Run(NamedTuple):
@@ -43,6 +44,19 @@ class Run(NamedTuple):
     seed: int
     parts: "Parts"
     setup: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A number that the technique's own `evaluate` measures, such as `Measure("iou")`.
+
+    Args:
+      metric: its name.
+      mode: whether the best value is the largest or the smallest.
+    """
+
+    metric: Annotated[str, "no flag"]
+    mode: Annotated[Literal["max", "min"], "no flag"] = "max"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
-        "ForData": "network",
+        "Network": "network",
+        "Networks": "network",
         "OnBackbone": "network",
         "Zoo": "network",
         "create_model": "registry",

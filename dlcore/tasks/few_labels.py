@@ -1,8 +1,7 @@
-"""FewLabels: semi-supervised learning from few labeled images beside many unlabeled ones.
+"""Semi-supervised learning from few labeled images beside many unlabeled ones.
 
-experiment = Experiment(
-    __file__, __doc__, mixmatch.learner, task=FewLabels(unlabeled_ratio=4), optimizer=AdamW(weight_decay=0.01)
-)
+data=FewLabelImages(Images("digits", resizing=Resizing(), augmentation=Augmentation("shift")), unlabeled_ratio=4),
+measures=[AccuracyBesideTwin(twin=True)],
 
 `--label_seed` samples `--labels_per_class` labeled images of each class; the unlabeled stream is the whole training
 split, including the labeled images, or the images of `--unlabeled_dir`. `accuracy` is the technique's,
@@ -24,110 +23,30 @@ from dlcore.data.images import Augmentation, Images, Resizing
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.data.workers import Workers
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Spec, Splits
+from dlcore.experiment.splits import Splits
 from dlcore.generative.two_players import PlayerState
-from dlcore.kits.images import classifier_panels, labeled_images
-from dlcore.kits.training import optimizer
+from dlcore.kits.images import classifier_panels
 from dlcore.learner import Learner, ModelState, Range, check_record
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
-from dlcore.tasks.labeled_images import LabeledImages
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
 __all__ = [
     "SMOKE",
     "AccuracyBesideTwin",
     "FewLabelImages",
-    "FewLabels",
     "StrongView",
-    "StrongViews",
     "TwinWeights",
     "log_classes_of_twins",
+    "technique_panels",
 ]
 
 SMOKE = {"model.stages": (1,), "model.width": 4, "steps": 2, "batch_size": 8, "eval_every": 2, "eval_batch_size": 500}
 """Settings of --smoke."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FewLabels(LabeledImages):
-    """A few labeled images of each class, and a stream of unlabeled ones beside them.
-
-    Args:
-      labels_per_class: labeled training images of each class; none takes all
-      unlabeled_dir: a folder (or .zip) of images without labels; by default the training split serves, without its
-        labels
-      label_seed: random seed that chooses the labeled images; by default --seed
-      unlabeled_ratio: unlabeled images for each labeled image of a batch
-      valid_labels_per_class: labeled validation images of each class; none takes the whole split
-      twin: also train the supervised baseline on the labeled images alone, which about doubles the time
-    """
-
-    labels_per_class: Annotated[int | None, Range(1), "essential"] = 4
-    unlabeled_dir: Annotated[str | None, "if changed", "essential"] = None
-    label_seed: Annotated[int | None, Range(0)] = None
-    unlabeled_ratio: Annotated[int, Range(1), "essential"] = 1
-    valid_labels_per_class: Annotated[int | None, Range(1)] = 10
-    twin: Annotated[bool, "if changed"] = True
-
-    model: ClassVar[str] = "resnet8_cifar"
-    defaults: ClassVar[dict[str, Any]] = {
-        "model.width": 16,
-        "augment": "shift",
-        "batch_size": 32,
-        "eval_every": 100,
-        "select": "last",
-    }
-
-    shared_settings = CLASSIFIER
-
-    def data(self, flags: Flags) -> Splits:
-        """Load two training streams, a small validation split and the whole test split."""
-        names = ("labels_per_class", "unlabeled_dir", "label_seed", "unlabeled_ratio", "valid_labels_per_class")
-        few = FewLabelImages(labeled_images.images_of(flags), **{name: flags[name] for name in names})
-        splits = few.load(flags.seed, 1 if flags.get("run") else 2)
-        few.check_batches(splits, flags)
-        return splits
-
-    def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Add the supervised baseline, with `--twin`."""
-        if not setup.flags.twin:
-            return learner
-        values = {**LabeledImages.arguments(self, setup), "optimizer": optimizer.build(setup)}
-        return add_baseline(learner, values, setup.flags.get("ema_decay"))
-
-    def start(self, setup: Setup) -> Start | None:
-        """Start the technique, its teacher and its baseline from the weights of `--init_from`."""
-        return start_twins(setup)
-
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C."""
-        return (2 if setup.flags.twin else 1) * math.log(setup.spec["num_classes"])
-
-    def panels(self, context: ReportContext) -> list:
-        """Show the gain by unlabeled images, and the panels of a classifier."""
-        return twin_panels(context)
-
-
-@dataclasses.dataclass(frozen=True)
-class StrongViews(FewLabels):
-    """Few labels, with a weak and a strong view of each unlabeled image.
-
-    Args:
-      strong: strong augmentation of unlabeled images, before cutout
-    """
-
-    strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `FewLabels` does, and the strong view."""
-        return {**super().arguments(setup), "strong": _strong_view(setup.flags, setup.spec)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,17 +147,8 @@ class FewLabelImages:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Check that a batch that the command line asks for fits the data."""
-        self.check_batches(splits, run.setup.flags)
-        return splits
-
-    def check_batches(self, splits: Splits, flags: Flags) -> None:
-        """Check that a batch that the command line asks for fits the data.
-
-        Args:
-          splits: the data.
-          flags: `batch_size`.
-        """
         labeled, unlabeled = len(splits.train["labeled"]), len(splits.train["unlabeled"])
+        flags = run.setup.flags
         if "batch_size" in flags.given and flags.batch_size > labeled:
             raise FlagError(
                 f"--batch_size={flags.batch_size}: more than the {labeled} labeled images of "
@@ -250,10 +160,11 @@ class FewLabelImages:
                 f"--unlabeled_ratio={self.unlabeled_ratio}: {count} unlabeled images a step with "
                 f"--batch_size={flags.batch_size}; allowed: at most {unlabeled}, the unlabeled images"
             )
+        return splits
 
     def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique its `preprocess`, `augment` and `strong`."""
-        values = self.images.arguments(run)
+        """Give the technique its `preprocess`, `augment`, `strong` and `num_unlabeled`."""
+        values = {**self.images.arguments(run), "num_unlabeled": run.facts.unlabeled_size}
         return values if self.strong is None else {**values, "strong": self.strong.build(self.images, run.facts)}
 
     def _unlabeled_images(self, shape: Sequence[int]) -> Source:
@@ -293,19 +204,15 @@ class AccuracyBesideTwin:
         values = {**run.parts.data.images.arguments(run), **run.parts.network.arguments(run)}
         values = {name: values[name] for name in ("model", "preprocess", "augment") if name in values}
         values["optimizer"] = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
-        return add_baseline(learner, values, run.parts.technique.keywords.get("ema_decay"))
-
-    def messages(self, run: Run, splits: Splits) -> list[str]:
-        """Say what label smoothing and few steps do to the numbers."""
-        return classifier_panels.Accuracy().messages(run, splits)
-
-    def explanations(self, run: Run) -> list[str]:
-        """Say which loss and which confidence label smoothing leaves."""
-        return classifier_panels.Accuracy().explanations(run)
+        decay = run.parts.technique.keywords.get("ema_decay")
+        teacher = None if decay is None else averaging(decay)
+        return add_twin(learner, two_stream_learner(**values, technique=supervised_only, teacher=teacher))
 
     def panels(self, context: ReportContext, run: Run) -> list:
-        """Show the gain by unlabeled images, and the panels of a classifier."""
-        return twin_panels(context)
+        """Show the gain by unlabeled images."""
+        from dlcore.report.semi_supervised import twin_table
+
+        return [twin_table(context.numbers)] if self.twin else []
 
     def pictures(self, context: ReportContext) -> dict[str, Any]:
         """Show filters and mistakes in TensorBoard."""
@@ -319,7 +226,19 @@ class TwinWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return start_twins(run.setup)
+        classifier_start = start_classifier(run.setup)
+        if classifier_start is None:
+            return None
+
+        def replace(state: Any) -> Any:
+            if not isinstance(state, TwinState):
+                return _with_weights(classifier_start, state)
+            return TwinState.of(*(_with_weights(classifier_start, part) for part in state.states))
+
+        def check(state: Any) -> None:
+            classifier_start.check(_classifier_of(state.technique if isinstance(state, TwinState) else state))
+
+        return Start(replace, check)
 
 
 def log_classes_of_twins(run: Run) -> float:
@@ -331,53 +250,15 @@ def log_classes_of_twins(run: Run) -> float:
     return (2 if run.parts.measures[0].twin else 1) * math.log(run.facts.num_classes)
 
 
-def add_baseline(learner: Learner, arguments: dict[str, Any], ema_decay: float | None) -> Learner:
-    """Add the supervised baseline to a technique.
+def technique_panels(context: ReportContext) -> list:
+    """Show the share of wrong pseudo-labels where a technique has them, and the panels of a classifier."""
+    from dlcore.report.semi_supervised import pseudo_label_table
 
-    Args:
-      learner: the technique's learner.
-      arguments: `model`, `preprocess`, `augment` and `optimizer` of the baseline.
-      ema_decay: decay of its teacher; None for none.
-    """
-    teacher = None if ema_decay is None else averaging(ema_decay)
-    return add_twin(learner, two_stream_learner(**arguments, technique=supervised_only, teacher=teacher))
-
-
-def start_twins(setup: Setup) -> Start | None:
-    """Start the technique, its teacher and its baseline from the weights of `--init_from`.
-
-    Args:
-      setup: facts of the run.
-    """
-    classifier_start = start_classifier(setup)
-    if classifier_start is None:
-        return None
-
-    def replace(state: Any) -> Any:
-        if not isinstance(state, TwinState):
-            return _with_weights(classifier_start, state)
-        return TwinState.of(*(_with_weights(classifier_start, part) for part in state.states))
-
-    def check(state: Any) -> None:
-        classifier_start.check(_classifier_of(state.technique if isinstance(state, TwinState) else state))
-
-    return Start(replace, check)
-
-
-def twin_panels(context: ReportContext) -> list:
-    """Show the gain by unlabeled images, and the panels of a classifier."""
-    from dlcore.report.semi_supervised import pseudo_label_table, twin_table
-
-    state, gain = context.state, []
+    state = context.state
     if isinstance(state, TwinState):
-        state, gain = state.replace(params=state.params["technique"]), [twin_table(context.numbers)]
+        state = state.replace(params=state.params["technique"])
     labeled = context._replace(data=context.data._replace(train=context.data.train["labeled"]), state=state)
-    return [*gain, *pseudo_label_table(context.history), *classifier_panels.panels(labeled)]
-
-
-def _strong_view(flags: Flags, spec: Spec) -> Any:
-    """Return the weak view, the operations of `--strong`, then cutout: `(key, normalized image) -> image`."""
-    return StrongView(flags.strong).build(labeled_images.prepared_images(flags), Facts.of(spec))
+    return [*pseudo_label_table(context.history), *classifier_panels.panels(labeled)]
 
 
 def _classifier_of(state: Any) -> Any:

@@ -1,35 +1,39 @@
-"""VoxelSolids: solids as voxel grids, by analytic shapes or of ModelNet."""
+"""Solids as voxel grids, by analytic shapes or of ModelNet."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.images import labeled_batch
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
+from dlcore.data.splits import Splits
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
-from dlcore.kits.images.labeled_images import labeled_batch
 from dlcore.learner import Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.vision3d import voxel_generation
-from dlcore.vision3d.voxel_generation import VoxelGenerator
-from dlcore.vision3d.voxnet import VoxNet, quarter_turn, voxelize
+from dlcore.vision3d.voxnet import quarter_turn, voxelize
 
-__all__ = ["VoxelGrids", "VoxelPictures", "VoxelSolids", "nearest_grid_accuracy"]
+__all__ = [
+    "VoxelGrids",
+    "VoxelImages",
+    "check_resolution",
+    "drawn_solids",
+    "generated_panels",
+    "grid_panels",
+    "nearest_grid_accuracy",
+]
 
 NUM_SHOWN = 12
 """Number of test solids in a row of the report."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VoxelSolids(Task):
-    """Solids as voxel grids.
+class VoxelImages:
+    """Solids as voxel grids, with an image of each.
 
     Args:
       num_solids: solids to train on; a tenth as many validate, a quarter test
@@ -39,40 +43,20 @@ class VoxelSolids(Task):
     num_solids: Annotated[int, Range(10), "essential"] = 2000
     resolution: Annotated[int, Range(8, 128), "essential"] = 16
 
-    def check(self, flags: Flags) -> None:
+    reads_files: ClassVar[bool] = False
+
+    def check(self, run: Run) -> None:
         """Check the resolution, before data are generated."""
-        if flags.resolution & (flags.resolution - 1):
-            raise FlagError(f"resolution={flags.resolution}: no power of two; allowed: 8, 16, 32, 64, 128")
+        check_resolution(self.resolution)
 
-    def data(self, flags: Flags) -> Splits:
-        """Generate `voxels`, `image` and `label` from fixed seeds, so that every run is tested on the same solids."""
-        from dlcore.data.voxel_solids import SOLIDS, voxel_solids
+    def load(self) -> Splits:
+        """Generate the splits, and measure the mean shape and retrieval.
 
-        self.check(flags)
-        n, resolution = flags.num_solids, flags.resolution
-        counts = (n, max(8, n // 10), max(8, n // 4))
-        train, valid, test = (voxel_solids(count, seed, resolution) for seed, count in enumerate(counts))
-        spec = {
-            "dataset": "voxel solids",
-            "class_names": list(SOLIDS),
-            "num_classes": len(SOLIDS),
-            "resolution": resolution,
-            "image_shape": list(train.arrays["image"].shape[1:]),
-        }
-        return Splits(train, valid, test, spec)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VoxelPictures(VoxelSolids):
-    """Solids beside an image of each, from which a technique generates the voxels."""
-
-    monitor = headline = "iou"
-    plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0, "ema": None}
-    modules: ClassVar[dict[str, Any]] = {"generator": VoxelGenerator}
-
-    def data(self, flags: Flags) -> Splits:
-        """Generate the splits, and measure the mean shape and retrieval; `spec["trivial"]` holds the better IoU."""
-        splits = super().data(flags)
+        Returns:
+          `voxels [N, R, R, R]`, `image` and `label` from fixed seeds, so that every run is tested on the same solids;
+          `spec["trivial"]` holds the better IoU.
+        """
+        splits = drawn_solids(self.num_solids, self.resolution)
         train, test = splits.train.arrays, splits.test.arrays
         retrieved = voxel_generation.nearest_image_iou(train, test)
         mean_shape = voxel_generation.mean_shape_iou(train["voxels"], test["voxels"])
@@ -80,106 +64,134 @@ class VoxelPictures(VoxelSolids):
         messages = (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean_shape:.3f}",)
         return splits._replace(spec={**splits.spec, "trivial": {"iou": baseline}}, notes=messages)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the generator."""
-        fields = setup.flags.group("generator")
-        return {"model": VoxelGenerator(setup.spec["resolution"], dtype=setup.dtype, **fields)}
-
-    def panels(self, context: ReportContext) -> list:
-        """Show images, and depth maps of their solids and of the generated `voxels: [N, R, R, R]`, from two sides."""
-        from dlcore.data.voxel_solids import depth_map
-        from dlcore.report.curves import curves
-        from dlcore.report.generative import sample_rows
-
-        test, generated = context.data.test.arrays, context.outputs["voxels"]
-        rows = {"test images": test["image"][:NUM_SHOWN]}
-        for view, axes in (("from the camera", (0, 1, 2, 3)), ("from the left side", (0, 1, 3, 2))):
-            for name, voxels in (("solids", test["voxels"]), ("generated", generated)):
-                rows[f"{name}, {view}"] = depth_map(np.transpose(voxels[:NUM_SHOWN], axes))[..., None]
-        caption = "The first test solids, unselected; brighter is nearer."
-        return [sample_rows(rows, "Generated solids", caption), curves(context.history)]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VoxelGrids(VoxelSolids):
+class VoxelGrids:
     """Voxel grids with one class each: solids that a program draws, or ModelNet.
 
     Args:
+      num_solids: solids to train on; a tenth as many validate, a quarter test
+      resolution: voxels along each side, a power of two
       valid_fraction: fraction of the training images held out for validation, by seed
       data_dir: folder of ModelNet; by default solids are drawn
       quarter_turns: turn training grids about the vertical axis by 0, 90, 180 or 270 degrees
     """
 
+    num_solids: Annotated[int, Range(10), "essential"] = 2000
+    resolution: Annotated[int, Range(8, 128), "essential"] = 16
     valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
     data_dir: Annotated[str | None, "essential"] = None
     quarter_turns: bool = True
 
-    modules: ClassVar[dict[str, Any]] = {"voxnet": VoxNet}
-    plain: ClassVar[dict[str, Any]] = {
-        "quarter_turns": False,
-        "label_smoothing": 0.0,
-        "l2": 0.0,
-        "weight_decay": 0.0,
-        "voxnet.dropout": 0.0,
-    }
-    regularizer: ClassVar[str] = "l2"
-    overfit: ClassVar[float] = 1e-2
+    reads_files: ClassVar[bool] = True
 
-    def data(self, flags: Flags) -> Splits:
-        """Generate solids or read ModelNet as grids `image: [N, R, R, R, 1] uint8`, whose rows are vertical.
+    def check(self, run: Run) -> None:
+        """Check the resolution, before data are generated."""
+        check_resolution(self.resolution)
 
-        A nearest-neighbor baseline is measured.
+    def load(self, seed: int = 0) -> Splits:
+        """Generate solids or read ModelNet, and measure a nearest-neighbor baseline.
+
+        Args:
+          seed: seed of the held-out validation grids of ModelNet.
+
+        Returns:
+          `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label: [N]`.
         """
-        if flags.data_dir is None:
-            splits = super().data(flags)
+        if self.data_dir is None:
+            splits = drawn_solids(self.num_solids, self.resolution)
             train, valid, test = (_with_image(part, part.arrays["voxels"]) for part in splits[:3])
         else:
             from dlcore.data.carving import split_validation
             from dlcore.data.shapes3d import modelnet
 
-            self.check(flags)
-            clouds = (modelnet(flags.data_dir, split) for split in ("train", "test"))
+            clouds = (modelnet(self.data_dir, split) for split in ("train", "test"))
             train, test = (
-                _with_image(part, voxelize(part.arrays["points"], flags.resolution).transpose(0, 3, 1, 2)[:, ::-1])
+                _with_image(part, voxelize(part.arrays["points"], self.resolution).transpose(0, 3, 1, 2)[:, ::-1])
                 for part in clouds
             )
-            train, valid = split_validation(train, flags.valid_fraction, flags.seed)
+            train, valid = split_validation(train, self.valid_fraction, seed)
         vote = nearest_grid_accuracy(train.arrays, test.arrays)
         spec = {
-            "dataset": train.name.partition("/")[0] if flags.data_dir else "voxel solids",
+            "dataset": train.name.partition("/")[0] if self.data_dir else "voxel solids",
             "class_names": list(train.class_names),
             "num_classes": len(train.class_names),
-            "resolution": flags.resolution,
-            "image_shape": [*(flags.resolution,) * 3, 1],
+            "resolution": self.resolution,
+            "image_shape": [*(self.resolution,) * 3, 1],
             "trivial": {"accuracy": (vote, "the nearest training grid")},
-            "batch": labeled_batch((*(flags.resolution,) * 3, 1)),
+            "batch": labeled_batch((*(self.resolution,) * 3, 1)),
         }
         return Splits(train, valid, test, spec, (f"accuracy of the nearest training grid {vote:.4f}",))
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation."""
-        flags = setup.flags
-        return {
-            "model": VoxNet(setup.spec["num_classes"], dtype=setup.dtype, **flags.group("voxnet")),
-            "preprocess": lambda grids: grids.astype(jnp.float32),
-            "augment": quarter_turn if flags.quarter_turns else None,
-        }
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `preprocess` and `augment`."""
+        augment = quarter_turn if self.quarter_turns else None
+        return {"preprocess": lambda grids: grids.astype(jnp.float32), "augment": augment}
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities."""
-        return math.log(setup.spec["num_classes"])
 
-    def panels(self, context: ReportContext) -> list:
-        """Show the curves and the panels of a classifier, with a depth map as each grid's picture."""
-        from dlcore.data.voxel_solids import depth_map
-        from dlcore.report.classifier import classifier_panels
-        from dlcore.report.curves import curves
+def check_resolution(resolution: int) -> None:
+    """Check that a resolution is a power of two.
 
-        test, measures = context.data.test.arrays, {**context.numbers, **context.arrays}
-        pictures = depth_map(test["image"][..., 0])[..., None]
-        names, probabilities = context.spec["class_names"], context.outputs["probabilities"]
-        panels = classifier_panels(measures, pictures, test["label"], probabilities, names, {})
-        return [curves(context.history), *panels]
+    Args:
+      resolution: voxels along each side.
+
+    Raises:
+      FlagError: it is none.
+    """
+    if resolution & (resolution - 1):
+        raise FlagError(f"resolution={resolution}: no power of two; allowed: 8, 16, 32, 64, 128")
+
+
+def drawn_solids(num_solids: int, resolution: int) -> Splits:
+    """Draw solids as voxel grids, from fixed seeds.
+
+    Args:
+      num_solids: solids to train on; a tenth as many validate, a quarter test.
+      resolution: voxels along each side.
+
+    Returns:
+      The splits with `voxels`, `image` and `label`.
+    """
+    from dlcore.data.voxel_solids import SOLIDS, voxel_solids
+
+    counts = (num_solids, max(8, num_solids // 10), max(8, num_solids // 4))
+    train, valid, test = (voxel_solids(count, seed, resolution) for seed, count in enumerate(counts))
+    spec = {
+        "dataset": "voxel solids",
+        "class_names": list(SOLIDS),
+        "num_classes": len(SOLIDS),
+        "resolution": resolution,
+        "image_shape": list(train.arrays["image"].shape[1:]),
+    }
+    return Splits(train, valid, test, spec)
+
+
+def generated_panels(context: ReportContext) -> list:
+    """Show images, and depth maps of their solids and of the generated `voxels: [N, R, R, R]`, from two sides."""
+    from dlcore.data.voxel_solids import depth_map
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_rows
+
+    test, generated = context.data.test.arrays, context.outputs["voxels"]
+    rows = {"test images": test["image"][:NUM_SHOWN]}
+    for view, axes in (("from the camera", (0, 1, 2, 3)), ("from the left side", (0, 1, 3, 2))):
+        for name, voxels in (("solids", test["voxels"]), ("generated", generated)):
+            rows[f"{name}, {view}"] = depth_map(np.transpose(voxels[:NUM_SHOWN], axes))[..., None]
+    caption = "The first test solids, unselected; brighter is nearer."
+    return [sample_rows(rows, "Generated solids", caption), curves(context.history)]
+
+
+def grid_panels(context: ReportContext) -> list:
+    """Show the curves and the panels of a classifier, with a depth map as each grid's picture."""
+    from dlcore.data.voxel_solids import depth_map
+    from dlcore.report.classifier import classifier_panels
+    from dlcore.report.curves import curves
+
+    test, measures = context.data.test.arrays, {**context.numbers, **context.arrays}
+    pictures = depth_map(test["image"][..., 0])[..., None]
+    names, probabilities = context.spec["class_names"], context.outputs["probabilities"]
+    panels = classifier_panels(measures, pictures, test["label"], probabilities, names, {})
+    return [curves(context.history), *panels]
 
 
 def _with_image(source: Source, voxels: np.ndarray) -> Source:

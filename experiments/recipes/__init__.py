@@ -21,17 +21,12 @@ def imagenet(
     experiment: Experiment, file: str, doc: str, model: str, defaults: dict[str, Any], smoke: dict[str, Any]
 ) -> Experiment:
     """Set an experiment to a model on ImageNet at 224 x 224; under --smoke to digits at 32 x 32."""
-    parts: dict[str, Any] = {"model": model}
-    if experiment.technique is not None:
-        parts = {
-            "technique": experiment.learner,
-            "network": Zoo(model),
-            "optimizer": AveragedAdamW(),
-            "length": Epochs(10),
-        }
     return dataclasses.replace(
         experiment,
-        **parts,
+        technique=experiment.learner,
+        network=Zoo(model),
+        optimizer=AveragedAdamW(),
+        length=Epochs(10),
         file=file,
         doc=doc,
         defaults={"dataset": "imagenet2012", "input_size": 224, **defaults},

@@ -31,6 +31,7 @@ experiment = imagenet(
         "mixup_alpha": 0.8,
         "cutmix_alpha": 1.0,
         "label_smoothing": 0.1,
+        "network_steps": 400,
     },
     smoke=SMALL_VIT,
 )

@@ -14,7 +14,7 @@ from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
-from dlcore.models import ForData
+from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.full_resolution import FullResolutionNet
@@ -27,7 +27,7 @@ experiment = Experiment(
     __doc__,
     technique=semantic.learner,
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
-    network=ForData(partial(FullResolutionNet, layers=8, channels=16), prefix="full"),
+    network=Network(partial(FullResolutionNet, layers=8, channels=16), of_data=("num_classes",), prefix="full"),
     optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
     length=Steps(400, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
     measures=[ClassIoU()],

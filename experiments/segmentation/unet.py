@@ -23,7 +23,7 @@ from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
-from dlcore.models import ForData
+from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.unet import UNet
@@ -36,7 +36,7 @@ experiment = Experiment(
     __doc__,
     technique=semantic.learner,
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
-    network=ForData(partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)),
+    network=Network(partial(UNet, widths=(16, 32, 64, 96), stem_stride=2), of_data=("num_classes",)),
     optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
     length=Epochs(16, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
     measures=[ClassIoU()],

@@ -16,7 +16,7 @@ from functools import partial
 
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
-from dlcore.models import ForData
+from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import volumes
 from dlcore.segmentation.unet_3d import UNet3D
@@ -28,7 +28,7 @@ experiment = Experiment(
     __doc__,
     technique=partial(volumes.learner, window=(8, 16, 16)),
     data=ScansWithLabels("planted", num_volumes=200),
-    network=ForData(partial(UNet3D, widths=(8, 16, 32)), prefix="unet", from_data=("num_classes", "spacing")),
+    network=Network(partial(UNet3D, widths=(8, 16, 32)), prefix="unet", of_data=("num_classes", "spacing")),
     optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
     length=Steps(600, batch_size=8, eval_every=300, eval_batch_size=8, select="last"),
     measures=[OrganDistances()],

@@ -44,6 +44,7 @@ from dlcore.tasks.few_labels import (
     StrongView,
     TwinWeights,
     log_classes_of_twins,
+    technique_panels,
 )
 
 experiment = Experiment(
@@ -61,6 +62,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Steps(400, batch_size=32, eval_every=100, select="last"),
     measures=[AccuracyBesideTwin(twin=True)],
+    report=[technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
     sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),

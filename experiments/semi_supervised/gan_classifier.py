@@ -24,72 +24,39 @@ The MLP has no batch normalization. At the default learning rates the discrimina
 it gives generated images 0.01 and real ones 0.99, and the classifier falls behind the baseline.
 """
 
-import dataclasses
-from typing import Any
+from functools import partial
 
-from dlcore.experiment import Experiment, NonNegativeFloat, Setup
+from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import dcgan
-from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.kits.images.classifier_panels import PLAIN
+from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
-from dlcore.optim import create_optimizer
+from dlcore.models import Zoo
 from dlcore.semi_supervised import gan_classifier
-from dlcore.tasks.few_labels import SMOKE, FewLabels
-
-SHOWN = 64
-"""Generated images in the report."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FewLabelsAndGenerator(FewLabels):
-    """Few labels, and a generator of images.
-
-    Args:
-      generator_learning_rate: learning rate of the generator's Adam, constant
-    """
-
-    generator_learning_rate: NonNegativeFloat = 3e-4
-
-    expected_loss = None
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        flags = setup.flags
-        return {
-            **super().arguments(setup),
-            "generator": dcgan.Generator(
-                tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype
-            ),
-            "generator_optimizer": create_optimizer("adam", flags.generator_learning_rate, momentum=0.5),
-        }
-
-    def encoder(self, setup: Setup):
-        """The classifier, which is the discriminator."""
-
-        def variables(state):
-            return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
-
-        return encoders.encoder(setup, variables=variables)
-
-    def evaluators(self, setup: Setup, splits: Any, split: str) -> list:
-        return [gan_classifier.low_density()]
-
-    def panels(self, context: Any) -> list:
-        from dlcore.report.generative import sample_grid
-
-        shared = super().panels(context)
-        caption = "Drawn at random. A complement generator is to draw what is almost a digit."
-        gain, other_measures = (shared[:1], shared[1:]) if context.flags.twin else ([], shared)
-        return [*gain, sample_grid(context.outputs["sample"][:SHOWN], "Generated images", caption), *other_measures]
-
+from dlcore.tasks.few_labels import SMOKE, AccuracyBesideTwin, FewLabelImages, TwinWeights, technique_panels
+from dlcore.tasks.few_labels_and_generator import ClassifierAndGenerator, LowDensity, TwoPlayersAdamW, generated_images
 
 experiment = Experiment(
     __file__,
     __doc__,
-    gan_classifier.learner,
-    task=FewLabelsAndGenerator(unlabeled_ratio=1),
-    optimizer=AdamW(weight_decay=0.01),
-    modules={"generator": dcgan.Generator},
-    defaults={"generator.width": 16, "steps": 600},
+    technique=gan_classifier.learner,
+    data=FewLabelImages(
+        Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Augmentation("shift")),
+        labels_per_class=4,
+        unlabeled_ratio=1,
+        valid_labels_per_class=10,
+    ),
+    network=ClassifierAndGenerator(Zoo("resnet8_cifar", {"width": 16}), partial(dcgan.Generator, width=16)),
+    optimizer=TwoPlayersAdamW(
+        learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, generator_learning_rate=3e-4
+    ),
+    length=Steps(600, batch_size=32, eval_every=100, select="last"),
+    measures=[AccuracyBesideTwin(twin=True), LowDensity()],
+    report=[generated_images, technique_panels],
+    use=ClassifyImages(),
+    start=TwinWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "generator.width": 4},
 )
 

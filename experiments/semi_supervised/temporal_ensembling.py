@@ -7,20 +7,43 @@ python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data
 One seed (seed 1: 83.0 % and 81.2 %, seed 2: 87.2 % and 87.2 %); the second command was not run.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.images.classifier_panels import PLAIN
+from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.semi_supervised import temporal_ensembling
-from dlcore.tasks.few_labels import SMOKE, FewLabels
+from dlcore.tasks.few_labels import (
+    SMOKE,
+    AccuracyBesideTwin,
+    FewLabelImages,
+    TwinWeights,
+    log_classes_of_twins,
+    technique_panels,
+)
 
 experiment = Experiment(
     __file__,
     __doc__,
-    temporal_ensembling.learner,
-    task=FewLabels(unlabeled_ratio=4),
-    optimizer=AdamW(weight_decay=0.01),
-    arguments=lambda setup: {"num_unlabeled": setup.spec["unlabeled_size"]},
-    defaults={"ramp_steps": 200, "unlabeled_weight": 30.0, "steps": 400},
+    technique=partial(temporal_ensembling.learner, ramp_steps=200, unlabeled_weight=30.0),
+    data=FewLabelImages(
+        Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Augmentation("shift")),
+        labels_per_class=4,
+        unlabeled_ratio=4,
+        valid_labels_per_class=10,
+    ),
+    network=Zoo("resnet8_cifar", {"width": 16}),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
+    length=Steps(400, batch_size=32, eval_every=100, select="last"),
+    measures=[AccuracyBesideTwin(twin=True)],
+    report=[technique_panels],
+    use=ClassifyImages(),
+    start=TwinWeights(),
+    sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),
     smoke=SMOKE,
 )
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
-from dlcore.models import ForData
+from dlcore.models import Network
 from dlcore.optim import AdamW
 from dlcore.tasks import depth_scenes
 from dlcore.tasks.depth_scenes import DepthError, DepthScenes
@@ -23,7 +23,7 @@ experiment = Experiment(
     __doc__,
     technique=depth.learner,
     data=DepthScenes(num_scenes=800, image_size=32),
-    network=ForData(partial(depth.DepthNet, widths=(16, 32, 64, 64)), prefix="network", from_data=()),
+    network=Network(partial(depth.DepthNet, widths=(16, 32, 64, 64)), prefix="network"),
     optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Steps(1000, batch_size=16, eval_every=250),
     measures=[DepthError()],

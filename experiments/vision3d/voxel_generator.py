@@ -8,20 +8,26 @@ inferred. The measure is the mean IoU of occupied voxels, beside that of the mea
 solid of the most similar training image, 0.549.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.main import main
-from dlcore.tasks.voxels import VoxelPictures
+from dlcore.models import Network
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.voxels import VoxelImages, generated_panels
 from dlcore.vision3d import voxel_generation
+from dlcore.vision3d.voxel_generation import VoxelGenerator
 from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
     __doc__,
-    voxel_generation.learner,
-    task=VoxelPictures(),
-    optimizer=AveragedAdamW(weight_decay=0.01),
-    defaults={"epochs": 20.0, "batch_size": 32, "eval_every": 200},
+    technique=voxel_generation.learner,
+    data=VoxelImages(num_solids=2000, resolution=16),
+    network=Network(VoxelGenerator, of_data=("resolution",), prefix="generator"),
+    optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
+    length=Epochs(20, batch_size=32, eval_every=200),
+    measures=[Measure("iou")],
+    report=[generated_panels],
+    sanity=Sanity(plain={"weight_decay": 0.0, "ema": None}),
     smoke={**few_steps(3), "num_solids": 40, "resolution": 8, "generator.width": 2, "generator.latent_dim": 8},
 )
 

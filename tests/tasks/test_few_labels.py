@@ -1,6 +1,7 @@
 """Two streams from flags: who is labeled, how many of each a step takes, and what gets one clear line."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -197,7 +198,7 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
         return state.replace(params=10 * state.params, opt_state="new")
 
     monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: Start(replace, checked.append))
-    start = few_labels_task.start_twins(None)
+    start = few_labels_task.TwinWeights().start(SimpleNamespace(setup=None))
 
     def student(value, teacher=None):
         return TwoStreamState(2, None, np.float32(value), "old", {"mean": value}, teacher, {})
@@ -221,7 +222,7 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
     assert started.model_state == {"generator": 5, "discriminator": 6}
     assert started.teacher == {"params": 20, "model_state": 6}
     monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: None)
-    assert few_labels_task.start_twins(None) is None
+    assert few_labels_task.TwinWeights().start(SimpleNamespace(setup=None)) is None
 
 
 def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_images(monkeypatch):
@@ -233,9 +234,11 @@ def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_image
     twin = TwinState(2, None, {"technique": "t", "supervised": "s"}, None, {})
     data = Splits({"labeled": "few", "unlabeled": "many"}, None, None, {})
     context = ReportContext("history", "gain", {}, {}, twin, data, {}, None, None, None)
-    assert few_labels_task.twin_panels(context) == ["gain", "history", "few", "t"]
+    assert few_labels_task.AccuracyBesideTwin().panels(context, None) == ["gain"]
+    assert few_labels_task.AccuracyBesideTwin(twin=False).panels(context, None) == []
+    assert few_labels_task.technique_panels(context) == ["history", "few", "t"]
     alone = context._replace(state=State(2, None, "alone", None))
-    assert few_labels_task.twin_panels(alone) == ["history", "few", "alone"]
+    assert few_labels_task.technique_panels(alone) == ["history", "few", "alone"]
 
 
 def test_a_strong_view_is_cut_out_after_its_operations():

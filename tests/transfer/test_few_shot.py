@@ -1,21 +1,19 @@
 """The characters of the splits are others, and what cannot be drawn is refused in one line."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from dlcore.data.omniglot import FILE
-from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setup import Setup
 from dlcore.experiment.splits import batch_facts
 from experiments.transfer import few_shot
 
-FLAGS = {name: setting.default for name, setting in few_shot.Episodes().settings().items()} | {"seed": 0}
-
 
 def flags(**changes):
-    return Flags(FLAGS | {"characters": 12, "image_size": 8, "test_episodes": 50} | changes)
+    values = {"train_way": None, "characters": 12, "image_size": 8, "test_episodes": 50}
+    return resolve(few_shot.experiment, []).replace(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +81,7 @@ def test_omniglot_describes_no_characters(folder):
 def test_the_test_measures_other_episodes_of_the_same_characters():
     """A network that finds the class of all queries but the last of an episode, and one that always says the first."""
     splits = few_shot.experiment.task.data(flags(also=("5x5", "3x2"), query=2))
-    setup = SimpleNamespace(flags=flags(also=("5x5", "3x2"), query=2))
+    setup = Setup(flags(also=("5x5", "3x2"), query=2), splits.spec, 1, None)
     assert few_shot.experiment.task.evaluators(setup, splits, "valid") == []
     for evaluator, (way, shot) in zip(
         few_shot.experiment.task.evaluators(setup, splits, "test"), ((5, 5), (3, 2)), strict=True

@@ -15,13 +15,13 @@ from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
+from dlcore.tasks.fine_tuning import with_missing_layers
 from dlcore.weights.fit import backbone_of, fit_modules
 from dlcore.weights.network import load_network, open_classifier
 from dlcore.weights.start import _load, start_backbone
 from experiments import find_experiment
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
-from experiments.transfer.fine_tuning import _with_missing_layers
 from tests.saved_runs import save_state
 
 MODEL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
@@ -252,7 +252,7 @@ def test_co_teaching_is_not_started_from_weights():
 def test_fine_tuning_measures_the_stages_of_a_backbone_without_a_head():
     model, image = nn.Sequential([nn.Dense(2), nn.Dense(3)]), np.ones((1, 4), np.float32)
     body = {"layers_0": {"kernel": np.full((4, 2), 7.0), "bias": np.full(2, 7.0)}}
-    params = _with_missing_layers(model, {"params": body}, image)["params"]
+    params = with_missing_layers(model, {"params": body}, image)["params"]
     jax.tree.map(np.testing.assert_array_equal, params["layers_0"], body["layers_0"])
     np.testing.assert_array_equal(params["layers_1"]["kernel"], np.zeros((2, 3)))
 

@@ -5,20 +5,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from dlcore.data.augment.recipes import CLASSIFICATION, STRONG
 from dlcore.data.facts import Facts
 from dlcore.data.images import Augmentation, Images, Resizing, labeled_batch
 from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import part_settings
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.learner import Range
 
 __all__ = [
     "SETTINGS",
-    "ImageFlags",
     "NamedImages",
     "ResizedImages",
     "augmentation",
@@ -76,18 +75,7 @@ class ResizedImages(NamedImages):
     decoder: Literal[DECODERS] = "pillow"
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageFlags(ResizedImages):
-    """The flags of labeled images, which are augmented in training.
-
-    Args:
-      augment: augmentation of training images
-    """
-
-    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
-
-
-SETTINGS = ImageFlags().settings()
+SETTINGS = part_settings(Images(resizing=Resizing(), augmentation=Augmentation()))
 """The flags of labeled images, for experiments without a task."""
 
 

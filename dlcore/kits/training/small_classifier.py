@@ -1,19 +1,23 @@
 """The classifier of images that a page names by `--network`, or else trains: a small one of its own images."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from flax import linen as nn
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.images import labeled_images
-from dlcore.learner import Range
+from dlcore.learner import Range, check_record
 from dlcore.models import create_model
-from dlcore.weights.network import NETWORK
+from dlcore.weights.network import NETWORK, check_fits, load_network, model_of, open_classifier
+from dlcore.weights.open import Weights
 
-__all__ = ["DEFAULT_MODEL", "SETTINGS", "default_model", "find_or_train"]
+__all__ = ["DEFAULT_MODEL", "SETTINGS", "Teacher", "default_model", "find_or_train"]
 
 SETTINGS = {
     "network": NETWORK,
@@ -69,3 +73,45 @@ def default_model(flags: Flags, **fields: Any) -> nn.Module:
 
 def _default_fields(flags: Flags) -> dict[str, Any]:
     return {"width": 16, "stem_stride": 2} | ({"stages": (1,)} if flags.smoke else {})
+
+
+def _teacher(flags: Flags) -> Weights | None:
+    """Open the teacher that `--network` names; images are normalized as it knows them."""
+    return None if flags.network is None else open_classifier(flags.network, "network")
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A trained classifier of the same classes, whose variables go into `teacher` of the state.
+
+    Args:
+      classifier: page that trains the teacher where `--network` names none
+      network_steps: training steps of the default network
+    """
+
+    classifier: Experiment | None = None
+    network_steps: Annotated[int, Range(1)] = 400
+
+    settings: ClassVar[dict[str, Setting]] = {"network": NETWORK._replace(origin=_teacher)}
+
+    def __post_init__(self):
+        check_record(self)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the `teacher`; `start` trains the default one, so that --mode=plan need not."""
+        facts, weights = run.facts, _teacher(run.setup.flags)
+        if weights is None:
+            return {"teacher": default_model(run.setup.flags, num_classes=facts.num_classes, dtype=run.dtype)}
+        check_fits(weights, channels=len(facts.mean), class_names=list(facts.class_names))
+        return {"teacher": model_of(weights)}
+
+    def start(self, run: Run) -> Callable[[Any], Any]:
+        """Put the teacher's variables into the state; gray images fill the channels of a teacher of colors."""
+        facts = run.facts
+
+        def replace(state: Any) -> Any:
+            source = find_or_train(run.setup.flags, self.classifier)
+            network = load_network(source, channels=len(facts.mean), class_names=list(facts.class_names))
+            return state.replace(teacher=network.variables)
+
+        return replace

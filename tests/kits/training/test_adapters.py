@@ -17,7 +17,7 @@ from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import Frozen
 from dlcore.transfer.lora import LoRA
 from dlcore.weights.network import load_network
-from experiments.transfer.fine_tuning import check, experiment
+from experiments.transfer.fine_tuning import experiment
 
 VIT = ["--model=vit_s_16", "--model.image_size=16", "--model.patch_size=4", "--model.depth=1", "--model.width=12"]
 SMALL = [*VIT, "--model.num_heads=2", "--model.mlp_features=16", "--smoke", "--init_from=none"]
@@ -34,7 +34,7 @@ SMALL = [*VIT, "--model.num_heads=2", "--model.mlp_features=16", "--smoke", "--i
 )
 def test_adapters_that_do_not_fit_the_model_are_refused(words, message):
     with pytest.raises(FlagError, match=message):
-        check(resolve(experiment, words))
+        experiment.task.check(resolve(experiment, words))
 
 
 def test_each_word_names_its_method():
