@@ -1,6 +1,6 @@
 """Depth scenes: one image, and the depth and the surface normals of its pixels.
 
-data=DepthScenes(num_scenes=800, image_size=32), measures=[DepthError()], report=[depth_scenes.panels]
+data=DepthScenes(num_scenes=800, image_size=32), measures=[Measure("abs_rel", "min")], report=[depth_scenes.panels]
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from dlcore.data.splits import Splits
 from dlcore.learner import Range, check_record
 
-__all__ = ["DepthError", "DepthScenes", "panels"]
+__all__ = ["DepthScenes", "panels"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +49,6 @@ class DepthScenes:
             "trivial": {"abs_rel": (float(errors.mean()), "the mean depth map of the training scenes")},
         }
         return Splits(train, valid, test, spec)
-
-
-class DepthError:
-    """The mean relative error of depth, which the technique's `evaluate` measures."""
-
-    metric: ClassVar[str] = "abs_rel"
-    mode: ClassVar[str] = "min"
 
 
 def panels(context: Any) -> list:

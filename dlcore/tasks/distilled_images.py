@@ -1,7 +1,7 @@
 """Teacher: the network of an earlier run, which a generator of images learns from."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 
@@ -24,13 +24,13 @@ class Teacher:
       page: name of the page that trains the teacher.
       purpose: what the run is for, the end of the help of the flag.
       same: settings that the run of the teacher must share.
-      identity: whether the flag is in the identity of a run.
+      always_identity: whether the flag is in the identity of a run also where it names no run.
     """
 
     page: Annotated[str, "no flag"]
     purpose: Annotated[str, "no flag"]
     same: Annotated[tuple[str, ...], "no flag"] = ()
-    identity: Annotated[Literal["always", "if changed"], "no flag"] = "if changed"
+    always_identity: Annotated[bool, "no flag"] = False
 
     def origin(self, flags: Flags) -> Weights | None:
         """Read where the teacher comes from.
@@ -54,7 +54,7 @@ class Teacher:
             f"the folder of a run of {self.page}, {self.purpose}",
             str | None,
             essential=True,
-            identity=True if self.identity == "always" else "if changed",
+            identity=self.always_identity or "if changed",
             origin=self.origin,
         )
         return {"init_from": init_from}

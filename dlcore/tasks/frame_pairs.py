@@ -1,6 +1,6 @@
 """Frame pairs: two frames of a clip, and the optical flow from the first to the second.
 
-data=FramePairs(num_pairs=1600, image_size=32), measures=[EndpointError()], report=[frame_pairs.panels]
+data=FramePairs(num_pairs=1600, image_size=32), measures=[Measure("epe", "min")], report=[frame_pairs.panels]
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range, check_record
 
-__all__ = ["EndpointError", "FramePairs", "frame_pairs", "panels", "untrained_errors"]
+__all__ = ["FramePairs", "frame_pairs", "panels", "untrained_errors"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +55,6 @@ class FramePairs:
     def arguments(self, run: Run) -> dict[str, Callable[[jax.Array], jax.Array]]:
         """Give the technique its `preprocess`."""
         return {"preprocess": lambda frames: frames.astype(jnp.float32) / 127.5 - 1}
-
-
-class EndpointError:
-    """The mean endpoint error of the flow in pixels, which the technique's `evaluate` measures."""
-
-    metric: ClassVar[str] = "epe"
-    mode: ClassVar[str] = "min"
 
 
 def frame_pairs(count: int, seed: int, size: int) -> Source:

@@ -1,6 +1,6 @@
 """Prompted masks: objects of drawn scenes for a segmenter by clicks and boxes, and prompts for photographs.
 
-data=PromptedScenes(num_scenes=1200), network=PromptedNetwork(SAM, ViTDet), measures=[ClickIoU()],
+data=PromptedScenes(num_scenes=1200), network=PromptedNetwork(SAM, ViTDet), measures=[Measure("iou_5")],
 use=SegmentByPrompts()
 """
 
@@ -20,7 +20,7 @@ from dlcore.experiment.parts import Run
 from dlcore.kits.training import parts
 from dlcore.learner import Range, check_record
 
-__all__ = ["ClickIoU", "PromptedNetwork", "PromptedScenes", "baseline_iou", "prompted_scenes"]
+__all__ = ["PromptedNetwork", "PromptedScenes", "baseline_iou", "prompted_scenes"]
 
 _SHOWN = 12
 _COLOR_THRESHOLDS = (25.0, 35.0, 50.0, 70.0, 100.0)
@@ -126,13 +126,6 @@ class PromptedNetwork:
                 f"image_size={side}: patches do not cover it; allowed: multiples of "
                 f"encoder.patch_size={self.patch_size}"
             )
-
-
-class ClickIoU:
-    """The mean IoU after five clicks of a simulated user, which the technique's `evaluate` measures."""
-
-    metric: ClassVar[str] = "iou_5"
-    mode: ClassVar[str] = "max"
 
 
 def prompted_scenes(count: int, seed: int, size: int) -> Source:

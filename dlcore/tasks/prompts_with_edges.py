@@ -23,7 +23,6 @@ from dlcore.generative.control_net import (
     shape_iou,
 )
 from dlcore.learner import Evaluator, Range
-from dlcore.report.context import ReportContext
 from dlcore.tasks.text_prompts import (
     BASE,
     CaptionedShapes,
@@ -64,7 +63,15 @@ class ShapesWithEdges:
         return self.shapes.arguments(run)
 
     def prompts(self, split: str, length: int) -> Source:
-        """Draw the images of a split with their edges and one caption each, see `CaptionedShapes.prompts`."""
+        """Draw the images of a split with their edges and one caption each.
+
+        Args:
+          split: "train", "valid" or "test".
+          length: tokens of a caption, with padding.
+
+        Returns:
+          A source with `image` and `tokens`.
+        """
         return _hinted(self.shapes.prompts(split, length))
 
 
@@ -121,10 +128,6 @@ class ShapeIoU:
         """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
         measures = self.prompts.evaluators(run, splits, split)
         return [*(shape_iou(foreground, measure.source) for measure in measures[:1]), *measures]
-
-    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        return self.prompts.pictures(context)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,8 +121,7 @@ class QueryNetworks:
         if name == "eomt":
             model = network(num_classes=num_classes, dtype=run.dtype, image_size=facts.image_shape[0])
         else:
-            on_backbone = OnBackbone(network, self.backbone, self.adaptation, name)
-            model = self.adaptation.adapt(on_backbone.build(num_classes, run.dtype), run)
+            model = self.adaptation.adapt(OnBackbone(network, self.backbone).build(num_classes, run.dtype), run)
         return {"model": model, "num_stuff": len(facts.stuff_names)}
 
 

@@ -17,7 +17,6 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.generative.personalization import add_token, start_from, subject_similarity
-from dlcore.kits.generative import sample_panels
 from dlcore.learner import Evaluator, Range
 from dlcore.report.context import ReportContext
 from dlcore.tasks.text_prompts import (
@@ -125,7 +124,15 @@ class SubjectImages:
         return {"shape": run.facts.image_shape, "token": len(words_of(run.facts)) - 1, "class_tokens": class_tokens}
 
     def prompts(self, split: str, length: int) -> Source:
-        """Draw the shapes of a split with one caption each, see `CaptionedShapes.prompts`."""
+        """Draw the shapes of a split with one caption each.
+
+        Args:
+          split: "train", "valid" or "test".
+          length: tokens of a caption, with padding.
+
+        Returns:
+          A source with `image` and `tokens`.
+        """
         return self.shapes.prompts(split, length)
 
 
@@ -164,10 +171,6 @@ class SubjectSimilarity:
             *self.objects.evaluators(run, splits._replace(test=classes), split),
         ]
 
-    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        return sample_panels.pictures(context)
-
 
 @dataclasses.dataclass(frozen=True)
 class SubjectPanels:
@@ -178,6 +181,10 @@ class SubjectPanels:
     """
 
     prompts: PromptPanels
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        return self.prompts.pictures(context)
 
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show samples of the subject beside its images, those of its class by strength of guidance, and curves."""

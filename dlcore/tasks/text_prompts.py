@@ -103,11 +103,7 @@ class CaptionedShapes:
     def load(self) -> Splits:
         """Generate captioned shapes, `image` and `tokens`; each image keeps one of its captions.
 
-        Returns:
-          The splits; the report shows samples of the first test prompts.
-
-        Raises:
-          ValueError: `grid` does not divide `image_size`.
+        `grid` must divide `image_size`. The report shows samples of the first test prompts.
         """
         if self.image_size % self.grid:
             raise ValueError(
@@ -123,8 +119,8 @@ class CaptionedShapes:
             grid=self.grid,
             vocabulary=caption_words().to_dict(),
         )
-        shown = test.take(min(image_generation.NUM_SHOWN, len(test)))
-        return Splits(train, valid, test, facts.spec(), shown=shown)
+        first = test.take(min(image_generation.NUM_SHOWN, len(test)))
+        return Splits(train, valid, test, facts.spec(), shown=first)
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the `shape` of the images."""
@@ -226,10 +222,6 @@ class ObjectCorrectness:
             result.append(clip_score_evaluator(clip.encode_images, encode, source))
         return [] if split == "valid" else result
 
-    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        return sample_panels.pictures(context)
-
 
 @dataclasses.dataclass(frozen=True)
 class DrawPrompts(DrawSamples):
@@ -273,6 +265,10 @@ class PromptPanels:
 
     guidance_samples: Annotated[int, Range(0), "no identity"] = 200
 
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        return sample_panels.pictures(context)
+
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show samples with their prompts, the guidance curve, and the learning curves."""
         from dlcore.report.curves import curves
@@ -281,13 +277,13 @@ class PromptPanels:
         from dlcore.report.pictures import captioned_images, to_uint8
         from dlcore.report.triage import triage_panels
 
-        words, shown = words_of(run.facts), context.data.shown.arrays
-        texts = [words.decode(tokens) for tokens in shown["tokens"][:24]]
+        words, arrays = words_of(run.facts), context.data.shown.arrays
+        texts = [words.decode(tokens) for tokens in arrays["tokens"][:24]]
         pictures = captioned_images(to_uint8(context.outputs["sample"][:24]), texts)
         result = [Panel("Samples", pictures, "The first test prompts, unselected.")]
-        rows = {"real": shown["image"][:10], "drawn": context.outputs["sample"][:10]}
-        if "hint" in shown:
-            rows = {"edges": np.repeat(shown["hint"][:10], 3, -1), **rows}
+        rows = {"real": arrays["image"][:10], "drawn": context.outputs["sample"][:10]}
+        if "hint" in arrays:
+            rows = {"edges": np.repeat(arrays["hint"][:10], 3, -1), **rows}
         result.append(sample_rows(rows, "Beside real images", "Of the same prompts."))
         if self.guidance_samples:
             source = context.data.test.take(min(self.guidance_samples, len(context.data.test)))
@@ -311,9 +307,6 @@ def load_base(run: Run, page: Experiment, words: list[str], *facts: str) -> Earl
 
     Returns:
       The first phase.
-
-    Raises:
-      ValueError: it was trained with other settings, or of other data.
     """
     flags = run.setup.flags
     shared = [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]

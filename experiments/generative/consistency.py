@@ -16,8 +16,8 @@ from dlcore.data.images import Images
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import consistency
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import ShowSamples
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
@@ -36,13 +36,13 @@ experiment = Experiment(
     ),
     length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
     measures=[Frechet(classifier=supervised.experiment, num_samples=1000)],
-    report=[sample_panels.panels],
+    report=[ShowSamples()],
     use=DrawSamples(),
     start=Teacher(
         "generative.edm",
         "which is distilled; by default the images alone teach",
         same=("sigma_data",),
-        identity="always",
+        always_identity=True,
     ),
     sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,)},

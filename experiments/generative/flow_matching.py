@@ -23,9 +23,9 @@ from dlcore.data.images import Images
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import flow_matching
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.flow_measures import FrechetAndStraightness
 from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import ShowSamples
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
@@ -44,7 +44,7 @@ experiment = Experiment(
     ),
     length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
     measures=[FrechetAndStraightness(Frechet(classifier=supervised.experiment, num_samples=1000))],
-    report=[sample_panels.panels],
+    report=[ShowSamples()],
     use=DrawSamples(),
     start=Teacher(
         "generative.flow_matching",

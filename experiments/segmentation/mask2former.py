@@ -61,7 +61,7 @@ experiment = Experiment(
     use=FindSegments(),
     start=ModuleWeights(),
     sanity=Sanity(plain=PLAIN),
-    defaults={"epochs": 8.0},
+    defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke=QUERY_SMOKE,
 )
 

@@ -50,7 +50,7 @@ experiment = Experiment(
     use=FindSegments(),
     start=DetectorWeights(),
     sanity=Sanity(plain=PLAIN),
-    defaults={"epochs": 8.0},
+    defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke={**SMOKE, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1, "unet.widths": (4, 8)},
 )
 

@@ -16,7 +16,7 @@ the photograph's size as pictures and as COCO's run lengths.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
 from dlcore.models.vitdet import ViTDet
@@ -25,7 +25,7 @@ from dlcore.segmentation import promptable
 from dlcore.segmentation.sam import SAM
 from dlcore.tasks import prompt_results
 from dlcore.tasks.prompt_results import SegmentByPrompts
-from dlcore.tasks.prompted_masks import ClickIoU, PromptedNetwork, PromptedScenes
+from dlcore.tasks.prompted_masks import PromptedNetwork, PromptedScenes
 from experiments.smoke import few_steps
 
 ENCODER = {"patch_size": 4, "depth": 2, "width": 48, "num_heads": 4, "mlp_features": 96, "global_blocks": (0, 1)}
@@ -42,7 +42,7 @@ experiment = Experiment(
     network=PromptedNetwork(partial(SAM, **DECODER), partial(ViTDet, num_classes=0, drop_path=0.0, **ENCODER)),
     optimizer=PartsAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
     length=Steps(700, batch_size=12, eval_every=700, eval_batch_size=32, select="best"),
-    measures=[ClickIoU()],
+    measures=[Measure("iou_5")],
     report=[prompt_results.panels],
     use=SegmentByPrompts(),
     start=ModuleWeights(),

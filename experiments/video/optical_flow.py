@@ -11,11 +11,11 @@ the true flow over the frame (0.265), which contains the motion of the camera bu
 References: Teed & Deng 2020, arXiv:2003.12039 (RAFT); Lucas & Kanade 1981.
 """
 
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.tasks import frame_pairs
-from dlcore.tasks.frame_pairs import EndpointError, FramePairs
+from dlcore.tasks.frame_pairs import FramePairs
 from dlcore.video import raft
 from dlcore.video.raft_network import RAFT
 from experiments.smoke import few_steps
@@ -46,7 +46,7 @@ experiment = Experiment(
     network=RAFT(**SMALL),
     optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4, clip_norm=1.0),
     length=Steps(800, batch_size=8, eval_every=200),
-    measures=[EndpointError()],
+    measures=[Measure("epe", "min")],
     report=[frame_pairs.panels],
     smoke={
         **few_steps(2, 4),

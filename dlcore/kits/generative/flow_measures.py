@@ -45,10 +45,6 @@ class FrechetAndStraightness:
             return distances
         return [*distances, straightness_evaluator(run, distances[0].source)]
 
-    def pictures(self, context: Any) -> dict[str, np.ndarray]:
-        """Show the first samples in TensorBoard."""
-        return self.frechet.pictures(context)
-
 
 def straightness_evaluator(run: Run, source: Any) -> Evaluator:
     """Build the evaluator of the straightness of NUM_PATHS paths, solved by PATH_STEPS steps of Euler's method.

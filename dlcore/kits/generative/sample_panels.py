@@ -224,11 +224,15 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
 
 
 class DiffusionPanels:
-    """Panels of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
+    """Report of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
 
     def panels(self, context: ReportContext, run: Run) -> list[Panel]:
         """Build the panels, see `diffusion_panels`."""
         return diffusion_panels(context, run.parts.network)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:
