@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.training import backbone
@@ -65,21 +65,21 @@ class AttackedImages(ResizedImages):
     describe = staticmethod(prediction.describe)
     planned = staticmethod(labeled_images.planned)
 
-    def start(self, setup: Setup) -> Start | None:
+    def start(self, run: Run) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return start_classifier(setup)
+        return start_classifier(run)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
+    def arguments(self, run: Run) -> dict[str, Any]:
         """Build the model and the preprocessing."""
-        return {"model": backbone.build(setup), "preprocess": labeled_images.preprocess(setup)}
+        return {"model": backbone.build(run), "preprocess": labeled_images.preprocess(run)}
 
-    def expected_loss(self, setup: Setup) -> float:
+    def expected_loss(self, run: Run) -> float:
         """Compute the initial loss of equally probable classes."""
-        return math.log(setup.spec["num_classes"])
+        return math.log(run.spec["num_classes"])
 
-    def hooks(self, setup: Setup) -> list:
+    def hooks(self, run: Run) -> list:
         """Stop training where `--early_stop` says."""
-        drop = setup.flags.early_stop
+        drop = run.flags.early_stop
         return [] if drop is None else [RobustnessDrop(drop)]
 
     def panels(self, context: ReportContext) -> list:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
@@ -35,13 +34,13 @@ class ClassConditionalImages(ImageGeneration):
         splits = super().data(flags)
         return splits._replace(shown=class_source(image_generation.NUM_SHOWN, splits.spec["num_classes"]))
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of distances to real images and, of two or more classes, of `class_consistency`."""
-        source = class_source(setup.flags.num_samples, setup.spec["num_classes"])
-        distance = [evaluator._replace(source=source) for evaluator in super().evaluators(setup, splits, split)]
-        if setup.spec["num_classes"] == 1:
+        source = class_source(run.flags.num_samples, run.spec["num_classes"])
+        distance = [evaluator._replace(source=source) for evaluator in super().evaluators(run, splits, split)]
+        if run.spec["num_classes"] == 1:
             return distance
-        features = class_features(setup.flags, setup.spec, self.classifier)
+        features = class_features(run.flags, run.spec, self.classifier)
         return [*distance, class_consistency(lambda images: features(images)[1], source)]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:

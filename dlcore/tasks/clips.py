@@ -193,7 +193,7 @@ class InflatedWeights:
 
         def replace(state: Any) -> Any:
             params = fitted(state)
-            return state.replace(params=params, opt_state=jax.jit(run.setup.transformation().init)(params))
+            return state.replace(params=params, opt_state=jax.jit(run.optimizer().init)(params))
 
         return Start(replace, lambda state: fitted(state) and None)
 

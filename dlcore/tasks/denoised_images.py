@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.generative.unet import UNet
 from dlcore.tasks.image_generation import ImageGeneration
 
@@ -19,9 +19,9 @@ class DenoisedImages(ImageGeneration):
     defaults: ClassVar[dict[str, Any]] = {"epochs": 300.0, "eval_every": 1000, "select": "last"}
     plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
+    def arguments(self, run: Run) -> dict[str, Any]:
         """Build the U-Net, and name the shape of the images."""
         return {
-            "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
-            "shape": tuple(setup.spec["image_shape"]),
+            "model": UNet(**run.flags.group("unet"), dtype=run.dtype),
+            "shape": tuple(run.spec["image_shape"]),
         }

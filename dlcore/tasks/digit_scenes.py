@@ -52,7 +52,7 @@ class DigitScenes:
 
     def check(self, run: Run) -> None:
         """Check that the places of the network's grid fill a scene."""
-        size, grid = self.scene_size, run.setup.flags["network.grid"]
+        size, grid = self.scene_size, run.flags["network.grid"]
         if size % grid:
             raise FlagError(
                 f"--scene_size={size}: not a multiple of --network.grid={grid}; allowed: {grid}, {2 * grid}, ..."

@@ -61,27 +61,27 @@ class Teacher:
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the teacher's network, and the steps of the training."""
-        teacher = None if run.setup.flags.init_from is None else run.parts.network.clone(dtype=run.dtype)
+        teacher = None if run.flags.init_from is None else run.parts.network.clone(dtype=run.dtype)
         return {"teacher": teacher, "num_steps": run.steps}
 
     def start(self, run: Run) -> Start | None:
         """Start teacher and student with the weights of `--init_from`."""
-        setup = run.setup
-        if setup.flags.init_from is None:
+        run = run
+        if run.flags.init_from is None:
             return None
 
         def check(state: Any) -> None:
-            teacher_run = self.origin(setup.flags)
-            earlier_run.check_facts(teacher_run.name, teacher_run.spec, setup.spec, "image_shape")
+            teacher_run = self.origin(run.flags)
+            earlier_run.check_facts(teacher_run.name, teacher_run.spec, run.spec, "image_shape")
 
         def replace(state: Any) -> Any:
-            teacher_run = self.origin(setup.flags)
+            teacher_run = self.origin(run.flags)
             params = teacher_run.variables()["params"]
             # A run that had a teacher itself is followed by its student.
             weights, _ = fit_weights(params.get("student", params), state.locked["teacher"], teacher_run.name)
             weights = jax.tree.map(jax.numpy.asarray, weights)
             params = {"student": weights}
-            opt_state = jax.jit(setup.transformation().init)(params)
+            opt_state = jax.jit(run.optimizer().init)(params)
             return state.replace(params=params, locked={"teacher": weights}, opt_state=opt_state)
 
         return Start(replace, check)

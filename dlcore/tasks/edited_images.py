@@ -44,7 +44,7 @@ class EditImages(DrawSamples):
     def samples(self, run: Run) -> tuple[Source, list[str]]:
         """Number the samples that `--mode=predict` draws without `--input`."""
         for name in FLAGS:
-            if name in run.setup.flags.given:
+            if name in run.flags.given:
                 raise FlagError(
                     f"--{name}={getattr(self, name)}: of no use without --input; allowed: beside --input=IMAGE"
                 )

@@ -81,7 +81,7 @@ class FeatureMeasures:
         """Check that there are labels to measure by; without any, the loss is the headline."""
         if splits.spec.get("num_classes", 0) > 1:
             bank = min(self.bank_size, len(splits.train))
-            if "knn_k" in run.setup.flags.given and self.knn_k > bank:
+            if "knn_k" in run.flags.given and self.knn_k > bank:
                 raise FlagError(f"--knn_k={self.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
             return splits
         message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"

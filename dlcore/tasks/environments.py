@@ -91,7 +91,7 @@ class GymnaxEnvironments:
 
     def check(self, run: Run) -> None:
         """Check the environment, the minibatches of a rollout and the size of the replay buffer."""
-        check_rollouts(self.build(), run.setup.flags, self.whole_sequences)
+        check_rollouts(self.build(), run.flags, self.whole_sequences)
 
     def wrap(self, learner: Learner, run: Run) -> Learner:
         """Map the learner over the seeds."""

@@ -57,7 +57,7 @@ class ClassifierAndGenerator:
         def variables(state: Any) -> dict[str, Any]:
             return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
 
-        return encoders.encoder(run.setup, variables=variables)
+        return encoders.encoder(run, variables=variables)
 
 
 @dataclasses.dataclass(frozen=True)

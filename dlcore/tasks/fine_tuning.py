@@ -25,8 +25,8 @@ from dlcore.learner import Range, check_record
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.models.network import Zoo
-from dlcore.report.context import ReportContext
 from dlcore.optim.partial import PartsAdamW
+from dlcore.report.context import ReportContext
 from dlcore.transfer.adapters import Adapted
 from dlcore.weights.check import take_normalization
 from dlcore.weights.network import PACKED, TrainedNetwork, load_network
@@ -99,13 +99,13 @@ class FineTunedNetwork:
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the network as `model`, of which what does not learn is frozen."""
-        flags = run.setup.flags.replace(parts=run.parts.optimizer.parts)
+        flags = run.flags.replace(parts=run.parts.optimizer.parts)
         model = self._with_head(self.backbone.build(run.facts.num_classes, run.dtype))
         return {"model": adapters.trained_model(model, flags)}
 
     def check(self, run: Run) -> None:
         """Check that the parts, the layer-wise decay and the adapter fit the network."""
-        flags = run.setup.flags
+        flags = run.flags
         adapters.check_adapter(flags, *self.example())
         if not adapters.is_adapter(flags):
             params = jax.eval_shape(self.init)["params"]
@@ -170,14 +170,14 @@ class SourceWeights:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Normalize images as the source network knows them."""
-        source = _origin(run.setup.flags)
+        source = _origin(run.flags)
         return splits if source is None else take_normalization(splits, [source])
 
     def start(self, run: Run) -> Start | None:
         """Start from the source network's weights, with a new head where the classes are others."""
         model = run.parts.network.arguments(run)["model"]
         return start_classifier(
-            run.setup,
+            run,
             _origin,
             keep_unnamed=False,
             new_head=run.parts.network.head == "mlp",
@@ -190,7 +190,7 @@ class SourceWeights:
         from dlcore.transfer.advice import FEW, advice
         from dlcore.transfer.stages import probe_stages, stage_features
 
-        network = source_network(run.setup.flags)
+        network = source_network(run.flags)
         if network is None or streamed_images(splits.train) is not None:
             return []
         per_class = np.bincount(splits.train.arrays["label"], minlength=run.facts.num_classes).min()

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.generative.samples import Samples
@@ -30,6 +31,6 @@ class ImageGeneration(NamedImages, Samples):
     panels = staticmethod(sample_panels.panels)
     pictures = staticmethod(sample_panels.pictures)
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of distances to real images."""
-        return image_generation.evaluators(setup, splits, split, self.classifier)
+        return image_generation.evaluators(run, splits, split, self.classifier)

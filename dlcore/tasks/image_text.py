@@ -3,8 +3,8 @@
 class Captions(CaptionedClips):
     modules = {"captioner": VideoCaptioner}
 
-    def arguments(self, setup):
-        return {**super().arguments(setup), "model": VideoCaptioner(...)}
+    def arguments(self, run):
+        return {**super().arguments(run), "model": VideoCaptioner(...)}
 
 experiment = Experiment(__file__, __doc__, video_caption.learner, task=Captions(), optimizer=AdamW())
 """
@@ -19,8 +19,8 @@ from dlcore.data.clips import Path as ClipPath
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.experiment.task import Task
@@ -38,9 +38,9 @@ class ImageText(Task):
 
     plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
+    def arguments(self, run: Run) -> dict[str, Any]:
         """Build the preprocessing."""
-        return {"preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype)}
+        return {"preprocess": normalizer(run.spec["mean"], run.spec["std"], dtype=run.dtype)}
 
 
 @dataclasses.dataclass(frozen=True)

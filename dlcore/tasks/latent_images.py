@@ -194,17 +194,17 @@ class FirstStage:
 
         The state's `locked` holds them.
         """
-        setup = run.setup
+        run = run
 
         def check(state):
-            phase_origin = earlier_run.origin(setup.flags, "first_stage", AUTOENCODER, "autoencoder")
+            phase_origin = earlier_run.origin(run.flags, "first_stage", AUTOENCODER, "autoencoder")
             if phase_origin is not None:
-                earlier_run.check_facts(phase_origin.name, phase_origin.spec, setup.spec, "image_shape")
+                earlier_run.check_facts(phase_origin.name, phase_origin.spec, run.spec, "image_shape")
 
         def replace(state):
-            folder = _first_phase(setup.flags, self.first_phase)
+            folder = _first_phase(run.flags, self.first_phase)
             phase = earlier_run.load(folder)
-            earlier_run.check_same(f"first_stage={str(folder)!r}", phase, setup, "autoencoder")
+            earlier_run.check_same(f"first_stage={str(folder)!r}", phase, run, "autoencoder")
             train = run.parts.data.load(run.seed).train
             model = _autoencoder(run._replace(dtype=None))
             encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))
@@ -217,7 +217,7 @@ class FirstStage:
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure on the test split the first phase by `reconstruction_psnr` in dB."""
-        result = _first_phase(run.setup.flags, self.first_phase) / "result.json"
+        result = _first_phase(run.flags, self.first_phase) / "result.json"
         if split == "valid" or not result.exists():
             return []
         psnr = {"reconstruction_psnr": read_json(result, ["value"])["value"]}

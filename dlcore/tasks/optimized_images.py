@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.task import Task
 from dlcore.learner import Learner, Range
@@ -49,9 +49,9 @@ class FrozenNetwork(Task):
         settings = super().settings()
         return {**settings, "network": settings["network"]._replace(origin=measuring_network)}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
+    def arguments(self, run: Run) -> dict[str, Any]:
         """Load the network."""
-        network = load_network(setup.flags.network)
+        network = load_network(run.flags.network)
         return {
             "model": average_pooling(network.model) if self.averages else network.model,
             "variables": network.variables,
@@ -78,15 +78,15 @@ class OptimizedImages(FrozenNetwork):
     monitor_mode: ClassVar[Literal["max", "min"]] = "min"
     defaults: ClassVar[dict[str, Any]] = {"steps": 200, "batch_size": 1, "eval_every": 20, "select": "last"}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
+    def arguments(self, run: Run) -> dict[str, Any]:
         """Load the network, and build the optimizer: L-BFGS of memory 10 with a zoom line search, or Adam."""
-        if setup.flags.optimizer == "lbfgs":
+        if run.flags.optimizer == "lbfgs":
             optimizer = optax.lbfgs(memory_size=10)
         else:
-            optimizer = optax.with_extra_args_support(optax.adam(setup.flags.learning_rate))
-        return {**super().arguments(setup), "optimizer": optimizer}
+            optimizer = optax.with_extra_args_support(optax.adam(run.flags.learning_rate))
+        return {**super().arguments(run), "optimizer": optimizer}
 
-    def num_images(self, setup: Setup) -> int:
+    def num_images(self, run: Run) -> int:
         """Count the images that are optimized.
 
         Returns:
@@ -94,15 +94,15 @@ class OptimizedImages(FrozenNetwork):
         """
         return 1
 
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
         """Film the images while they are optimized."""
         from dlcore.modes.film import film_hooks
         from dlcore.report.generative import picture_grid
 
-        count = self.num_images(setup)
+        count = self.num_images(run)
         title = "The image by step" if count == 1 else "The images by step"
         batch = {"index": np.arange(count, dtype=np.int32)}
-        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
+        return film_hooks(build, run, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
 def average_pooling(model: nn.Module) -> nn.Module:

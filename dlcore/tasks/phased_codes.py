@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar
 import optax
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
@@ -142,7 +141,7 @@ class PriorFrechet(FinalFrechet):
 class FilmPrior(FilmSamples):
     """Report with a film of the samples of a run that has a prior."""
 
-    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
+    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
         """Film the samples; none for a run without a prior."""
         return super().report_hooks(run, build) if run.parts.optimizer.phases(run.steps)[1] else []
 

@@ -146,7 +146,7 @@ class PixelLikelihood:
         """Note the likelihood of independent pixels; the report shows the first NUM_SHOWN samples."""
         levels, binarization = run.parts.data.levels, run.parts.technique.keywords["binarization"]
         observed = f"binarized: {binarization}" if levels == 2 else f"{levels} levels"
-        nats, pixels = independent_nats(run.setup.flags, splits), np.prod(splits.spec["image_shape"])
+        nats, pixels = independent_nats(run.flags, splits), np.prod(splits.spec["image_shape"])
         bits = float(likelihood.nats_to_bits(nats, pixels))
         numbers = f"{nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
         message = f"independent pixels ({observed}) have {numbers}"

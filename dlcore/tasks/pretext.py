@@ -142,7 +142,7 @@ class PieceNetwork:
 
     def encoder(self, run: Run) -> Any:
         """Describe the backbone, which is measured."""
-        return encoders.encoder(run.setup)
+        return encoders.encoder(run)
 
     def pretext_panels(self, context: ReportContext, run: Run) -> list:
         """Show examples of the pretext with predictions."""

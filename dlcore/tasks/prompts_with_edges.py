@@ -167,11 +167,11 @@ class LockedBase:
         """Start with the weights of the base."""
 
         def replace(state: Any) -> Any:
-            is_default = run.setup.flags.smoke or self.base_steps is None
+            is_default = run.flags.smoke or self.base_steps is None
             phase = load_base(run, self.page, [] if is_default else [f"--steps={self.base_steps}"], *FACTS)
             base = jax.tree.map(jax.numpy.asarray, phase.params)
             params = {"control": copy_encoder(state.params["control"], base["unet"])}
-            opt_state = jax.jit(run.setup.transformation().init)(params)
+            opt_state = jax.jit(run.optimizer().init)(params)
             return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
 
         return Start(replace, lambda state: check_base(run, *FACTS))

@@ -28,7 +28,7 @@ class FindSegments:
 
     def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
         """Read the images under a path."""
-        return box_results.inputs(run.setup.flags, run.setup.spec)
+        return box_results.inputs(run.flags, run.spec)
 
     def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe the segments of each image, the largest first."""

@@ -98,7 +98,7 @@ class QueryNetworks:
 
     def check(self, run: Run) -> None:
         """Check that the network fits the backbone, or the image its patches."""
-        flags, image_size = run.setup.flags, run.parts.data.image_size
+        flags, image_size = run.flags, run.parts.data.image_size
         if self.network != "eomt":
             backbone.check_stages({self.network: self.modules[self.network]}, flags)
             adapters.check_dense(flags)
@@ -115,7 +115,7 @@ class QueryNetworks:
         """Give the technique the network of the run as `model`, and `num_stuff`, the number of classes of stuff."""
         name, facts = self.network, run.facts
         network, num_classes = self.modules[name], len(segment_results.class_names(facts))
-        queries, segments = run.setup.flags[f"{name}.num_queries"], (facts.max_boxes or 0) + len(facts.stuff_names)
+        queries, segments = run.flags[f"{name}.num_queries"], (facts.max_boxes or 0) + len(facts.stuff_names)
         if queries < segments:
             raise FlagError(f"{name}.num_queries={queries}: too few; allowed: at least {segments} segments of an image")
         if name == "eomt":
@@ -181,7 +181,7 @@ class ThingsAndStuff:
         def variables(state: Any) -> dict:
             return backbone_of({"params": state.params["instances"], **state.parts["instances"].model_state})
 
-        return encoders.encoder(run.setup, variables=variables)
+        return encoders.encoder(run, variables=variables)
 
 
 class DetectorWeights:
@@ -191,7 +191,7 @@ class DetectorWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start the detector from the weights of `--init_from`."""
-        single = start_modules(run.setup, adapters.dense_adapter(run.setup.flags))
+        single = start_modules(run, adapters.dense_adapter(run.flags))
         if single is None:
             return None
 

@@ -20,8 +20,8 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, PositiveInt, Seed
 from dlcore.learner import Evaluator, Learner, Range, check_record
 from dlcore.models.network import flag_prefix
-from dlcore.report.context import ReportContext
 from dlcore.ops import mu_law_decode, mu_law_encode
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.sequence.ngram import ngram_loss
 
@@ -154,7 +154,7 @@ class SoundLikelihood:
         if not run.parts.network.conditional or run.facts.dataset != "tones":
             return []
         frequencies = pitch_frequency(np.arange(len(PITCHES)))
-        count = len(PITCHES) if run.setup.flags.smoke else NUM_SAMPLES
+        count = len(PITCHES) if run.flags.smoke else NUM_SAMPLES
         return [pitch_evaluator(frequencies, run.parts.data.sample_rate, asked_sounds(count))]
 
 

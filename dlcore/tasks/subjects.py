@@ -188,7 +188,7 @@ class SubjectPanels:
 
     def panels(self, context: ReportContext, run: Run) -> list:
         """Show samples of the subject beside its images, those of its class by strength of guidance, and curves."""
-        classes = class_prompts(run.facts, run.setup.flags.num_samples)
+        classes = class_prompts(run.facts, run.flags.num_samples)
         return self.prompts.panels(context._replace(data=context.data._replace(test=classes)), run)
 
 
@@ -208,7 +208,7 @@ class PersonalizedBase:
 
     def start(self, run: Run) -> Start:
         """Start with the base and the new word, and draw the images of the class."""
-        flags, data = run.setup.flags, run.parts.data
+        flags, data = run.flags, run.parts.data
 
         def replace(state: Any) -> Any:
             words = [] if flags.smoke else [f"--steps={self.base_steps}", "--batch_size=32", "--ema=0.99"]
@@ -219,7 +219,7 @@ class PersonalizedBase:
             vocabulary = vocabulary_from_dict(run.facts.base_vocabulary)
             initializer = int(vocabulary.encode(data.initializer)[0]) if inverts else None
             params = add_token(phase.params, jax.random.fold_in(state.rng, 1), initializer)
-            state = start_from(state, params, run.setup.transformation())
+            state = start_from(state, params, run.optimizer())
             rows = class_prompts(run.facts, data.class_images)
             batch = {"tokens": jnp.asarray(rows.arrays["tokens"]), "index": jnp.arange(len(rows))}
             return state.replace(class_image=jax.jit(run.parts.build(run).predict)(state, batch)["sample"])

@@ -212,8 +212,8 @@ class ObjectCorrectness:
         """Build the evaluators of samples of test prompts, at the end of a run: their objects, and their CLIP score."""
         source, words = splits.test.take(self.num_samples), words_of(run.facts)
         result = [_correct_objects(run.facts, source)]
-        if run.setup.flags.clip is not None:
-            clip = published_clip.open_clip(run.setup.flags.clip)
+        if run.flags.clip is not None:
+            clip = published_clip.open_clip(run.flags.clip)
 
             def encode(rows: dict) -> np.ndarray:
                 return clip.encode_texts([words.decode(tokens) for tokens in rows["tokens"]])
@@ -308,12 +308,12 @@ def load_base(run: Run, page: Experiment, words: list[str], *facts: str) -> Earl
     Returns:
       The first phase.
     """
-    flags = run.setup.flags
+    flags = run.flags
     shared = [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
     words = [*words, *shared, *earlier_run.words_of(flags, "unet", "words")]
     folder = earlier_run.find_or_train(flags, "base", page, words)
     phase, name = earlier_run.load(folder), f"base={str(folder)!r}"
-    earlier_run.check_same(name, phase, run.setup, "unet", "words", facts=facts)
+    earlier_run.check_same(name, phase, run, "unet", "words", facts=facts)
     return phase
 
 
@@ -324,9 +324,9 @@ def check_base(run: Run, *facts: str) -> None:
       run: the second phase.
       *facts: facts of the data that must be the same.
     """
-    base_run = _origin(run.setup.flags)
+    base_run = _origin(run.flags)
     if base_run is not None:
-        earlier_run.check_facts(base_run.name, base_run.spec, run.setup.spec, *facts)
+        earlier_run.check_facts(base_run.name, base_run.spec, run.spec, *facts)
 
 
 def words_of(facts: Facts) -> Words:

@@ -218,7 +218,7 @@ class TextSamples:
         if self.stop and self.stop not in vocabulary.characters and len(self.stop) == 1:
             raise FlagError(f"--stop={self.stop!r}: is not in the text; allowed: its characters")
         window = getattr(run.parts.data, "window", None)
-        if "prompt" not in run.setup.flags.given and not set(prompt) <= set(vocabulary.characters):
+        if "prompt" not in run.flags.given and not set(prompt) <= set(vocabulary.characters):
             prompt = vocabulary.decode(run.parts.data.text.tokens().train[: min(len(prompt), window or len(prompt))])
         return splits._replace(shown=self.continuations([prompt], vocabulary, window)[0])
 

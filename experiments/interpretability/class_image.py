@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Run, Splits
 from dlcore.interpretability import class_image
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
@@ -31,9 +31,9 @@ class NetworkClasses(OptimizedImages):
     monitor = headline = "probability"
     monitor_mode: ClassVar = "max"
 
-    def num_images(self, setup: Setup) -> int:
+    def num_images(self, run: Run) -> int:
         """Count the images that are optimized, one for each class."""
-        return len(setup.spec["class_names"])
+        return len(run.spec["class_names"])
 
     def data(self, flags: Flags) -> Splits:
         names = load_network(flags.network).class_names

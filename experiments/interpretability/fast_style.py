@@ -20,7 +20,7 @@ import numpy as np
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.data.source import Source
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
-from dlcore.experiment import Experiment, Flags, PositiveInt, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Run, Setting, Splits
 from dlcore.interpretability import fast_style
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.generative import image_pairs
@@ -71,9 +71,9 @@ class StyledPhotographs(FrozenNetwork):
         shown_photos = Source({"content": test.arrays["content"][rows]}, NUM_SHOWN, name=test.name)
         return Splits(train, valid, test, spec, splits.notes, shown=shown_photos)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        frozen, styles = super().arguments(setup), style_images(setup.flags)
-        model = StyleNet(len(styles), dtype=setup.dtype, **setup.flags.group("stylenet"))
+    def arguments(self, run: Run) -> dict[str, Any]:
+        frozen, styles = super().arguments(run), style_images(run.flags)
+        model = StyleNet(len(styles), dtype=run.dtype, **run.flags.group("stylenet"))
         return {**frozen, "network": frozen["model"], "model": model, "styles": styles}
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:

@@ -17,7 +17,7 @@ import numpy as np
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
-from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Run, Splits
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.style_transfer import noise_image
 from dlcore.learner import Evaluator
@@ -54,20 +54,20 @@ class TextureSample(OptimizedImages):
         size = flags.size or tuple(flags.scale * side for side in sample.shape[:2])
         return Splits(source, source, source, {"dataset": flags.image, "size": list(size), "shape": list(sample.shape)})
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {**super().arguments(setup), "size": tuple(setup.spec["size"])}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        return {**super().arguments(run), "size": tuple(run.spec["size"])}
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure at the end the Gram loss of the noise and of the repeated sample, and the repetition."""
         if split != "test":
             return []
 
         def finish(images):
             image, sample = images
-            network, size = load_network(setup.flags.network), tuple(setup.spec["size"])
-            model, layers = average_pooling(network.model), setup.flags.group("learner")["style_layers"]
+            network, size = load_network(run.flags.network), tuple(run.spec["size"])
+            model, layers = average_pooling(network.model), run.flags.group("learner")["style_layers"]
             loss = jax.jit(texture_synthesis.texture_loss(model, network.mean, network.std, layers))
-            noise = noise_image(jax.random.key(setup.flags.seed), image.shape)
+            noise = noise_image(jax.random.key(run.flags.seed), image.shape)
             baselines = {"noise": noise, "tiled": texture_synthesis.tile_sample(sample, size)}
             numbers = {f"gram_loss_{name}": float(loss(network.variables, x, sample)) for name, x in baselines.items()}
             is_larger = any(side > part for side, part in zip(size, sample.shape, strict=False))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Run, Splits
 from dlcore.interpretability import unit_images
 from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
 from dlcore.learner import Evaluator
@@ -46,30 +46,30 @@ class NetworkUnits(OptimizedImages):
     monitor = headline = "activation"
     monitor_mode: ClassVar = "max"
 
-    def num_images(self, setup: Setup) -> int:
+    def num_images(self, run: Run) -> int:
         """Count the images that are optimized, one for each unit."""
-        return len(setup.spec["units"])
+        return len(run.spec["units"])
 
     def data(self, flags: Flags) -> Splits:
         check_batch_size(flags.batch_size, len(flags.units))
         source = Source({"unit": np.arange(len(units_of(flags)), dtype=np.int32)}, name="units")
         return Splits(source, source, source, {"dataset": "units", "units": list(flags.units)})
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {**super().arguments(setup), "units": units_of(setup.flags)}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        return {**super().arguments(run), "units": units_of(run.flags)}
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure at the end the activation of each unit by noise of the strength that the images start from."""
         if split != "test":
             return []
 
         def finish(numbers):
-            network, settings = load_network(setup.flags.network), setup.flags.group("learner")
+            network, settings = load_network(run.flags.network), run.flags.group("learner")
             shape = (100, settings["side"], settings["side"], len(network.mean))
             noise = jnp.clip(network.mean + settings["noise"] * jax.random.normal(jax.random.key(0), shape), 0, 1)
             x = (noise - network.mean) / network.std
             maps = jax.jit(lambda v, x: network.model.apply(v, x, method="features"))(network.variables, x)
-            units = units_of(setup.flags)
+            units = units_of(run.flags)
             return {"activation_noise": float(np.mean([unit_activation(maps, units[k]).mean() for k in numbers]))}
 
         def add(numbers, outputs, rows):

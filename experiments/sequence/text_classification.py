@@ -29,7 +29,7 @@ import optax
 from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.source import Source
 from dlcore.data.text import load_text
-from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
+from dlcore.experiment import Experiment, Flags, Range, Run, Setting
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
@@ -74,8 +74,8 @@ def unfolded(flags: Flags) -> Flags:
 class LayersAdamW(PartsAdamW):
     """AdamW of the parts that learn, or of one layer after the other."""
 
-    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
-        return super().build(setup._replace(flags=unfolded(setup.flags)))
+    def build(self, run: Run) -> optax.GradientTransformationExtraArgs:
+        return super().build(run._replace(flags=unfolded(run.flags)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,23 +144,23 @@ class LabeledTexts(Task):
         messages = (f"{num_cut} of {len(rows)} texts are cut after {rows.shape[1]} tokens",) if num_cut else ()
         return Splits(*map(source, index), spec, (*labeled.notes, *messages))
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        flags, spec = setup.flags, setup.spec
+    def arguments(self, run: Run) -> dict[str, Any]:
+        flags, spec = run.flags, run.spec
         model = TextClassifier(
-            text_encoders.build(setup),
+            text_encoders.build(run),
             spec["num_classes"],
             flags.pooling or ("last" if flags.model == "gpt2" else "first"),
             spec["cls_token"],
             flags.dropout,
-            setup.dtype,
+            run.dtype,
         )
         return {"model": PartlyFrozen(model, parts.parts_of(unfolded(flags)))}
 
-    def start(self, setup: Setup) -> Start | None:
-        return text_encoders.start(setup, {"gpt2": gpt2, "bert": bert})
+    def start(self, run: Run) -> Start | None:
+        return text_encoders.start(run, {"gpt2": gpt2, "bert": bert})
 
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(setup.spec["num_classes"])
+    def expected_loss(self, run: Run) -> float:
+        return math.log(run.spec["num_classes"])
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the texts of `--mode=predict`: `--input` is a text, or a UTF-8 file of texts, one a line."""

@@ -93,23 +93,23 @@ def origin(source: str | Path) -> Weights:
 
 
 def load_state(folder: Path, page: Experiment):
-    """Restore the whole state of a run, for encoders that read their technique's own fields: (its setup, its state)."""
+    """Restore the whole state of a run, for encoders that read their technique's own fields: (its run, its state)."""
     run = open_run(folder, page)
-    setup = run.training(run.config()["spec"])
-    _, state = restore_state(run, page.build(setup), run.example(setup.spec), run.flags.select)
+    run = run.training(run.config()["spec"])
+    _, state = restore_state(run, page.build(run), run.example(run.spec), run.flags.select)
     state = state.technique if isinstance(state, TwinState) else state
     if run.flags.get("ema"):
         state = state.replace(params=parameter_ema(state.opt_state, state.params))
-    return setup, state
+    return run, state
 
 
 def load_encoder(source_run: Weights) -> Network:
     """Load the network of a run."""
     page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
-        setup, state = load_state(source_run.path, page)
-        encoder, what = page.task.encoder(setup), f"the encoder of {source_run.page}"
-        shape = setup.spec["image_shape"]
+        run, state = load_state(source_run.path, page)
+        encoder, what = page.task.encoder(run), f"the encoder of {source_run.page}"
+        shape = run.spec["image_shape"]
     else:
         network = load_network(source_run.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))

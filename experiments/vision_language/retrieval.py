@@ -9,7 +9,7 @@ The test clips have 100 different sentences. D holds captions_train.json.gz, tra
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Run
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training.optimizer import AdamW
@@ -38,9 +38,9 @@ class ClipsOrImages(CaptionedImages, CaptionedClips):
     def data(self, flags: Flags) -> Splits:
         return (CaptionedClips if flags.dataset == "clips" else CaptionedImages).data(self, flags)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        size, fields = len(vocabulary(setup.spec)), setup.flags.group("encoder")
-        return {**super().arguments(setup), "model": DualEncoder(size, **fields, dtype=setup.dtype)}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        size, fields = len(vocabulary(run.spec)), run.flags.group("encoder")
+        return {**super().arguments(run), "model": DualEncoder(size, **fields, dtype=run.dtype)}
 
 
 experiment = Experiment(

@@ -25,7 +25,7 @@ import numpy as np
 from dlcore.data.normalization import normalizer
 from dlcore.data.text_images import text_images
 from dlcore.data.words import Words, vocabulary_from_dict
-from dlcore.experiment import Experiment, FlagError, Flags, NonNegativeFloat, Range, Setting, Setup, Splits
+from dlcore.experiment import Experiment, FlagError, Flags, NonNegativeFloat, Range, Run, Setting, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import prediction
 from dlcore.kits.training.optimizer import AdamW
@@ -100,8 +100,8 @@ class TextImages(Task):
         }
         return Splits(train, valid, test, spec)
 
-    def evaluators(self, setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-        if setup.flags.model == "ctc":
+    def evaluators(self, run: Run, data: Splits, split: str) -> list[Evaluator]:
+        if run.flags.model == "ctc":
             return []
         return [exact_match(), reading_order()]
 
@@ -138,18 +138,18 @@ class TextImages(Task):
         history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
         return [*panels, *triage_panels(history, floor=None), curves(history)]
 
-    def build(self, technique: Callable, optimizer: AdamW, setup: Setup, arguments: Any = None) -> Learner:
+    def build(self, technique: Callable, optimizer: AdamW, run: Run, arguments: Any = None) -> Learner:
         """Build the learner of `--model`: each has a loss of its own."""
-        flags, size = setup.flags, len(vocabulary_from_dict(setup.spec["vocabulary"]))
-        encoder = text_reading.TextEncoder(**flags.group("encoder"), dtype=setup.dtype)
+        flags, size = run.flags, len(vocabulary_from_dict(run.spec["vocabulary"]))
+        encoder = text_reading.TextEncoder(**flags.group("encoder"), dtype=run.dtype)
         options = {
-            "optimizer": optimizer.build(setup),
-            "preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
+            "optimizer": optimizer.build(run),
+            "preprocess": normalizer(run.spec["mean"], run.spec["std"], dtype=run.dtype),
             "max_length": max(flags.max_length, flags.lengths[1] + 1),
         }
         if flags.model == "ctc":
-            return technique(model=text_reading.CTCReader(encoder, size, dtype=setup.dtype), **options)
-        network = text_reading.AttendingReader(encoder, size, **flags.group("attention"), dtype=setup.dtype)
+            return technique(model=text_reading.CTCReader(encoder, size, dtype=run.dtype), **options)
+        network = text_reading.AttendingReader(encoder, size, **flags.group("attention"), dtype=run.dtype)
         return text_reading.attention_learner(model=network, ctc_weight=flags.ctc_weight, **options)
 
 

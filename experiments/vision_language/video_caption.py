@@ -9,7 +9,7 @@ The frames of a hopping path without their order say nothing of the direction, o
 import math
 from typing import Any
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Run
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
@@ -24,12 +24,12 @@ class ClipsToDescribe(CaptionedClips):
 
     modules = {"captioner": VideoCaptioner}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        size, fields = len(vocabulary(setup.spec)), setup.flags.group("captioner")
-        return {**super().arguments(setup), "model": VideoCaptioner(size, **fields, dtype=setup.dtype)}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        size, fields = len(vocabulary(run.spec)), run.flags.group("captioner")
+        return {**super().arguments(run), "model": VideoCaptioner(size, **fields, dtype=run.dtype)}
 
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(len(vocabulary(setup.spec)))
+    def expected_loss(self, run: Run) -> float:
+        return math.log(len(vocabulary(run.spec)))
 
 
 experiment = Experiment(

@@ -14,7 +14,7 @@ import math
 from typing import Any, ClassVar
 
 from dlcore.data.augment import compose, random_flip, random_vertical_flip
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Run
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
@@ -38,18 +38,18 @@ class MirroredQuestions(ImageQuestions):
     plain: ClassVar[dict] = {"flip": False, "weight_decay": 0.0}
     loss_tolerance: ClassVar[float] = 0.25
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        spec, flags = setup.spec, setup.flags
+    def arguments(self, run: Run) -> dict[str, Any]:
+        spec, flags = run.spec, run.flags
         sizes = len(vocabulary(spec)), len(spec["answers"])
         return {
-            **super().arguments(setup),
-            "model": RelationNetwork(*sizes, **flags.group("vqa"), dtype=setup.dtype),
+            **super().arguments(run),
+            "model": RelationNetwork(*sizes, **flags.group("vqa"), dtype=run.dtype),
             "augment": compose(random_flip(), random_vertical_flip()) if flags.flip else None,
             "kinds": tuple(spec["kinds"]),
         }
 
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(len(setup.spec["answers"]))
+    def expected_loss(self, run: Run) -> float:
+        return math.log(len(run.spec["answers"]))
 
 
 experiment = Experiment(

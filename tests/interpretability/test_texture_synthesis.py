@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.image_optimization import ImageState

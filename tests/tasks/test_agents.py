@@ -12,7 +12,6 @@ import pytest
 
 from dlcore.cost.memory import memory_report
 from dlcore.diagnostics.trivial import baseline
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.tasks import attacked_images
 from dlcore.tasks.attacked_images import AttackedImages, RobustnessDrop

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.parts import with_flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError

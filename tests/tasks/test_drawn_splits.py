@@ -12,7 +12,6 @@ import pytest
 from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.tasks import boxes, latent_space, prompted_masks, text_prompts, volumes
 from experiments.generative import text_to_image, vae

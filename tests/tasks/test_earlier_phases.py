@@ -14,7 +14,6 @@ from PIL import Image
 
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits

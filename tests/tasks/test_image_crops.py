@@ -12,7 +12,6 @@ import pytest
 from dlcore.data.facts import Facts
 from dlcore.data.images import Views
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError

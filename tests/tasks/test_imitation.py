@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, with_flags
 from dlcore.experiment.resolve import resolve

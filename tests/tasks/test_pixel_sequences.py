@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits

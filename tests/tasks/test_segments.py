@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import pytest
 
 from dlcore.data.facts import Facts
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.segmentation.eomt import EoMT

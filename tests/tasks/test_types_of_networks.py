@@ -14,7 +14,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.captions import caption_words
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 
 ROOT = pathlib.Path(__file__).parents[2] / "experiments"

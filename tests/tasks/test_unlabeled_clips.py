@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.preprocess import to_signed
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import State

@@ -10,7 +10,6 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.classification import supervised
 from dlcore.cost.step_flops import step_flops
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import parts as parts_kit

@@ -53,7 +53,7 @@ def straightness_evaluator(run: Run, source: Any) -> Evaluator:
       run: the run.
       source: source of the samples that are drawn anyway.
     """
-    flags, times = run.setup.flags, flow_matching.flow_times(PATH_STEPS if not run.setup.flags.smoke else 4)
+    flags, times = run.flags, flow_matching.flow_times(PATH_STEPS if not run.flags.smoke else 4)
     network, shape = run.parts.network.clone(dtype=run.dtype), run.facts.image_shape
 
     @jax.jit

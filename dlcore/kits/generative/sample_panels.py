@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.generative import diffusion
@@ -180,7 +179,7 @@ def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
 class FilmedSamples:
     """Part of a task whose report has a film of its samples; stands before the other bases."""
 
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
         """Film samples of the same noise while the network trains.
 
         Args:
@@ -193,7 +192,7 @@ class FilmedSamples:
         from dlcore.report.generative import picture_grid
 
         batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
+        return film_hooks(build, run, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
 class ShowSamples:
@@ -211,9 +210,9 @@ class ShowSamples:
 class FilmSamples(ShowSamples):
     """Report of generated images with a film of the samples, of the same noise while the network trains."""
 
-    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
+    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
         """Film the samples."""
-        return FilmedSamples().report_hooks(run.setup, build)
+        return FilmedSamples().report_hooks(run, build)
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:

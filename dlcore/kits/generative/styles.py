@@ -101,8 +101,8 @@ class StyleDistances(Frechet):
         evaluators = super().evaluators(run, splits, split)
         if split != "test":
             return evaluators
-        setup, generator = run.setup, run.parts.network.build(run.facts, run.dtype)["generator"]
-        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec, self.classifier)
+        run, generator = run, run.parts.network.build(run.facts, run.dtype)["generator"]
+        network = image_generation.network_of(run.flags.replace(frechet_network=None), run.spec, self.classifier)
         extract = feature_extractor(network)
 
         def features(images: np.ndarray) -> np.ndarray:

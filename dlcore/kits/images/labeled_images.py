@@ -9,9 +9,8 @@ from dlcore.data.facts import Facts
 from dlcore.data.images import Augmentation, Images, Resizing, labeled_batch
 from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import part_settings
+from dlcore.experiment.parts import Run, part_settings
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.learner import Range
@@ -158,13 +157,13 @@ def shorter_side(flags: Flags, spec: dict) -> int:
     return _resized_images(flags).shorter_side(_facts(flags, spec))
 
 
-def preprocess(setup: Setup):
+def preprocess(run: Run):
     """Build the function from the data's images to the model's input.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
-    return _resized_images(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
+    return _resized_images(run.flags).preprocess(_facts(run.flags, run.spec), run.dtype)
 
 
 def augmentation(flags: Flags, spec: dict):

@@ -49,7 +49,7 @@ class MaskedAutoencoder:
     def encoder(self, run: Run) -> Encoder:
         """Describe the encoder, whose features are the mean of the patches' tokens."""
         return encoders.encoder(
-            run.setup,
+            run,
             self.arguments(run)["model"],
             lambda state: {"params": state.params},
             method="encode",

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import jax
 import optax
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, field_settings
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.optim import partial
@@ -30,13 +30,13 @@ class PartsAdamW(AdamW):
     l1: ClassVar[float] = 0.0
     max_norm: ClassVar[float | None] = None
 
-    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+    def build(self, run: Run) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer of the parts, each on the run's schedule from its start on.
 
         Args:
-          setup: facts of the run, with the flags of SETTINGS.
+          run: facts of the run, with the flags of SETTINGS.
         """
-        return build_optimizer(setup)
+        return build_optimizer(run)
 
 
 def parts_of(flags: Any) -> tuple[Part, ...]:
@@ -110,13 +110,13 @@ def check_parts(flags: Flags, params: Any) -> None:
             raise FlagError(f"--{error}") from None
 
 
-def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
+def build_optimizer(run: Run) -> optax.GradientTransformationExtraArgs:
     """Build `dlcore.optim.partial.PartsAdamW` from the flags.
 
     Args:
-      setup: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
+      run: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
         max_norm.
     """
-    names = {field.name for field in dataclasses.fields(partial.PartsAdamW)} & setup.flags.keys()
-    record = partial.PartsAdamW(**{name: setup.flags[name] for name in names})
-    return record.build(setup.steps, setup.steps_per_epoch)
+    names = {field.name for field in dataclasses.fields(partial.PartsAdamW)} & run.flags.keys()
+    record = partial.PartsAdamW(**{name: run.flags[name] for name in names})
+    return record.build(run.steps, run.steps_per_epoch)

@@ -99,9 +99,9 @@ class Teacher:
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the `teacher`; `start` trains the default one, so that --mode=plan need not."""
-        facts, weights = run.facts, _teacher(run.setup.flags)
+        facts, weights = run.facts, _teacher(run.flags)
         if weights is None:
-            return {"teacher": default_model(run.setup.flags, num_classes=facts.num_classes, dtype=run.dtype)}
+            return {"teacher": default_model(run.flags, num_classes=facts.num_classes, dtype=run.dtype)}
         check_fits(weights, channels=len(facts.mean), class_names=list(facts.class_names))
         return {"teacher": model_of(weights)}
 
@@ -110,7 +110,7 @@ class Teacher:
         facts = run.facts
 
         def replace(state: Any) -> Any:
-            source = find_or_train(run.setup.flags, self.classifier)
+            source = find_or_train(run.flags, self.classifier)
             network = load_network(source, channels=len(facts.mean), class_names=list(facts.class_names))
             return state.replace(teacher=network.variables)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.words import PAD, vocabulary_from_dict
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.vision_language.captioned_images import (
     attention_panel,
@@ -57,7 +57,7 @@ def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
     ]
 
 
-def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+def caption_evaluators(run: Run, data: Splits, split: str) -> list[Evaluator]:
     """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
@@ -66,10 +66,10 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     Returns:
       One evaluator of outputs with `tokens`.
     """
-    return [sentence_evaluator(vocabulary(setup.spec), lambda rows: references_of(rows, setup.spec))]
+    return [sentence_evaluator(vocabulary(run.spec), lambda rows: references_of(rows, run.spec))]
 
 
-def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+def motion_evaluators(run: Run, data: Splits, split: str) -> list[Evaluator]:
     """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
@@ -78,17 +78,17 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     Returns:
       Evaluators of outputs with `tokens`; `thing` and `direction` are the shares that name these right.
     """
-    words = vocabulary(setup.spec)
+    words = vocabulary(run.spec)
 
     def add(acc, outputs, rows):
         captions = decode_sentences(words, outputs["tokens"])
-        right = [several[0] for several in references_of(rows, setup.spec)]
+        right = [several[0] for several in references_of(rows, run.spec)]
         return (acc or []) + list(zip(captions, right, strict=True))
 
     def finish(acc):
         return motion_shares(*zip(*acc, strict=True))
 
-    return [*caption_evaluators(setup, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
+    return [*caption_evaluators(run, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
 
 
 def motion_shares(captions: Sequence[str], right: Sequence[str]) -> dict[str, float]:
@@ -311,7 +311,7 @@ def answer_panels(context: ReportContext) -> list[Panel]:
     ]
 
 
-def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+def recall_evaluators(run: Run, data: Splits, split: str) -> list[Evaluator]:
     """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:
