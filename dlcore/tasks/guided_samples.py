@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment.parts import Run
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.samples import Samples
 from dlcore.learner import Range
@@ -73,8 +72,8 @@ def guidance_panel(context: ReportContext, source: Source, measure: Callable[[np
 
     batch, rows, numbers = source[:], {}, {}
     for scale in SCALES:
-        run = Run(context.flags.replace(guidance=scale), context.spec, 1, jnp.float32)
-        images = np.asarray(jax.jit(context.build(run).predict)(context.state, batch)["sample"])
+        guided = context.run.replace(flags=context.flags.replace(guidance=scale), dtype=jnp.float32)
+        images = np.asarray(jax.jit(guided.build().predict)(context.state, batch)["sample"])
         rows[f"w = {scale:g}"], numbers[scale] = images[:10], measure(images)
     names = list(numbers[SCALES[0]])
     figure, axes = new_figure((4 * len(names), 3), 1, len(names), squeeze=False)

@@ -20,7 +20,7 @@ from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
 from dlcore.kits.generative.image_generation import FinalFrechet
 from dlcore.kits.generative.networks import NetworkFields
 from dlcore.kits.generative.sample_panels import FilmSamples
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Range
 from dlcore.optim import AdamW
 from dlcore.tasks.latent_space import ReconstructOrDraw
 
@@ -141,9 +141,9 @@ class PriorFrechet(FinalFrechet):
 class FilmPrior(FilmSamples):
     """Report with a film of the samples of a run that has a prior."""
 
-    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
+    def report_hooks(self, run: Run) -> list:
         """Film the samples; none for a run without a prior."""
-        return super().report_hooks(run, build) if run.parts.optimizer.phases(run.steps)[1] else []
+        return super().report_hooks(run) if run.parts.optimizer.phases(run.steps)[1] else []
 
 
 class ReconstructOrDrawPrior(ReconstructOrDraw):

@@ -79,9 +79,8 @@ def step_seconds(run: ResolvedRun) -> float:
 
 def measured(pretext: str, words: Sequence[str]) -> dict[str, float]:
     """Train a pretext by its page, and read what that measures on the test split."""
-    from dlcore.modes.train import train_page
 
-    folder = train_page(find_experiment(f"self_supervised.{pretext}"), words, pretext)
+    folder = find_experiment(f"self_supervised.{pretext}").trained(words, pretext)
     (row,) = [row for row in read_metrics(folder) if row["split"] == "test"]
     return row
 

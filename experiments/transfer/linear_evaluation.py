@@ -47,7 +47,6 @@ from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.learner import root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
-from dlcore.modes.train import train_page
 from dlcore.optim import parameter_ema
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.self_supervised.networks import pool_features
@@ -255,7 +254,7 @@ def study(
     if source_run is None:
         words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
         small = ["--smoke", "--model.width=4"] if miniature else []
-        source_run = origin(train_page(moco, [*small, *words], "training MoCo on digits"))
+        source_run = origin(moco.trained([*small, *words], "training MoCo on digits"))
     network = load_encoder(check_studied(source_run, splits, changed_data))
     converted(network.encoder, network.image_shape, splits.spec["image_shape"])
     rows = []

@@ -3,7 +3,6 @@
 Diffusion models also show every sampler and its trajectories.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from dlcore.experiment.parts import Run
 from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
-from dlcore.learner import Learner, example_keys
+from dlcore.learner import example_keys
 from dlcore.optim import parameter_ema
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
@@ -25,7 +24,6 @@ from dlcore.report.panel import Panel
 __all__ = [
     "DiffusionPanels",
     "FilmSamples",
-    "FilmedSamples",
     "ShowSamples",
     "diffusion_panels",
     "edits",
@@ -176,25 +174,6 @@ def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
     return np.asarray(jax.jit(context.learner.predict)(context.state, batch)["decoded"])
 
 
-class FilmedSamples:
-    """Part of a task whose report has a film of its samples; stands before the other bases."""
-
-    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
-        """Film samples of the same noise while the network trains.
-
-        Args:
-          build: the experiment's `build`.
-
-        Returns:
-          The hook, in a list.
-        """
-        from dlcore.modes.film import film_hooks
-        from dlcore.report.generative import picture_grid
-
-        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-        return film_hooks(build, run, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
-
-
 class ShowSamples:
     """Report of generated images: samples, the curves, and real images; TensorBoard shows the samples."""
 
@@ -210,9 +189,13 @@ class ShowSamples:
 class FilmSamples(ShowSamples):
     """Report of generated images with a film of the samples, of the same noise while the network trains."""
 
-    def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
+    def report_hooks(self, run: Run) -> list:
         """Film the samples."""
-        return FilmedSamples().report_hooks(run, build)
+        from dlcore.modes.film import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+        return film_hooks(run, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:

@@ -66,10 +66,8 @@ def find_or_train(flags: Flags, argument: str, page: Experiment | None, words: l
         return Path(flags.get(argument))
     if page is None:
         raise FlagError(f"--{argument}=None: the task names no page to train it by; allowed: the folder of a run")
-    from dlcore.modes.train import train_page
-
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
-    return train_page(page, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
+    return page.trained([*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 
 def origin(flags: Flags, argument: str, name: str, *modules: str) -> Weights | None:

@@ -47,8 +47,6 @@ def find_or_train(flags: Flags, page: Experiment | None) -> Path:
         return Path(flags.network)
     if page is None:
         raise FlagError("--network=None: the page names no classifier to train; allowed: a trained network")
-    from dlcore.modes.train import train_page
-
     words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
     words += [
         f"--model={DEFAULT_MODEL}",
@@ -58,7 +56,7 @@ def find_or_train(flags: Flags, page: Experiment | None) -> Path:
     words += [
         f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
     ]
-    return train_page(page, words, "training a small classifier")
+    return page.trained(words, "training a small classifier")
 
 
 def default_model(flags: Flags, **fields: Any) -> nn.Module:
