@@ -96,7 +96,7 @@ class OptimizedImages(FrozenNetwork):
 
     def report_hooks(self, run: Run, build: Callable[[Run], Learner]) -> list:
         """Film the images while they are optimized."""
-        from dlcore.modes.film import film_hooks
+        from dlcore.report.filming import film_hooks
         from dlcore.report.generative import picture_grid
 
         count = self.num_images(run)

@@ -231,7 +231,7 @@ def test_bad_arguments_are_named():
 )
 def test_bad_settings_are_named_before_any_work(words, message):
     with pytest.raises(FlagError, match=message):
-        experiment.task.check(resolve(experiment, words))
+        experiment.run(resolve(experiment, words)).check()
 
 
 def test_similarity_by_hand():

@@ -122,7 +122,7 @@ def test_bad_input_is_named():
     ],
 )
 def test_the_size_is_that_of_the_flags(words, size):
-    splits = page.experiment.task.data(resolve(page.experiment, ["--smoke", *words]))
+    splits = page.experiment.run(resolve(page.experiment, ["--smoke", *words])).load()
     assert splits.spec["size"] == size
     assert splits.train.arrays["sample"].shape[1] == 16
 
@@ -134,9 +134,9 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     network = SimpleNamespace(model=Linear(), variables=weights(rng), mean=MEAN, std=STD)
     monkeypatch.setattr(page, "load_network", lambda source: network)
     flags = resolve(page.experiment, ["--smoke", "--style_layers=a,b"])
-    splits = page.experiment.task.data(flags)
-    assert page.experiment.task.evaluators(Setup(flags, splits.spec, 1, None), splits, "valid") == []
-    (evaluator,) = page.experiment.task.evaluators(Setup(flags, splits.spec, 1, None), splits, "test")
+    splits = page.experiment.run(flags).load()
+    assert Setup(flags, splits.spec, 1, None).evaluators(splits, "valid") == []
+    (evaluator,) = Setup(flags, splits.spec, 1, None).evaluators(splits, "test")
     sample = splits.test.arrays["sample"]
     outputs = {"image": tile_sample(sample[0], (32, 32))[None] / np.float32(255)}
     numbers = evaluator.finish(evaluator.add(None, outputs, {"sample": sample}))
@@ -149,7 +149,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
         for w in network.variables["params"].values()
     ]
     assert numbers["gram_loss_noise"] == pytest.approx(np.mean(terms), rel=1e-4)
-    same = page.experiment.task.evaluators(Setup(flags, {**splits.spec, "size": [16, 16]}, 1, None), splits, "test")[0]
+    same = Setup(flags, {**splits.spec, "size": [16, 16]}, 1, None).evaluators(splits, "test")[0]
     assert "repetition" not in same.finish((sample[0] / np.float32(255), sample[0])), "an image of the sample's size"
 
 

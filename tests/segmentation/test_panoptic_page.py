@@ -100,7 +100,7 @@ def test_the_report_shows_the_worst_image_first_beside_what_the_semantic_map_tel
 def test_only_scenes_have_stuff():
     flags = resolve(experiment, ["--smoke", "--dataset=coco", "--data_dir=x"])
     with pytest.raises(ValueError, match="dataset=coco: its folders have no semantic maps; allowed: scenes"):
-        experiment.task.data(flags)
-    data = experiment.task.data(resolve(experiment, ["--smoke", "--image_size=48,48"]))
+        experiment.run(flags).load()
+    data = experiment.run(resolve(experiment, ["--smoke", "--image_size=48,48"])).load()
     assert segment_results.class_names(Facts.of(data.spec))[:4] == ["smooth", "striped", "checked", "circle"]
     assert {"masks", "semantic"} <= set(data.test.arrays)

@@ -40,7 +40,7 @@ def flags(*argv, page=experiment):
 
 
 def data_of(*argv):
-    return experiment.task.data(flags(*argv))
+    return experiment.run(flags(*argv)).load()
 
 
 def run_of(network=None, **facts):
@@ -115,7 +115,7 @@ def test_missing_folders_and_oblong_scenes_are_refused():
 
 def test_the_first_measure_of_a_page_selects_its_best_checkpoint():
     pages = (experiment, mask_page, keypoint_page)
-    assert [page.task.monitor for page in pages] == ["map", "mask_map", "pck"]
+    assert [page.parts.monitor for page in pages] == ["map", "mask_map", "pck"]
 
 
 def test_fields_of_the_detector_are_flags():
@@ -231,9 +231,9 @@ def test_images_are_mixed_by_flags():
         with pytest.raises(
             FlagError, match=rf"--{name}=0.5: beside --resize=shortest_edge:64,96; allowed: --resize=stretch"
         ):
-            page.task.check(flags(f"--{name}=0.5", edge, page=page))
-    experiment.task.check(flags("--mosaic=0.5"))
-    experiment.task.check(flags("--dataset=coco", "--data_dir=x", edge))
+            page.run(flags(f"--{name}=0.5", edge, page=page)).check()
+    experiment.run(flags("--mosaic=0.5")).check()
+    experiment.run(flags("--dataset=coco", "--data_dir=x", edge)).check()
 
 
 def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):

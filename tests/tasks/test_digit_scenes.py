@@ -18,6 +18,6 @@ def test_half_as_many_scenes_validate_as_test():
 
 
 def test_the_places_of_the_grid_fill_a_scene():
-    experiment.task.check(resolve(experiment, ["--scene_size=48"]))
+    experiment.run(resolve(experiment, ["--scene_size=48"])).check()
     with pytest.raises(FlagError, match=r"--scene_size=50: not a multiple of --network.grid=12; allowed: 12, 24"):
-        experiment.task.check(resolve(experiment, ["--scene_size=50"]))
+        experiment.run(resolve(experiment, ["--scene_size=50"])).check()

@@ -69,7 +69,7 @@ def test_prompted_scenes_have_the_same_shares_and_say_their_baselines(monkeypatc
 def test_sam_is_built_for_the_side_of_the_scenes_and_flips_on_request():
     def build(*words):
         flags = resolve(promptable.experiment, ["--smoke", *words])
-        return promptable.experiment.task.arguments(Setup(flags, SPEC, 10, jnp.bfloat16))
+        return Setup(flags, SPEC, 10, jnp.bfloat16).arguments()
 
     given = build()
     model = given["model"].model
@@ -150,7 +150,7 @@ def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_a
 
     monkeypatch.setattr(text_prompts, "captions", recorded(calls, draw))
     words = [f"--num_images={num_images}", "--image_size=24", "--grid=3", "--pairs=0.5"]
-    splits = text_to_image.experiment.task.data(resolve(text_to_image.experiment, words))
+    splits = text_to_image.experiment.run(resolve(text_to_image.experiment, words)).load()
     assert [args for args, _ in calls] == [(num_images, 0), (few[0], 1), (few[1], 2)]
     assert all(settings == {"size": 24, "grid": 3, "pairs": 0.5} for _, settings in calls)
     assert splits.train.arrays["tokens"].tolist() == [
@@ -161,11 +161,11 @@ def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_a
 
 def test_the_network_of_prompts_and_the_note_of_its_measure():
     flags = resolve(text_to_image.experiment, ["--smoke", "--num_samples=7"])
-    splits = text_to_image.experiment.task.data(flags)
+    splits = text_to_image.experiment.run(flags).load()
     assert splits.notes == ("object_correctness: 7 samples of test prompts, shapes read without a network",)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (16, 8, 8)
     np.testing.assert_array_equal(splits.shown.arrays["tokens"], splits.test.arrays["tokens"])
-    given = text_to_image.experiment.task.arguments(Setup(flags, splits.spec, 10, jnp.float32))
+    given = Setup(flags, splits.spec, 10, jnp.float32).arguments()
     assert given["shape"] == (16, 16, 3)
     task, setup = text_to_image.experiment.task, Setup(flags, splits.spec, 10, jnp.float32)
     assert task.evaluators(setup, splits, "valid") == []
@@ -178,7 +178,7 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
 
 
 def test_a_prompt_of_the_longest_length_fits_between_its_two_marks():
-    spec = text_to_image.experiment.task.data(resolve(text_to_image.experiment, ["--smoke"])).spec
+    spec = text_to_image.experiment.run(resolve(text_to_image.experiment, ["--smoke"])).load().spec
     facts = Facts.of(spec)
     most = facts.length - 2
     assert text_prompts.tokens_of("a " * most, facts).shape == (most + 2,)
@@ -191,10 +191,10 @@ def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
     monkeypatch.setattr(
         importlib.import_module("dlcore.data.factor_shapes"), "factor_shapes", recorded(calls, "source")
     )
-    splits = vae.experiment.task.data(resolve(vae.experiment, ["--dataset=factors", "--num_images=160"]))
+    splits = vae.experiment.run(resolve(vae.experiment, ["--dataset=factors", "--num_images=160"])).load()
     assert [args for args, _ in calls] == [(160, 0, 16), (16, 1, 16), (20, 2, 16)]
     assert splits.spec["num_classes"] == len(splits.spec["class_names"])
-    vae.experiment.task.data(resolve(vae.experiment, ["--dataset=factors", "--num_images=20", "--image_size=12"]))
+    vae.experiment.run(resolve(vae.experiment, ["--dataset=factors", "--num_images=20", "--image_size=12"])).load()
     assert [args for args, _ in calls[3:]] == [(20, 0, 12), (8, 1, 12), (8, 2, 12)]
 
 
@@ -274,8 +274,8 @@ def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
     classes[0, 0, 0, :3] = 0
     outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}
     spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
-    (row,) = volumes_page.experiment.task.describe(outputs, spec)
-    (exact,) = volumes_page.experiment.task.describe(outputs, {**spec, "spacing": [2.0, 1.0, 0.72222]})
+    (row,) = volumes_page.experiment.use.describe(outputs, Facts.of(spec))
+    (exact,) = volumes_page.experiment.use.describe(outputs, Facts.of({**spec, "spacing": [2.0, 1.0, 0.72222]}))
     assert exact["volumes"]["liver"] == 4.333  # 3 of 1.44444, rounded
     assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
 

@@ -80,15 +80,15 @@ def test_edges_are_those_of_the_image_beside_them():
 
 @pytest.mark.covers("GE-21")
 def test_small_images_and_pieces_that_no_two_splits_share():
-    splits = super_resolution.experiment.task.data(resolve(super_resolution.experiment, ["--image_size=32"]))
+    splits = super_resolution.experiment.run(resolve(super_resolution.experiment, ["--image_size=32"])).load()
     rows = splits.train[:2]
     assert (rows["image"].shape, rows["low"].shape) == ((2, 32, 32, 3), (2, 16, 16, 3))
     small = Image.fromarray(rows["image"][1]).resize((16, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(rows["low"][1], np.asarray(small))
     with pytest.raises(ValueError, match="image_size=31: no multiple of factor=2; allowed: 30"):
-        super_resolution.experiment.task.data(resolve(super_resolution.experiment, ["--image_size=31"]))
+        super_resolution.experiment.run(resolve(super_resolution.experiment, ["--image_size=31"])).load()
     with pytest.raises(ValueError, match="image_size=200: larger than the photograph's columns; allowed: at most 128"):
-        super_resolution.experiment.task.data(resolve(super_resolution.experiment, ["--image_size=200"]))
+        super_resolution.experiment.run(resolve(super_resolution.experiment, ["--image_size=200"])).load()
 
 
 def test_predict_reads_images_of_either_kind_and_small_ones(tmp_path):

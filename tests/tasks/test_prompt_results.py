@@ -29,7 +29,7 @@ def photograph(tmp_path):
 
 def inputs(photograph, *words):
     flags = resolve(experiment, [f"--input={photograph}", *words], MODE.settings)
-    return experiment.task.inputs(flags, SPEC)
+    return inputs_of(experiment, flags, SPEC)
 
 
 @pytest.mark.covers("SG-17")
@@ -154,7 +154,7 @@ def test_small_masks_are_drawn_over_large_ones_in_colors_of_their_own(monkeypatc
 
 def test_patches_that_do_not_cover_the_image_are_refused():
     with pytest.raises(ValueError, match=r"image_size=33: patches do not cover it; allowed: multiples of encoder.patc"):
-        experiment.task.check(resolve(experiment, ["--image_size=33"]))
+        experiment.run(resolve(experiment, ["--image_size=33"])).check()
 
 
 @pytest.mark.slow

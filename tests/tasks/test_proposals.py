@@ -26,8 +26,8 @@ def test_windows_are_the_same_for_each_image_and_have_the_scales_of_the_detector
 
 def test_a_page_says_how_many_boxes_its_windows_find():
     run = ResolvedRun(fast_rcnn.experiment, resolve(fast_rcnn.experiment, ["--smoke", "--fast_rcnn.scales=2,3"]))
-    splits = run.experiment.task.data(run.flags)
-    (message,) = run.experiment.task.notes(run.setup_of(splits), splits)
+    splits = run.experiment.run(run.flags).load()
+    (message,) = run.training_of(splits).messages(splits)
     # Strides 8 and 16 of 96 pixels, two scales, one ratio.
     assert message.startswith(f"{(144 + 36) * 2} windows find at best ")
     chex.assert_shape(splits.test.arrays["proposals"], (8, (144 + 36) * 2, 4))
@@ -35,10 +35,10 @@ def test_a_page_says_how_many_boxes_its_windows_find():
 
 def test_the_regions_of_a_page_are_those_of_its_flags():
     run = ResolvedRun(rcnn.experiment, resolve(rcnn.experiment, ["--smoke", "--max_proposals=7"]))
-    splits = run.experiment.task.data(run.flags)
+    splits = run.experiment.run(run.flags).load()
     for source in splits[:3]:
         chex.assert_shape(source.arrays["proposals"], (len(source), 7, 4))
-    (message,) = run.experiment.task.notes(run.setup_of(splits), splits)
+    (message,) = run.training_of(splits).messages(splits)
     assert message.startswith("the regions find ")
 
 

@@ -103,12 +103,10 @@ def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
 
 def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
     setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
-    given = inpainting.experiment.task.arguments(setup)
+    given = setup.arguments()
     assert given["model"].channels == 3
     np.testing.assert_allclose(given["normalize"](jnp.full((1, 8, 8, 3), 0.75)), 1, rtol=1e-6)
-    given = cross_channel.experiment.task.arguments(
-        setup._replace(flags=resolve(cross_channel.experiment, ["--smoke"]))
-    )
+    given = setup._replace(flags=resolve(cross_channel.experiment, ["--smoke"])).arguments()
     assert given["model"].channels == 1
 
 
@@ -117,7 +115,7 @@ def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
     images = jnp.full((1, 8, 8, 3), 0.5).at[..., 0].set(1.0)
     for page, expected in ((cross_channel, [0, 0, 0]), (inpainting, [2, 0, 0])):
         setup = Setup(resolve(page.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
-        prepared = page.experiment.task.encoder(setup).prepare(images)
+        prepared = setup.encoder().prepare(images)
         np.testing.assert_allclose(prepared, np.broadcast_to(expected, prepared.shape), atol=1e-6)
 
 
@@ -139,13 +137,13 @@ def test_each_phase_has_a_whole_schedule_of_its_own(monkeypatch):
     setup = phased(0.2, 10, "--warmup=0", "--learning_rate=0.5", "--schedule=cosine")
     rate = phased_codes.PhasedAdamW().rate_of_step(setup)
     assert [float(rate(step)) for step in (0, 4, 8, 9)] == pytest.approx([0.5, 0.25, 0.5, 0.25])
-    is_prior_step = vq_vae_2.experiment.task.arguments(setup)["is_prior_step"]
+    is_prior_step = setup.arguments()["is_prior_step"]
     assert [bool(is_prior_step(step)) for step in (7, 8)] == [False, True]
     steps = []
     monkeypatch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
     for share in (0.2, 0.0, 0.99):
         phased_codes.PhasedAdamW().build(phased(share))
-        vq_vae_2.experiment.task.arguments(phased(share))
+        phased(share).arguments()
     assert steps == [8, 2, 10, 1, 1, 10]  # an optimizer is built for a step at least
 
 
@@ -168,4 +166,4 @@ def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name):
     network = vq_vae.experiment.task.network(Setup(flags, SPEC, 10, jnp.bfloat16))
     assert type(network) is discrete_codes.CodeGrids.modules[name]
     assert (network.shape, network.dtype) == ((8, 8, 3), jnp.bfloat16)
-    assert vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, None))["model"].dtype is None
+    assert Setup(flags, SPEC, 10, None).arguments()["model"].dtype is None

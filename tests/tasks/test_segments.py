@@ -23,7 +23,7 @@ SPEC |= {"image_shape": [32, 32, 3], "mean": [0.0] * 3, "std": [1.0] * 3, "masks
 
 def build(*argv):
     flags = resolve(experiment, ["--smoke", "--image_size=32,32", *argv])
-    return experiment.task.arguments(Setup(flags, SPEC, 10, None, experiment.optimizer))
+    return Setup(flags, SPEC, 10, None, experiment.optimizer).arguments()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_fewer_queries_than_segments_are_an_error():
 )
 def test_settings_that_do_not_fit_a_network_are_named(argv, message):
     with pytest.raises(FlagError, match=message):
-        experiment.task.check(resolve(experiment, argv))
+        experiment.run(resolve(experiment, argv)).check()
 
 
 def test_segments_are_measured_by_the_classes_of_stuff_and_things(monkeypatch):
@@ -79,10 +79,10 @@ def test_segments_are_measured_by_the_classes_of_stuff_and_things(monkeypatch):
 def test_patches_must_cover_both_sides_of_an_image():
     """Patches of 8 cover 32 pixels, and do not cover 36."""
     words = ["--smoke", "--network=eomt", "--eomt.patch_size=8"]
-    experiment.task.check(resolve(experiment, [*words, "--image_size=32,32"]))
+    experiment.run(resolve(experiment, [*words, "--image_size=32,32"])).check()
     for size in ("32,36", "36,32"):
         with pytest.raises(FlagError, match=r"patches do not cover it; allowed: multiples of eomt\.patch_size=8"):
-            experiment.task.check(resolve(experiment, [*words, f"--image_size={size}"]))
+            experiment.run(resolve(experiment, [*words, f"--image_size={size}"])).check()
 
 
 def test_the_plain_network_has_the_side_of_the_images_and_the_dtype_of_the_run():

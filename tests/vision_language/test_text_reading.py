@@ -232,7 +232,7 @@ def test_a_reader_learns_and_reads_strings_that_it_was_not_trained_on(reader):
 @pytest.mark.covers("CP-11")
 def test_strings_that_do_not_fit_are_refused():
     def check(*options):
-        page.experiment.task.check(resolve(page.experiment, ["--lengths=3,6", *options]))
+        page.experiment.run(resolve(page.experiment, ["--lengths=3,6", *options])).check()
 
     with pytest.raises(FlagError, match=r"^--max_length=6: strings of 6 characters .* allowed: 7 or more$"):
         check("--max_length=6")

@@ -191,7 +191,7 @@ class FilmSamples(ShowSamples):
 
     def report_hooks(self, run: Run) -> list:
         """Film the samples."""
-        from dlcore.modes.film import film_hooks
+        from dlcore.report.filming import film_hooks
         from dlcore.report.generative import picture_grid
 
         batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}

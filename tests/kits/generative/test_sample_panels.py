@@ -151,7 +151,7 @@ def test_directions_are_fitted_on_two_thousand_training_images(monkeypatch):
 
 
 def test_samples_are_filmed_eight_a_row(monkeypatch):
-    monkeypatch.setattr("dlcore.modes.film.film_hooks", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.filming.film_hooks", lambda *rest: rest)
     run = types.SimpleNamespace(setup="setup")
     build, setup, batch, picture, title = sample_panels.FilmSamples().report_hooks(run, "build")
     assert (build, setup, title) == ("build", "setup", "Samples by step")

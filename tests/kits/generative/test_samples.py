@@ -39,7 +39,7 @@ def untrained(monkeypatch):
     spec = dict(SPEC)
 
     def restore(runs, tta, select, example):
-        learner = runs[0].experiment.build(runs[0].setup(spec))
+        learner = runs[0].setup(spec).build()
         return learner, 0, jax.jit(learner.init)(jax.random.key(0), example)
 
     monkeypatch.setattr(predict, "config_of", lambda run: {"spec": spec})
@@ -188,7 +188,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 def test_a_run_without_a_prior_has_no_samples():
     flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
     with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
-        vq_vae_2.experiment.task.drawn(flags, {})
+        samples_of(vq_vae_2.experiment, flags, {})
 
 
 class SampledError(Exception):

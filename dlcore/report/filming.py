@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.experiment.parts import Run
 from dlcore.report.context import ReportContext
 from dlcore.report.film import film
 from dlcore.report.panel import Panel
@@ -75,11 +74,11 @@ class Film:
         return self.picture(jax.device_get(self._predict(state, self.batch)))
 
 
-def film_hooks(run: Run, batch: Any, picture: Callable[[Any], np.ndarray], title: str) -> list[Film]:
+def film_hooks(run: Any, batch: Any, picture: Callable[[Any], np.ndarray], title: str) -> list[Film]:
     """Build the hook of an experiment's film.
 
     Args:
-      run: the run, whose learner draws.
+      run: the `dlcore.experiment.Run`, whose learner draws.
       batch: see `Film`.
       picture: see `Film`.
       title: title of the panel.
