@@ -40,6 +40,9 @@ class Facts:
       vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
       source_vocabulary: vocabulary of the source where it has one of its own.
       window: most tokens of a sequence.
+      words: vocabulary of sentences beside images, as its `to_dict` says it.
+      answers: the answers to questions.
+      kinds: names of the kinds of questions.
       sample_rate: samples a second, of sounds.
       base_vocabulary: vocabulary of the run that a training starts from.
       length: tokens of a text, with padding.
@@ -75,6 +78,9 @@ class Facts:
     vocabulary: Any = None
     source_vocabulary: Mapping[str, Any] | None = None
     window: int | None = None
+    words: Any = None
+    answers: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     sample_rate: int | None = None
     base_vocabulary: Mapping[str, Any] | None = None
     length: int | None = None

@@ -392,6 +392,10 @@ class CaptionScores:
             texts["blind"] = vocabulary.decode(_blind_caption(run, splits, self.blind_steps))
         return [*measures, baselines_evaluator(read, texts)]
 
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show captions, scores and the learning curves, see `caption_panels`."""
+        return caption_panels(context)
+
 
 class DescribeImages:
     """Use of a captioner: `--mode=predict --input=FILE_OR_FOLDER` captions images."""

@@ -24,14 +24,7 @@ from functools import partial
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.captioning import (
-    Captioner,
-    CaptionScores,
-    DescribeImages,
-    ImagesToDescribe,
-    caption_panels,
-    log_words,
-)
+from dlcore.tasks.captioning import Captioner, CaptionScores, DescribeImages, ImagesToDescribe, log_words
 from dlcore.vision_language import captioning
 from experiments.smoke import few_steps
 
@@ -57,7 +50,6 @@ experiment = Experiment(
     ),
     length=Steps(2400, batch_size=64, eval_every=600, eval_batch_size=100),
     measures=[CaptionScores(monitor_images=200, blind_steps=300)],
-    report=[caption_panels],
     use=DescribeImages(),
     sanity=Sanity(
         expected_loss=log_words,

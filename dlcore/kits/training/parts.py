@@ -1,42 +1,17 @@
-"""What pages that fine-tune in parts share: which parameters learn, from when on, and at which rate."""
+"""What pages that fine-tune in parts share: which parameters learn, and from when on."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
-import optax
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
-from dlcore.experiment.setting import FlagError, field_settings
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.optim import partial
+from dlcore.experiment.setting import FlagError
 from dlcore.optim.partial import Part, layer_parts, layers_of, parse_part, part_labels, scale_by_layer
 
-__all__ = ["SETTINGS", "PartsAdamW", "build_optimizer", "check_parts", "parts_of", "unfold_gradual"]
+__all__ = ["check_parts", "parts_of", "unfold_gradual"]
 
 GRADUAL = "gradual"
-
-SETTINGS = {
-    name: setting for name, setting in field_settings(partial.PartsAdamW()).items() if name in ("parts", "layer_decay")
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class PartsAdamW(AdamW):
-    """AdamW of the parts that learn; it has no flags `l1` and `max_norm`."""
-
-    l1: ClassVar[float] = 0.0
-    max_norm: ClassVar[float | None] = None
-
-    def build(self, run: Run) -> optax.GradientTransformationExtraArgs:
-        """Build the optimizer of the parts, each on the run's schedule from its start on.
-
-        Args:
-          run: facts of the run, with the flags of SETTINGS.
-        """
-        return build_optimizer(run)
 
 
 def parts_of(flags: Any) -> tuple[Part, ...]:
@@ -88,11 +63,11 @@ def unfold_gradual(flags: Flags, init: Callable[[], Any]) -> Flags:
     return flags.replace(parts=tuple(f"{part.pattern}:{part.rate!r}@{part.start!r}" for part in unfolded))
 
 
-def check_parts(flags: Flags, params: Any) -> None:
+def check_parts(flags: Any, params: Any) -> None:
     """Check that the parts and the layer-wise decay name parameters of the network.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
+      flags: `dlcore.optim.partial.PartsAdamW`, or flags with `parts` and `layer_decay`.
       params: parameters of the network, or their shapes.
 
     Raises:
@@ -108,15 +83,3 @@ def check_parts(flags: Flags, params: Any) -> None:
             scale_by_layer(flags.layer_decay).init(params)
         except ValueError as error:
             raise FlagError(f"--{error}") from None
-
-
-def build_optimizer(run: Run) -> optax.GradientTransformationExtraArgs:
-    """Build `dlcore.optim.partial.PartsAdamW` from the flags.
-
-    Args:
-      run: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
-        max_norm.
-    """
-    names = {field.name for field in dataclasses.fields(partial.PartsAdamW)} & run.flags.keys()
-    record = partial.PartsAdamW(**{name: run.flags[name] for name in names})
-    return record.build(run.steps, run.steps_per_epoch)

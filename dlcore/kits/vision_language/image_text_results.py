@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import PAD, vocabulary_from_dict
 from dlcore.experiment.parts import Run
@@ -198,11 +199,12 @@ def clip_panels(context: ReportContext) -> list[Panel]:
     return [first, table(rows, "Without the order of the frames", subtitle)._replace(half=True), *panels]
 
 
-def describe_answers(outputs: dict, spec: dict) -> list[dict]:
+def describe_answers(outputs: dict, facts: Facts) -> list[dict]:
     """Describe answers for `--mode=predict`.
 
     Args:
       outputs: outputs with `probabilities: [N, A]`.
+      facts: facts of the data, with `answers`.
 
     Returns:
       Each image's `answer`, and `probabilities` by answer, the most probable first.
@@ -210,7 +212,7 @@ def describe_answers(outputs: dict, spec: dict) -> list[dict]:
     rows = []
     for probabilities in outputs["probabilities"]:
         order = np.argsort(-probabilities, kind="stable")
-        ranked = {spec["answers"][i]: round(float(probabilities[i]), 4) for i in order}
+        ranked = {facts.answers[i]: round(float(probabilities[i]), 4) for i in order}
         rows.append({"answer": next(iter(ranked)), "probabilities": ranked})
     return rows
 
