@@ -32,6 +32,7 @@ class Facts:
       base_vocabulary: vocabulary of the run that a training starts from.
       length: tokens of a text, with padding.
       grid: cells in a row and in a column of images of shapes.
+      size: (H, W) of an image that is synthesized.
       sample_rate: samples a second, of sounds.
     """
 
@@ -55,6 +56,7 @@ class Facts:
     base_vocabulary: Mapping[str, Any] | None = None
     length: int | None = None
     grid: int | None = None
+    size: tuple[int, int] | None = None
     sample_rate: int | None = None
 
     @property
