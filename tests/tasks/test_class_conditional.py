@@ -145,8 +145,9 @@ def test_an_autoencoder_of_another_form_is_named():
         earlier_run.check_same(
             "it", phase._replace(weights=phase.weights._replace(spec={"image_shape": [9]})), setup, "autoencoder"
         )
+    run = latent_diffusion.experiment.task.run(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}))
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
-        latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)
+        latent_arguments(run, None)
 
 
 def test_the_variety_is_the_mean_distance_of_different_vectors():
@@ -161,10 +162,8 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
     monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: features)
     monkeypatch.setattr(class_conditional, "guidance_panel", lambda *rest: calls.append(rest) or ["guidance"])
     monkeypatch.setattr(class_conditional.sample_panels, "panels", lambda context: ["samples", "nearest", "curves"])
-    context = types.SimpleNamespace(
-        flags=types.SimpleNamespace(guidance_samples=5), spec={"num_classes": num_classes}, history="history"
-    )
-    panels = class_conditional.GuidedImages.panels(latent_diffusion.experiment.task, context)
+    context = types.SimpleNamespace(flags=None, spec={"num_classes": num_classes}, history="history")
+    panels = class_conditional.GuidedClassPanels(5).build(context, "page")
     assert panels == ["samples", "guidance", ("history", None), "nearest", "curves"]
     (_, labels, measured) = calls[0]
     assert labels.arrays["label"].tolist() == ([0, 1, 0, 1, 0] if num_classes == 2 else [0] * 5)
@@ -174,8 +173,7 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
     if num_classes == 2:
         # Requested 0 1 0 1 0, recognized 0 1 1 1 0.
         assert numbers == {"class consistency": 0.8, "variety within a class": (4 + 5) / 2}
-    context.flags.guidance_samples = 0
-    assert class_conditional.GuidedImages.panels(latent_diffusion.experiment.task, context)[1] == ("history", None)
+    assert class_conditional.GuidedClassPanels(0).build(context, "page")[1] == ("history", None)
     assert len(calls) == 1
 
 
