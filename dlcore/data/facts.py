@@ -26,6 +26,7 @@ class Facts:
       unlabeled_size: number of unlabeled training images.
       counts: what a training example is counted as, such as episodes.
       about: {metric: text} that its name gets, such as the network whose features a distance compares.
+      factors: names of the known factors that images were drawn from.
       headline: metric that replaces the experiment's where the data have no labels for that.
       train_size: number of training examples.
       vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
@@ -50,6 +51,7 @@ class Facts:
     unlabeled_size: int | None = None
     counts: str | None = None
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    factors: tuple[str, ...] = ()
     headline: str | None = None
     train_size: int | None = None
     vocabulary: Any = None

@@ -27,7 +27,6 @@ from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.self_supervised import beit
-from dlcore.tasks.discrete_codes import CodeGrids
 from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.masked_patches import SMALL, SMALLEST, MaskedPatches
 from dlcore.weights.open import Weights
@@ -110,7 +109,11 @@ experiment = Experiment(
     },
     defaults={
         **SMALL,
-        **{name: value for name, value in CodeGrids.defaults.items() if name.startswith(("num_codes", "vqvae."))},
+        "num_codes": 64,
+        "vqvae.width": 32,
+        "vqvae.embedding_dim": 16,
+        "vqvae.downsamplings": 1,
+        "vqvae.num_res_blocks": 1,
         "encoder.patch_size": 4,
         "cell": 1,
     },

@@ -1,7 +1,7 @@
 """Images to generate: data, and distances of samples to real images in a classifier's features."""
 
 import dataclasses
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ __all__ = [
     "NUM_REAL",
     "NUM_SHOWN",
     "SETTINGS",
+    "FinalFrechet",
     "Frechet",
     "data",
     "evaluators",
@@ -95,6 +96,35 @@ class Frechet:
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators, see `evaluators`."""
+        return evaluators(run.setup, splits, split, self.classifier)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinalFrechet:
+    """The distances of samples, or of reconstructions, to test images, at the end of a run.
+
+    Args:
+      classifier: page that trains the classifier where no flag names one
+      num_samples: samples for the Fréchet distance at each evaluation
+      outputs: what is compared with test images: samples, or their own reconstructions.
+    """
+
+    classifier: Experiment | None = None
+    num_samples: Annotated[int, Range(2)] = 1000
+    outputs: Annotated[Literal["sample", "reconstruction"], "no flag"] = "sample"
+
+    settings: ClassVar[dict[str, Setting]] = Frechet.settings
+    """The networks whose features are compared."""
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluators; none for "valid", and no samples of shapes, which no classifier knows."""
+        if self.outputs == "reconstruction":
+            return reconstruction_evaluators(run.setup, splits, split, self.classifier)
+        if run.facts.dataset == "factors":
+            return []
+        if split == "valid":
+            network_of(run.setup.flags, run.setup.spec, self.classifier)  # a bad --network is an error before training
+            return []
         return evaluators(run.setup, splits, split, self.classifier)
 
 
