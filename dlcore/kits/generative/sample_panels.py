@@ -208,8 +208,8 @@ class ShowSamples:
         return pictures(context)
 
 
-class FilmSamples(ShowSamples):
-    """Report of generated images with a film of the samples, of the same noise while the network trains."""
+class FilmSamples:
+    """Report with a film of the samples, of the same noise while the network trains."""
 
     def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
         """Film the samples."""
