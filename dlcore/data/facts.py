@@ -48,6 +48,7 @@ class Facts:
       length: tokens of a text, with padding.
       grid: cells in a row and in a column of images of shapes.
       factor_scale: standard deviations of the factors that images are drawn from.
+      size: (H, W) of an image that is synthesized.
     """
 
     dataset: str = ""
@@ -86,6 +87,7 @@ class Facts:
     length: int | None = None
     grid: int | None = None
     factor_scale: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
 
     @property
     def num_classes(self) -> int:

@@ -78,6 +78,9 @@ class GuidedClassPanels:
 
         Args:
           classifier: page of the small classifier, which measures the curve.
+
+        Returns:
+          The panels, in the order of the report.
         """
         from dlcore.report.triage import triage_panels
 

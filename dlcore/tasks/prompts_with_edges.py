@@ -62,18 +62,6 @@ class ShapesWithEdges:
         """Give the technique the `shape` of the images."""
         return self.shapes.arguments(run)
 
-    def prompts(self, split: str, length: int) -> Source:
-        """Draw the images of a split with their edges and one caption each.
-
-        Args:
-          split: "train", "valid" or "test".
-          length: tokens of a caption, with padding.
-
-        Returns:
-          A source with `image` and `tokens`.
-        """
-        return _hinted(self.shapes.prompts(split, length))
-
 
 def _hinted(source: Source) -> Source:
     hint = edge_map(source.arrays["image"])
@@ -147,6 +135,11 @@ class DrawPromptsOnEdges(DrawPrompts):
         source, names = super().inputs(texts, run)
         hint = edge_map(load_image(Path(file), (height, width), channels)[None])
         return Source({**source.arrays, "hint": np.repeat(hint, len(names), 0)}, len(names)), names
+
+    def samples(self, run: Run) -> tuple[Source, list[str]]:
+        """Choose prompts of the test split, with the edges of their images."""
+        source, names = super().samples(run)
+        return _hinted(source), names
 
 
 @dataclasses.dataclass(frozen=True)

@@ -123,18 +123,6 @@ class SubjectImages:
         class_tokens = class_prompts(run.facts, self.class_images).arrays["tokens"]
         return {"shape": run.facts.image_shape, "token": len(words_of(run.facts)) - 1, "class_tokens": class_tokens}
 
-    def prompts(self, split: str, length: int) -> Source:
-        """Draw the shapes of a split with one caption each.
-
-        Args:
-          split: "train", "valid" or "test".
-          length: tokens of a caption, with padding.
-
-        Returns:
-          A source with `image` and `tokens`.
-        """
-        return self.shapes.prompts(split, length)
-
 
 @dataclasses.dataclass(frozen=True)
 class SubjectSimilarity:

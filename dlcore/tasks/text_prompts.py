@@ -250,7 +250,8 @@ class DrawPrompts(DrawSamples):
 
     def samples(self, run: Run) -> tuple[Source, list[str]]:
         """Choose the prompts that `--mode=predict` draws without `--input`: the first of the test split."""
-        split = run.parts.data.prompts("test", run.facts.length)
+        shapes = getattr(run.parts.data, "shapes", run.parts.data)
+        split = shapes.prompts("test", run.facts.length)
         source, words = split.subset(np.arange(self.num_drawn) % len(split)), words_of(run.facts)
         return source, [words.decode(tokens) for tokens in source.arrays["tokens"]]
 

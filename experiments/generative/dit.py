@@ -17,12 +17,13 @@ from functools import partial
 from dlcore.data.images import Images
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import ddpm
+from dlcore.generative.condition import class_condition
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.dit import DiT
-from dlcore.kits.generative.class_network import ByClass
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
+from dlcore.models import Networks
 from dlcore.optim import AveragedAdamW
 from dlcore.tasks.class_conditional import GuidedClassPanels
 from dlcore.tasks.guided_samples import PLAIN, SMOKE
@@ -38,7 +39,7 @@ experiment = Experiment(
         condition_dropout=0.1,
     ),
     data=Images("digits", valid_fraction=0.1, labels=False),
-    network=ByClass(partial(DiT, width=96, depth=4), prefix="dit"),
+    network=Networks({"dit": partial(DiT, width=96, depth=4)}, condition=class_condition),
     optimizer=AveragedAdamW(
         learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
     ),

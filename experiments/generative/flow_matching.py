@@ -24,7 +24,6 @@ from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import flow_matching
 from dlcore.generative.unet import UNet
 from dlcore.kits.generative.flow_measures import FrechetAndStraightness
-from dlcore.kits.generative.image_generation import Frechet
 from dlcore.kits.generative.sample_panels import ShowSamples
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
@@ -43,7 +42,7 @@ experiment = Experiment(
         learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
     ),
     length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
-    measures=[FrechetAndStraightness(Frechet(classifier=supervised.experiment, num_samples=1000))],
+    measures=[FrechetAndStraightness(classifier=supervised.experiment, num_samples=1000)],
     report=[ShowSamples()],
     use=DrawSamples(),
     start=Teacher(

@@ -12,7 +12,7 @@ from dlcore.data.images import Images
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import dcgan, gan
 from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import FilmSamples
+from dlcore.kits.generative.sample_panels import FilmSamples, ShowSamples
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.models import Networks
@@ -34,7 +34,7 @@ experiment = Experiment(
     optimizer=GANAdam(learning_rate=2e-4, schedule="linear", momentum=0.5),
     length=Steps(5000, batch_size=64, eval_every=1000, select="last"),
     measures=[Frechet(classifier=supervised.experiment, num_samples=1000, monitor=None)],
-    report=[FilmSamples()],
+    report=[ShowSamples(), FilmSamples()],
     use=DrawSamples(),
     smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 8},
 )

@@ -17,6 +17,7 @@ from dlcore.interpretability.style_transfer import noise_image
 from dlcore.interpretability.texture_synthesis import repetition, texture_loss, tile_sample
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
+from dlcore.tasks import styles
 from experiments.interpretability import texture_synthesis as page
 from tests.interpretability.linear import Linear
 
@@ -132,7 +133,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     """Of maps that see one pixel each, whole tiles have the sample's Gram matrices; noise has others."""
     rng = np.random.default_rng(2)
     network = SimpleNamespace(model=Linear(), variables=weights(rng), mean=MEAN, std=STD)
-    monkeypatch.setattr(page, "load_network", lambda source: network)
+    monkeypatch.setattr(styles, "load_network", lambda source: network)
     flags = resolve(page.experiment, ["--smoke", "--style_layers=a,b"])
     splits = page.experiment.run(flags).load()
     assert Setup(flags, splits.spec, 1, None).evaluators(splits, "valid") == []

@@ -13,7 +13,8 @@ from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
-from dlcore.tasks import boxes, latent_space, prompted_masks, text_prompts, volumes
+from dlcore.kits.generative import image_generation
+from dlcore.tasks import boxes, prompted_masks, text_prompts, volumes
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
 from experiments.segmentation import volumes as volumes_page
@@ -200,14 +201,15 @@ def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
 
 @pytest.mark.parametrize(("split", "dataset", "found"), [("test", "digits", ["measure"]), ("valid", "digits", [])])
 def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_images(monkeypatch, split, dataset, found):
-    monkeypatch.setattr(latent_space.image_generation, "evaluators", lambda *args: ["measure"])
+    monkeypatch.setattr(image_generation, "evaluators", lambda *args: ["measure"])
     asked = []
-    monkeypatch.setattr(latent_space.image_generation, "network_of", lambda *args: asked.append(args))
-    setup = SimpleNamespace(flags=SimpleNamespace(dataset=dataset), spec="spec")
-    assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == found
-    assert asked == ([(setup.flags, "spec", vae.experiment.task.classifier)] if split == "valid" else [])
-    setup.flags.dataset = "factors"
-    assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == []
+    monkeypatch.setattr(image_generation, "network_of", lambda *args: asked.append(args))
+    run = SimpleNamespace(facts=Facts(dataset=dataset), setup=SimpleNamespace(flags="flags", spec="spec"))
+    measure = image_generation.FinalFrechet(classifier="page")
+    assert measure.evaluators(run, None, split) == found
+    assert asked == ([("flags", "spec", "page")] if split == "valid" else [])
+    run.facts = Facts(dataset="factors")
+    assert measure.evaluators(run, None, split) == []
 
 
 @pytest.mark.parametrize(("num_volumes", "few"), [(60, (12, 20)), (10, (8, 8))])

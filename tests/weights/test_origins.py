@@ -19,7 +19,6 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.models.normalization import normalization
-from dlcore.tasks.latent_images import LatentImages
 from dlcore.weights.check import check_origins, inherited_keys, take_normalization
 from dlcore.weights.network import check_studied, open_classifier
 from dlcore.weights.open import Weights, open_weights
@@ -27,7 +26,7 @@ from dlcore.weights.read import save_weights
 from dlcore.weights.start import start_classifier
 from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
-from experiments.generative import control_net
+from experiments.generative import control_net, latent_diffusion
 from experiments.interpretability import attribution, deep_dream, feature_space
 from experiments.transfer.fine_tuning import experiment as fine_tuning
 from tests.overriding import run_of
@@ -129,7 +128,7 @@ def test_patterns_are_checked_without_data(words, message):
 @pytest.mark.parametrize(
     ("page", "flag", "start", "fields", "spec", "message"),
     [
-        ("generative.latent_diffusion", "first_stage", LatentImages().start, "autoencoder",
+        ("generative.latent_diffusion", "first_stage", latent_diffusion.experiment.task.start, "autoencoder",
          {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
         ("generative.control_net", "base", control_net.experiment.task.start, "unet", {"image_shape": [8, 8, 3]},
          r"^base=.*: .*image_shape"),

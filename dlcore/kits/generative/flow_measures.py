@@ -1,15 +1,15 @@
 """What flows of images are measured by: the Fréchet distance of their samples, and the straightness of their paths."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.splits import Splits
 from dlcore.evaluators.manifold import half_interval
 from dlcore.experiment.parts import Run
-from dlcore.experiment.splits import Splits
 from dlcore.generative import flow_matching
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.learner import Evaluator, example_keys
@@ -22,25 +22,18 @@ PATH_STEPS = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class FrechetAndStraightness:
+class FrechetAndStraightness(Frechet):
     """The Fréchet distance of samples, and at the end of a run the straightness of the paths to them.
 
     Args:
-      frechet: the distance.
+      classifier: page that trains the classifier where no flag names one
+      num_samples: samples for the Fréchet distance at each evaluation
+      monitor: metric that selects the checkpoint; None for the last
     """
-
-    frechet: Frechet
-
-    metric: ClassVar[str] = "frechet_distance"
-    mode: ClassVar[str] = "min"
-
-    def finish_data(self, splits: Splits, run: Run) -> Splits:
-        """Say what is compared."""
-        return self.frechet.finish_data(splits, run)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the distances of samples to images, and for the test split the straightness of the paths."""
-        distances = self.frechet.evaluators(run, splits, split)
+        distances = super().evaluators(run, splits, split)
         if split != "test" or not distances:
             return distances
         return [*distances, straightness_evaluator(run, distances[0].source)]

@@ -186,8 +186,8 @@ class ShowSamples:
         return pictures(context)
 
 
-class FilmSamples(ShowSamples):
-    """Report of generated images with a film of the samples, of the same noise while the network trains."""
+class FilmSamples:
+    """Report with a film of the samples, of the same noise while the network trains."""
 
     def report_hooks(self, run: Run) -> list:
         """Film the samples."""
