@@ -29,7 +29,6 @@ from dlcore.experiment.parts import Parts, Run, Sanity
 from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, is_record
 
-Setup = Run  # TEMP
 __all__ = ["Experiment", "name_of"]
 
 

@@ -72,13 +72,6 @@ class Run:
         size = self.spec.get("train_size")
         return None if size is None else size / self.flags.batch_size
 
-    @property
-    def setup(self) -> "Run":
-        return self
-
-    def transformation(self) -> Any:
-        return self.optimizer()
-
     def optimizer(self) -> Any:
         """Build the optimizer of all parameters.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range, root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.run.hooks import STOP
 
 __all__ = ["RobustAccuracy", "RobustnessDrop", "panels"]

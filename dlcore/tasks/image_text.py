@@ -223,7 +223,7 @@ class ClipSentences:
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure sentences, and what stands before and behind "moves"."""
-        return image_text_results.motion_evaluators(run.setup, splits, split)
+        return image_text_results.motion_evaluators(run, splits, split)
 
 
 class Recall:
@@ -234,7 +234,7 @@ class Recall:
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure the recall over a whole split."""
-        return image_text_results.recall_evaluators(run.setup, splits, split)
+        return image_text_results.recall_evaluators(run, splits, split)
 
 
 def num_words(run: Run) -> dict[str, int]:

@@ -27,8 +27,8 @@ from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.kits.sequence.text_encoders import TextEncoder
 from dlcore.kits.training import parts
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim.partial import PartsAdamW
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.sequence.text_classification import PADDING, TextClassifier
 from dlcore.transfer.frozen import PartlyFrozen
@@ -127,10 +127,10 @@ class ClassifyingEncoder:
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the network as `model`, of which what does not learn is frozen."""
         model = TextClassifier(
-            text_encoders.build(run.setup),
+            text_encoders.build(run),
             run.facts.num_classes,
             self.pooling or ("last" if self.encoder.model == "gpt2" else "first"),
-            run.setup.spec["cls_token"],
+            run.spec["cls_token"],
             self.encoder.dropout,
             run.dtype,
         )
@@ -160,7 +160,7 @@ class EncoderWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return text_encoders.start(run.setup, self.pages)
+        return text_encoders.start(run, self.pages)
 
 
 class ClassifyTexts:
@@ -173,11 +173,11 @@ class ClassifyTexts:
         texts = [text for text in given_texts(path) if text.strip()]
         if not texts:
             raise FlagError(f"--input={path!r}: empty; allowed: a text, or a file of texts, one a line")
-        encode = text_encoders.text_encoder(run.parts.network.encoder, run.setup.spec, f"--input={path!r}")
+        encode = text_encoders.text_encoder(run.parts.network.encoder, run.spec, f"--input={path!r}")
         tokens = [encode(text) for text in texts]
         if empty := [text for text, row in zip(texts, tokens, strict=True) if not len(row)]:
             raise FlagError(f"--input={path!r}: {empty[0]!r} has no token; allowed: texts with one at least")
-        rows = _rows_of(tokens, run.setup.spec["longest"])
+        rows = _rows_of(tokens, run.spec["longest"])
         return Source({"text": rows, "label": np.zeros(len(rows), np.int32)}, name="texts"), texts
 
     def describe(self, outputs: Any, facts: Facts) -> list[dict]:

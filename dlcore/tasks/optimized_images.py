@@ -30,7 +30,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting, field_settings
 from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
 from dlcore.learner import Evaluator, Learner, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.weights.network import load_network, measuring_network
 
@@ -136,7 +136,7 @@ class ImageFilm:
         count = self.count(run)
         title = "The image by step" if count == 1 else "The images by step"
         batch = {"index": np.arange(count, dtype=np.int32)}
-        return film_hooks(build, run.setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
+        return film_hooks(build, run, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dlcore.kits.generative import samples
 from dlcore.kits.generative.image_pairs import SmallPhotographs
 from dlcore.kits.images import prediction
 from dlcore.learner import Evaluator, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.optimized_images import FrozenNetwork, average_pooling, image_panels
 from dlcore.weights.network import load_network
 
@@ -187,7 +187,7 @@ class ContentPhotographs:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Choose the photographs of the report; a smoke run has few."""
-        if run.setup.flags.smoke:
+        if run.flags.smoke:
             parts = {name: getattr(splits, name).take(SMOKE_IMAGES) for name in ("train", "valid", "test")}
             splits = splits._replace(**parts)
         test = splits.test

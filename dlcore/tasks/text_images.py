@@ -21,7 +21,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.images import prediction
 from dlcore.learner import Evaluator, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.tasks.captioning import describe_captions, exact_match
 from dlcore.vision_language import text_reading
@@ -52,7 +52,7 @@ class TextImages:
 
     def check(self, run: Run) -> None:
         """Check that the longest string fits into `--max_length`."""
-        flags, longest = run.setup.flags, self.lengths[1]
+        flags, longest = run.flags, self.lengths[1]
         if "max_length" in flags.given and flags.max_length <= longest:
             raise FlagError(
                 f"--max_length={flags.max_length}: strings of {longest} characters and their end do not fit; "

@@ -11,7 +11,7 @@ from dlcore.evaluators.metric import Metric
 from dlcore.experiment import Experiment, Steps
 from dlcore.interpretability import class_image
 from dlcore.main import main
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, NetworkClasses, PixelOptimizer, image_panels
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from dlcore.experiment import Experiment, Steps
 from dlcore.interpretability import unit_images
 from dlcore.main import main
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.optimized_images import (
     FrozenNetwork,
     ImageFilm,

@@ -27,7 +27,6 @@ from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.training import earlier_run
 from dlcore.main import main
-from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
 from dlcore.tasks.optimized_images import FrozenNetwork, average_pooling
 from dlcore.tasks.styles import StyleNetwork
@@ -154,7 +153,7 @@ def study(
     """
     if run is None:
         words = ["--smoke"] if tiny else [f"--steps={steps}"]
-        run = train_page(fast_style, words, "training a style network")
+        run = fast_style.trained(words, "training a style network")
     return report(compare(Path(run), num_images, optimizer_steps))
 
 

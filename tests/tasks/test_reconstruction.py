@@ -11,7 +11,6 @@ import pytest
 from dlcore.data.facts import Facts
 from dlcore.data.images import Images, Resizing
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits

@@ -21,7 +21,6 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits, batch_facts
 from dlcore.data.workers import DECODERS
 from dlcore.evaluators.image_pairs import image_pair_evaluator
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import field_settings
 from dlcore.generative.control_net import edge_map
@@ -37,7 +36,6 @@ __all__ = [
     "SmallPhotographs",
     "UnpairedImages",
     "downscale",
-    "small_images",
     "target_evaluators",
     "unpaired_source",
     "with_small",
@@ -379,15 +377,6 @@ def with_small(splits: Splits, factor: int) -> Splits:
 
 SMALL = field_settings(SmallPhotographs())
 """The flags of photographs, for pages with a task."""
-
-
-def small_images(flags: Flags, factor: int) -> Splits:
-    """Load the photographs of the flags, for pages with a task, with downscaled copies as `low`.
-
-    Args:
-      factor: ratio of the sides.
-    """
-    return with_small(SmallPhotographs(flags.data_dir, flags.image_size).load(flags.seed), factor)
 
 
 def _is_flickr8k(folder: str) -> bool:

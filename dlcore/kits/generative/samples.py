@@ -10,17 +10,15 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.setting import FlagError, Seed, Setting
-from dlcore.experiment.task import Task
+from dlcore.experiment.parts import part_settings
+from dlcore.experiment.setting import FlagError, Seed
 from dlcore.learner import Range
 from dlcore.ops.checks import check_finite, check_indices
 
 __all__ = [
-    "SAMPLE_CLASS",
     "SETTINGS",
     "DrawClasses",
     "DrawSamples",
-    "Samples",
     "class_index",
     "class_inputs",
     "class_samples",
@@ -30,14 +28,6 @@ __all__ = [
     "save",
     "write",
 ]
-
-
-SAMPLE_CLASS = {
-    "sample_class": Setting(
-        None, "class that --mode=predict draws, by name or number; by default all in turn", str | None, identity=False
-    )
-}
-"""The setting of pages whose samples have a class."""
 
 
 def number_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
@@ -200,23 +190,6 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Samples(Task):
-    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
-
-    Args:
-      num_drawn: samples that --mode=predict draws without --input
-      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
-    """
-
-    num_drawn: Annotated[int, Range(1), "no identity"] = 16
-    sample_seed: Annotated[Seed | None, "no identity"] = None
-
-    drawn = staticmethod(number_samples)
-    describe = staticmethod(describe)
-    write = staticmethod(write)
-
-
-@dataclasses.dataclass(frozen=True)
 class DrawSamples:
     """Use of a generator of noise alone: `--mode=predict` draws samples and writes them as images.
 
@@ -264,5 +237,5 @@ class DrawClasses(DrawSamples):
         return class_inputs(path, {"class_names": run.facts.class_names})
 
 
-SETTINGS = Samples().settings()
-"""The flags of `Samples`, for experiments without a task."""
+SETTINGS = part_settings(DrawSamples())
+"""The flags of `DrawSamples`."""

@@ -17,8 +17,9 @@ from flax import linen as nn
 
 from dlcore.data.text import Vocabulary, read_utf8
 from dlcore.data.words import tokenizer_from_json
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting, field_settings
 from dlcore.experiment.splits import Spec
 from dlcore.extras import require
@@ -243,14 +244,14 @@ def facts(flags: Any, dataset: str, texts: list[str], whole: str) -> tuple[list[
     return tokens, spec
 
 
-def build(setup: Setup) -> nn.Module:
+def build(run: Run) -> nn.Module:
     """Build the network."""
-    return MODULES[setup.flags.model](**setup.spec["network"], dtype=setup.dtype)
+    return MODULES[run.flags.model](**run.spec["network"], dtype=run.dtype)
 
 
-def _pretrained(setup: Setup, pages: Mapping[str, Experiment]) -> dict:
+def _pretrained(run: Run, pages: Mapping[str, Experiment]) -> dict:
     """Return the parameters that `--init_from` names, or of a run on the text of the data set."""
-    flags, network = setup.flags, setup.spec["network"]
+    flags, network = run.flags, run.spec["network"]
     found = origin(flags)
     if found is not None:
         return found.variables()["params"]
@@ -260,15 +261,15 @@ def _pretrained(setup: Setup, pages: Mapping[str, Experiment]) -> dict:
         words += [f"--steps={flags.pretraining_steps}", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
     folder = earlier_run.find_or_train(flags.replace(init_from=None), "init_from", pages[flags.model], words)
     phase = earlier_run.load(folder)
-    earlier_run.check_facts(f"init_from={str(folder)!r}", phase.spec, setup.spec, "vocabulary")
+    earlier_run.check_facts(f"init_from={str(folder)!r}", phase.spec, run.spec, "vocabulary")
     return phase.params
 
 
-def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
+def start(run: Run, pages: Mapping[str, Experiment]) -> Start | None:
     """Start the module `network` from the weights of `--init_from`; other modules start anew.
 
     Args:
-      setup: facts of the run, with the flags of `TextEncoder` and the spec of `facts`.
+      run: facts of the run, with the flags of `TextEncoder` and the spec of `facts`.
       pages: model -> page that trains it where `--init_from` asks for that.
 
     Returns:
@@ -277,10 +278,10 @@ def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
     Raises:
       ValueError: when applied or checked: the weights do not fit.
     """
-    flags = setup.flags
+    flags = run.flags
     if flags.init_from is None:
         return None
-    load = functools.cache(lambda: _pretrained(setup, pages))
+    load = functools.cache(lambda: _pretrained(run, pages))
 
     def fitted(state: Any) -> Any:
         from dlcore.weights.fit import fit_weights
@@ -292,6 +293,6 @@ def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
 
     def replace(state: Any) -> Any:
         params = jax.tree.map(jnp.asarray, fitted(state))
-        return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params))
+        return state.replace(params=params, opt_state=jax.jit(run.optimizer().init)(params))
 
     return Start(replace, lambda state: None if flags.init_from == PRETRAINING else fitted(state) and None)

@@ -1,17 +1,14 @@
 """The model that an experiment's flags describe."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flax import linen as nn
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import adapters
-from dlcore.transfer.adapters import Adapted
 
-__all__ = ["build", "build_on", "check_stages"]
+__all__ = ["build", "check_stages"]
 
 
 def build(run: Run, **fields):
@@ -28,25 +25,6 @@ def build(run: Run, **fields):
 
     fields = {"num_classes": run.spec.get("num_classes", 1), **fields}
     return create_model(run.flags.model, dtype=run.dtype, **fields, **run.flags.group("model"))
-
-
-def build_on(run: Run, network: Callable[..., nn.Module], prefix: str, **fields: Any) -> nn.Module | Adapted:
-    """Build a detector or a segmenter, on the backbone of `--model` if the experiment has this flag.
-
-    Args:
-      run: facts of the run, with `num_classes` in its spec.
-      network: class of the network, or a `functools.partial` of it.
-      prefix: prefix of the flags of its fields.
-      **fields: other fields, such as heads, or `num_classes` in place of that of the spec.
-
-    Returns:
-      The flax module; with `--adapt` a model that applies it with a frozen backbone and an adapter.
-    """
-    if "model" in run.flags:
-        fields["backbone"] = build(run)
-    fields = {"num_classes": run.spec["num_classes"], **fields}
-    model = network(dtype=run.dtype, **fields, **run.flags.group(prefix))
-    return adapters.adapt_dense(model, run.flags)
 
 
 def check_stages(modules: Mapping[str, Callable[..., nn.Module]], flags: Flags) -> None:

@@ -10,7 +10,6 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dlcore.data.text import load_text
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun

@@ -1,3 +1,0 @@
-from dlcore.experiment.parts import Run
-
-Setup = Run
