@@ -237,11 +237,7 @@ class BoxImages:
                 raise FlagError(f"--{name}={probability}: beside --resize={resize}; allowed: --resize=stretch")
 
     def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique its `preprocess` and `augment`.
-
-        Raises:
-          ValueError: a detector by queries has fewer of them than an image may have boxes.
-        """
+        """Give the technique its `preprocess` and `augment`; a detector needs a query for each box of an image."""
         self._check_queries(run)
         preprocess = normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)
         return {"preprocess": preprocess, "augment": self.augment(run.facts)}
