@@ -186,7 +186,7 @@ class BoxImages:
 
         side = check_scene_size(self.image_size)
         counts = (self.num_scenes, max(8, self.num_scenes // 10), max(8, self.num_scenes // 6))
-        options = {"size": side, "max_boxes": min(6, self.max_boxes), "largest": side // 2}
+        options: dict[str, Any] = {"size": side, "max_boxes": min(6, self.max_boxes), "largest": side // 2}
         options |= {"masks": self.masks, "keypoints": self.keypoints, "stuff": self.stuff}
         # Fixed seeds: every run is tested on the same scenes.
         train, valid, test = (scenes(n, seed, **options) for seed, n in enumerate(counts))
