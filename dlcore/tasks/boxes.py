@@ -186,7 +186,7 @@ class BoxImages:
 
         side = check_scene_size(self.image_size)
         counts = (self.num_scenes, max(8, self.num_scenes // 10), max(8, self.num_scenes // 6))
-        options = {"size": side, "max_boxes": min(6, self.max_boxes), "largest": side // 2}
+        options: dict[str, Any] = {"size": side, "max_boxes": min(6, self.max_boxes), "largest": side // 2}
         options |= {"masks": self.masks, "keypoints": self.keypoints, "stuff": self.stuff}
         # Fixed seeds: every run is tested on the same scenes.
         train, valid, test = (scenes(n, seed, **options) for seed, n in enumerate(counts))
@@ -237,11 +237,7 @@ class BoxImages:
                 raise FlagError(f"--{name}={probability}: beside --resize={resize}; allowed: --resize=stretch")
 
     def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique its `preprocess` and `augment`.
-
-        Raises:
-          ValueError: a detector by queries has fewer of them than an image may have boxes.
-        """
+        """Give the technique its `preprocess` and `augment`; a detector needs a query for each box of an image."""
         self._check_queries(run)
         preprocess = normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)
         return {"preprocess": preprocess, "augment": self.augment(run.facts)}

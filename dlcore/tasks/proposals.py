@@ -85,8 +85,9 @@ class RegionProposals:
         """
         from dlcore.detection.selective_search import propose
 
-        found = propose(source.arrays["image"], self.max_proposals, spaces=("lab",), scales=self.segmentation_scales)
-        return dataclasses.replace(source, arrays={**source.arrays, **found})
+        images, scales = source.arrays["image"], self.segmentation_scales
+        proposals = propose(images, self.max_proposals, spaces=("lab",), scales=scales)
+        return dataclasses.replace(source, arrays={**source.arrays, **proposals})
 
     def message(self, splits: Splits, run: Any = None) -> str:
         """Say how many training boxes the regions find.
@@ -102,7 +103,7 @@ class RegionProposals:
 
         arrays = splits.train.arrays
         rows = zip(*(arrays[name] for name in ("boxes", "box_mask", "proposals")), strict=True)
-        best = [np.asarray(box_iou(boxes[mask], found)).max(1) for boxes, mask, found in rows if mask.any()]
+        best = [np.asarray(box_iou(boxes[mask], regions)).max(1) for boxes, mask, regions in rows if mask.any()]
         recall = float((np.concatenate(best) >= 0.5).mean()) if best else 0.0
         count = arrays["proposal_mask"].sum(1).mean()
         return f"the regions find {100 * recall:.1f} % of the training boxes, {count:.0f} each"

@@ -31,11 +31,12 @@ class QueryMaps:
         scores, labels, maps = query_attention_maps(model, variables, inputs, sizes)
         words, weights = [], []
         for score, label, weight in zip(scores, labels, maps, strict=True):
-            claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
+            order = np.argsort(-score)
+            claims = [i for i in order if score[i] >= 0.5]
             words.append([f"{run.facts.class_names[label[i]]} {100 * score[i]:.0f}" for i in claims])
-            weights.append(weight[claims])
+            weights.append(weight[order])
         titles = [f"Test image {i}" for i in range(len(images))]
         caption = (
             "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
         )
-        return [attention_strips(images, words, weights, titles, "Where the queries look", caption)]
+        return [attention_strips(images, words, np.stack(weights), titles, "Where the queries look", caption)]
