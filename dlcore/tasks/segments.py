@@ -17,7 +17,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import adapters, backbone
-from dlcore.learner import Evaluator, Learner
+from dlcore.learner import Evaluator, Learner, check_record
 from dlcore.models.network import OnBackbone, Zoo, flag_prefix
 from dlcore.tasks import boxes, segment_results
 from dlcore.weights.fit import backbone_of
@@ -79,6 +79,9 @@ class QueryNetworks:
     network: Annotated[Literal["mask2former", "maskformer", "eomt"], "essential"] = "mask2former"
 
     external_fields: ClassVar[tuple[str, ...]] = ("eomt.image_size",)
+
+    def __post_init__(self):
+        check_record(self)
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:

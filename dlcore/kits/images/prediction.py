@@ -77,7 +77,11 @@ class ClassifyImages:
 
 
 def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, as `stretched_images` of `--own_size`."""
+    """Read the images under `--input`, as `stretched_images` of `--own_size`.
+
+    Returns:
+      (source, paths).
+    """
     return stretched_images(flags.input, Facts.of(spec), getattr(flags, "own_size", False))
 
 
