@@ -164,18 +164,23 @@ class ThingsAndStuff:
         self.detector.check(run)
 
     def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique the learners of `instances` and of `semantic` maps, and the number of classes of stuff."""
+        """Give the technique the learners of `instances` and of `semantic` maps, and the number of classes of stuff.
+
+        `networks` are those that they train.
+        """
         num_stuff = len(run.facts.stuff_names)
-        unet = self.segmenter(num_classes=num_stuff + run.facts.num_classes, dtype=run.dtype)
+        segmenter = self.segmenter(num_classes=num_stuff + run.facts.num_classes, dtype=run.dtype)
+        detector = self.detector.arguments(run)["model"]
 
         def learner(technique: Callable[..., Learner], model: Any) -> Learner:
             optimizer = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
             return technique(model=model, optimizer=optimizer, **run.parts.data.arguments(run))
 
         return {
-            "instances": learner(self.things, self.detector.arguments(run)["model"]),
-            "semantic": learner(self.stuff, unet),
+            "instances": learner(self.things, detector),
+            "semantic": learner(self.stuff, segmenter),
             "num_stuff": num_stuff,
+            "networks": (detector, segmenter),
         }
 
     def encoder(self, run: Run) -> Encoder:
