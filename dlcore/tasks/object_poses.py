@@ -80,6 +80,9 @@ class PoseNetworks:
         "vitpose.image_size",
     )
 
+    def __post_init__(self):
+        check_record(self)
+
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The networks by the prefixes of their flags."""

@@ -17,7 +17,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import adapters, backbone
-from dlcore.learner import Evaluator, Learner
+from dlcore.learner import Evaluator, Learner, check_record
 from dlcore.models.network import OnBackbone, Zoo, flag_prefix
 from dlcore.tasks import boxes, segment_results
 from dlcore.weights.fit import backbone_of
@@ -79,6 +79,9 @@ class QueryNetworks:
     network: Annotated[Literal["mask2former", "maskformer", "eomt"], "essential"] = "mask2former"
 
     external_fields: ClassVar[tuple[str, ...]] = ("eomt.image_size",)
+
+    def __post_init__(self):
+        check_record(self)
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
@@ -161,18 +164,23 @@ class ThingsAndStuff:
         self.detector.check(run)
 
     def arguments(self, run: Run) -> dict[str, Any]:
-        """Give the technique the learners of `instances` and of `semantic` maps, and the number of classes of stuff."""
+        """Give the technique the learners of `instances` and of `semantic` maps, and the number of classes of stuff.
+
+        `networks` are those that they train.
+        """
         num_stuff = len(run.facts.stuff_names)
-        unet = self.segmenter(num_classes=num_stuff + run.facts.num_classes, dtype=run.dtype)
+        segmenter = self.segmenter(num_classes=num_stuff + run.facts.num_classes, dtype=run.dtype)
+        detector = self.detector.arguments(run)["model"]
 
         def learner(technique: Callable[..., Learner], model: Any) -> Learner:
             optimizer = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
             return technique(model=model, optimizer=optimizer, **run.parts.data.arguments(run))
 
         return {
-            "instances": learner(self.things, self.detector.arguments(run)["model"]),
-            "semantic": learner(self.stuff, unet),
+            "instances": learner(self.things, detector),
+            "semantic": learner(self.stuff, segmenter),
             "num_stuff": num_stuff,
+            "networks": (detector, segmenter),
         }
 
     def encoder(self, run: Run) -> Encoder:

@@ -16,7 +16,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.main import main
 from dlcore.tasks import box_results, mask_results, masks, prompt_results, segment_results, volumes
 from dlcore.tasks.masks import MaskImages
-from dlcore.tasks.solid_images import SolidMeshes
+from dlcore.tasks.solid_images import PredictMeshes
 from experiments.detection import fcos as fcos_page
 from experiments.segmentation import deeplab as deeplab_page
 from experiments.segmentation import fcn as fcn_page
@@ -28,7 +28,7 @@ WRITERS = {
     "masks": mask_results.SegmentImages().write,
     "prompts": prompt_results.SegmentByPrompts().write,
     "segments": segment_results.FindSegments().write,
-    "meshes": SolidMeshes.write,
+    "meshes": PredictMeshes().write,
     "volumes": volumes.SegmentScans().write,
 }
 
@@ -36,11 +36,11 @@ WRITERS = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_path):
     """Of no image at all."""
-    task, folder = (None,) if name == "meshes" else (), tmp_path / "new" / "folder"
+    folder = tmp_path / "new" / "folder"
     outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
-    facts = spec if name in ("boxes", "meshes") else Facts.of(spec)
+    facts = spec if name == "boxes" else Facts.of(spec)
     for _ in range(2):
-        WRITERS[name](*task, folder, outputs, None, [], facts)
+        WRITERS[name](folder, outputs, None, [], facts)
         assert folder.is_dir()
 
 
