@@ -34,6 +34,7 @@ from dlcore.experiment.setting import (
     text_of,
 )
 from dlcore.experiment.splits import Splits
+from dlcore.models import Networks
 from experiments.generative import pix2pix
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -269,7 +270,8 @@ def test_flags_with_an_effect_elsewhere_are_read_there():
 
 def test_a_field_that_build_overwrites_is_found(tmp_path, monkeypatch):
     """pix2pix makes images of as many channels as the data has, whatever its generator's field says."""
-    monkeypatch.setattr(pix2pix, "experiment", dataclasses.replace(pix2pix.experiment, external_fields=()))
+    monkeypatch.setattr(Networks, "external_fields", ())
+    monkeypatch.setattr(pix2pix, "experiment", dataclasses.replace(pix2pix.experiment))
     assert flags_without_effect("generative.pix2pix", tmp_path) == {"generator.channels"}
 
 
