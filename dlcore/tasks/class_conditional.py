@@ -133,6 +133,9 @@ class GuidedClassPanels:
 
         Args:
           classifier: page of the small classifier, which measures the curve.
+
+        Returns:
+          The panels.
         """
         from dlcore.report.triage import triage_panels
 

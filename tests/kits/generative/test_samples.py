@@ -186,7 +186,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 
 
 def test_a_run_without_a_prior_has_no_samples():
-    flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
+    flags = resolve(vq_vae_2.experiment, ["--prior_share=0"])
     with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
         vq_vae_2.experiment.task.drawn(flags, {})
 
