@@ -99,5 +99,9 @@ class FrozenCodes:
 
 
 def uniform_codes(run: Run) -> float:
-    """Compute the loss of uniform codes, log K."""
+    """Compute the loss of uniform codes.
+
+    Returns:
+      log K, in nats.
+    """
     return math.log(run.parts.technique.keywords["num_codes"])

@@ -18,6 +18,7 @@ from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_model import VQModel
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.kits.generative.networks import NetworkFields
+from dlcore.learner import check_record
 from dlcore.weights.network import load_network, open_classifier
 from dlcore.weights.open import Weights
 
@@ -46,6 +47,9 @@ class CodeGrid(NetworkFields):
     vqvae: Callable[..., nn.Module] = VQVAE
     vqmodel: Callable[..., nn.Module] = VQModel
     architecture: Literal["vqvae", "vqmodel"] = "vqvae"
+
+    def __post_init__(self):
+        check_record(self)
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the autoencoder that `--architecture` names as `model`, for the shape of the images."""

@@ -28,7 +28,7 @@ from dlcore.kits.generative.image_generation import NUM_SHOWN
 from dlcore.kits.generative.networks import NetworkFields
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.kits.images import prediction
-from dlcore.learner import Range, root_key
+from dlcore.learner import Range, check_record, root_key
 from dlcore.models.network import flag_prefix
 from dlcore.report.context import ReportContext
 
@@ -124,6 +124,9 @@ class BeliefNetworks(NetworkFields):
     model: Annotated[Literal["made", "nade", "fvbn"], "essential"] = "made"
     conditional: Annotated[bool, "essential"] = False
 
+    def __post_init__(self):
+        check_record(self)
+
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the network that `--model` names as `model`."""
         return {"model": self.modules[self.model](**_observed(self, run))}
@@ -160,7 +163,11 @@ class PixelLikelihood:
 
 
 def uniform_levels(run: Run) -> float:
-    """Compute the initial loss of a value: that of equal probabilities of its levels."""
+    """Compute the initial loss of a value: that of equal probabilities of its levels.
+
+    Returns:
+      Nats.
+    """
     return float(np.log(run.parts.data.levels))
 
 

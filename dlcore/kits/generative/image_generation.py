@@ -17,7 +17,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import small_classifier
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, Range, check_record
 from dlcore.models.pretrained.door import is_published
 from dlcore.weights.network import PACKED, TrainedNetwork, feature_extractor, load_network, open_classifier
 from dlcore.weights.open import Weights
@@ -167,6 +167,9 @@ class FinalFrechet:
 
     settings: ClassVar[dict[str, Setting]] = Frechet.settings
     """The networks whose features are compared."""
+
+    def __post_init__(self):
+        check_record(self)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators; none for "valid", and no samples of shapes, which no classifier knows."""
