@@ -1,8 +1,6 @@
-"""GuidedSamples: what tasks of conditional diffusion share - the guidance curve of the report, and defaults."""
+"""What pages of conditional diffusion share: the guidance curve of the report, and values of flags."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +8,9 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
-from dlcore.kits.generative import sample_panels
-from dlcore.kits.generative.samples import Samples
-from dlcore.learner import Range
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["PLAIN", "SMOKE", "GuidedSamples", "guidance_panel"]
+__all__ = ["PLAIN", "SMOKE", "guidance_panel"]
 
 SMOKE = {
     "steps": 3,
@@ -32,29 +27,6 @@ PLAIN = {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0}
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
 """Guidance strengths of the guidance curve."""
-
-
-@dataclasses.dataclass(frozen=True)
-class GuidedSamples(Samples):
-    """Samples of a condition, by diffusion with guidance.
-
-    Args:
-      guidance_samples: samples for each point of the report's guidance curve; 0 leaves the curve out
-    """
-
-    guidance_samples: Annotated[int, Range(0), "no identity"] = 200
-
-    monitor_mode = "min"
-    plain: ClassVar[dict[str, Any]] = PLAIN
-    defaults: ClassVar[dict[str, Any]] = {
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "spacing": "trailing",
-        "beta_schedule": "cosine",
-        "select": "last",
-    }
-
-    pictures = staticmethod(sample_panels.pictures)
 
 
 def guidance_panel(context: ReportContext, source: Source, measure: Callable[[np.ndarray], dict[str, float]]) -> list:

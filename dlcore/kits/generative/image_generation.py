@@ -12,7 +12,6 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
 from dlcore.kits.training import small_classifier
 from dlcore.learner import Evaluator, Range
 from dlcore.models.pretrained.door import is_published
@@ -25,7 +24,6 @@ __all__ = [
     "SETTINGS",
     "FinalFrechet",
     "Frechet",
-    "data",
     "evaluators",
     "network_of",
     "origin",
@@ -47,9 +45,8 @@ SETTINGS = {
         essential=True,
         origin=lambda flags: origin(flags),
     ),
-    "num_samples": Setting(1000, "samples for the Fréchet distance at each evaluation", limits=Range(2)),
 }
-"""The settings of the distances."""
+"""The settings of the networks whose features are compared."""
 
 
 def origin(flags: Flags) -> Weights | None:
@@ -87,7 +84,7 @@ class Frechet:
 
     metric: ClassVar[str] = "frechet_distance"
     mode: ClassVar[str] = "min"
-    settings: ClassVar[dict[str, Setting]] = {k: v for k, v in SETTINGS.items() if k != "num_samples"}
+    settings: ClassVar[dict[str, Setting]] = SETTINGS
     """The networks whose features are compared."""
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
@@ -126,11 +123,6 @@ class FinalFrechet:
             network_of(run.setup.flags, run.setup.spec, self.classifier)  # a bad --network is an error before training
             return []
         return evaluators(run.setup, splits, split, self.classifier)
-
-
-def data(flags: Flags) -> Splits:
-    """Load the splits by name; the report shows the first NUM_SHOWN samples."""
-    return _compared(labeled_images.data(flags, labels=False), flags)
 
 
 def _compared(splits: Splits, flags: Flags) -> Splits:

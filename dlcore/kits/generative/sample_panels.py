@@ -26,7 +26,6 @@ from dlcore.report.panel import Panel
 __all__ = [
     "DiffusionPanels",
     "FilmSamples",
-    "FilmedSamples",
     "ShowSamples",
     "diffusion_panels",
     "edits",
@@ -177,25 +176,6 @@ def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
     return np.asarray(jax.jit(context.learner.predict)(context.state, batch)["decoded"])
 
 
-class FilmedSamples:
-    """Part of a task whose report has a film of its samples; stands before the other bases."""
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film samples of the same noise while the network trains.
-
-        Args:
-          build: the experiment's `build`.
-
-        Returns:
-          The hook, in a list.
-        """
-        from dlcore.modes.film import film_hooks
-        from dlcore.report.generative import picture_grid
-
-        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
-
-
 class ShowSamples:
     """Report of generated images: samples, the curves, and real images; TensorBoard shows the samples."""
 
@@ -213,7 +193,14 @@ class FilmSamples:
 
     def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
         """Film the samples."""
-        return FilmedSamples().report_hooks(run.setup, build)
+        from dlcore.modes.film import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        def picture(outputs: dict) -> np.ndarray:
+            return picture_grid(outputs["sample"], 8)
+
+        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+        return film_hooks(build, run.setup, batch, picture, "Samples by step")
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:

@@ -10,16 +10,12 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.setting import FlagError, Seed, Setting
-from dlcore.experiment.task import Task
+from dlcore.experiment.setting import FlagError, Seed
 from dlcore.learner import Range
 from dlcore.ops.checks import check_finite, check_indices
 
 __all__ = [
-    "SAMPLE_CLASS",
-    "SETTINGS",
     "DrawSamples",
-    "Samples",
     "class_index",
     "class_samples",
     "describe",
@@ -28,14 +24,6 @@ __all__ = [
     "save",
     "write",
 ]
-
-
-SAMPLE_CLASS = {
-    "sample_class": Setting(
-        None, "class that --mode=predict draws, by name or number; by default all in turn", str | None, identity=False
-    )
-}
-"""The setting of pages whose samples have a class."""
 
 
 def number_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
@@ -157,23 +145,6 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Samples(Task):
-    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
-
-    Args:
-      num_drawn: samples that --mode=predict draws without --input
-      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
-    """
-
-    num_drawn: Annotated[int, Range(1), "no identity"] = 16
-    sample_seed: Annotated[Seed | None, "no identity"] = None
-
-    drawn = staticmethod(number_samples)
-    describe = staticmethod(describe)
-    write = staticmethod(write)
-
-
-@dataclasses.dataclass(frozen=True)
 class DrawSamples:
     """Use of a generator of noise alone: `--mode=predict` draws samples and writes them as images.
 
@@ -196,7 +167,3 @@ class DrawSamples:
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each sample as a file, and all of them as samples.png."""
         return write(folder, outputs, source, names, {})
-
-
-SETTINGS = Samples().settings()
-"""The flags of `Samples`, for experiments without a task."""
