@@ -259,7 +259,9 @@ class RenderPhotographs:
 
     def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe the renderings of each photograph by their number and shape."""
-        return [{"styles": len(images), "shape": list(images.shape[1:])} for images in outputs["images"]]
+        count, *shape = outputs["images"].shape[1:]
+        text = f"{count} styles, {shape[0]} x {shape[1]} pixels"
+        return [{"styles": count, "shape": shape, "text": text} for _ in outputs["images"]]
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each photograph in all styles, side by side, as NAME.png."""
