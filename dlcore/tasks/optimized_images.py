@@ -151,8 +151,6 @@ class Photograph:
     image: str = "flower"
     height: Annotated[int, Range(16)] = 96
 
-    reads_files: ClassVar[bool] = False
-
     def __post_init__(self):
         check_record(self)
 
@@ -174,8 +172,6 @@ class NetworkClasses:
 
     network: Annotated[str | None, "essential"] = None
     classes: Annotated[tuple[str, ...] | None, "if changed"] = None
-
-    reads_files: ClassVar[bool] = False
 
     def load(self, batch_size: int = 10) -> Splits:
         """List the classes.
@@ -205,8 +201,6 @@ class NetworkUnits:
     """
 
     units: Annotated[tuple[str, ...], "essential"]
-
-    reads_files: ClassVar[bool] = False
 
     @property
     def parsed(self) -> tuple[Unit, ...]:

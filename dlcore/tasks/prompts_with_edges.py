@@ -50,8 +50,6 @@ class ShapesWithEdges:
 
     shapes: CaptionedShapes
 
-    reads_files: ClassVar[bool] = False
-
     def load(self) -> Splits:
         """Draw captioned shapes and their edges."""
         splits = self.shapes.load()

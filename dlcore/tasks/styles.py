@@ -58,8 +58,6 @@ class ContentAndStyle:
     style: str = "flower"
     height: Annotated[int, Range(16)] = 160
 
-    reads_files: ClassVar[bool] = False
-
     def __post_init__(self):
         check_record(self)
 
@@ -73,7 +71,11 @@ class ContentAndStyle:
 
 
 def content_and_style_panels(context: ReportContext) -> list:
-    """Show the content, the style and the result, and the curves."""
+    """Show the content, the style and the result, and the curves.
+
+    Returns:
+      The panels.
+    """
     images = {name: context.data.test.arrays[name][0] for name in ("content", "style")}
     return image_panels(context, images | {"result": context.outputs["image"][0]}, "Content, style and result")
 
@@ -93,8 +95,6 @@ class TextureSample:
     height: Annotated[int, Range(16)] = 96
     scale: Annotated[int, Range(1), "essential"] = 2
     size: Annotated[tuple[int, int] | None, Range(16)] = None
-
-    reads_files: ClassVar[bool] = False
 
     def __post_init__(self):
         check_record(self)
@@ -140,7 +140,11 @@ class TextureMeasures:
 
 
 def texture_panels(context: ReportContext) -> list:
-    """Show the sample, the synthesis and the tiled sample at one scale of pixels, and the curves."""
+    """Show the sample, the synthesis and the tiled sample at one scale of pixels, and the curves.
+
+    Returns:
+      The panels.
+    """
     sample, image = context.data.test.arrays["sample"][0], context.outputs["image"][0]
     canvas = np.full(image.shape, 255, np.uint8)
     height, width = (min(a, b) for a, b in zip(sample.shape[:2], image.shape[:2], strict=True))
@@ -255,7 +259,9 @@ class RenderPhotographs:
 
     def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe the renderings of each photograph by their number and shape."""
-        return [{"styles": len(images), "shape": list(images.shape[1:])} for images in outputs["images"]]
+        count, *shape = outputs["images"].shape[1:]
+        text = f"{count} styles, {shape[0]} x {shape[1]} pixels"
+        return [{"styles": count, "shape": shape, "text": text} for _ in outputs["images"]]
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each photograph in all styles, side by side, as NAME.png."""

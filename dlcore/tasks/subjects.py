@@ -86,8 +86,6 @@ class SubjectImages:
     subject_images: Annotated[int, Range(1), "essential"] = 4
     class_images: Annotated[int, Range(1)] = 48
 
-    reads_files: ClassVar[bool] = False
-
     def check(self, run: Run) -> None:
         """Check that the token is a new word, and its initializer a known one."""
         words = caption_words()

@@ -98,8 +98,6 @@ class CaptionedShapes:
     num_images: Annotated[int, Range(10)] = 8000
     pairs: Annotated[float, Range(0, 1), "if changed"] = 0.75
 
-    reads_files: ClassVar[bool] = False
-
     def load(self) -> Splits:
         """Generate captioned shapes, `image` and `tokens`; each image keeps one of its captions.
 

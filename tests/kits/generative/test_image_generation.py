@@ -163,10 +163,10 @@ def test_samples_are_compared_with_training_images_and_in_the_end_with_test_imag
 )
 def test_the_data_say_what_samples_are_compared_with(monkeypatch, flags, classes, name, train, said):
     loaded = Splits(Source.indices(10_001), None, Source.indices(300), {"num_classes": classes, "x": 1}, ("first",))
-    monkeypatch.setattr(image_generation.labeled_images, "data", lambda flags, labels: None if labels else loaded)
     monkeypatch.setattr(image_generation, "network_of", lambda flags, spec: SimpleNamespace(name="vgg"))
     plain = {"frechet_network": None, "network": None, "smoke": False, "num_samples": 2000}
-    splits = image_generation.data(Flags(plain | flags))
+    run = SimpleNamespace(setup=SimpleNamespace(flags=Flags(plain | flags)))
+    splits = image_generation.Frechet().finish_data(loaded, run)
     assert splits.notes == (
         "first",
         f"frechet_distance and kid: 2,000 samples against {train} real images of the training split while training, "
