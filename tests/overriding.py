@@ -1,27 +1,28 @@
-"""Experiments whose task is changed for a test."""
+"""Experiments whose runs are changed for a test."""
 
-import copy
 import dataclasses
 from typing import Any
 
-from dlcore.experiment import Experiment
+from dlcore.experiment import Experiment, Flags, Run
+
+__all__ = ["run_of", "with_run"]
 
 
-def with_task(experiment: Experiment, **changes: Any) -> Experiment:
-    """A copy whose task has other methods, functions without `self`, or attributes, such as monitor=None.
+def with_run(experiment: Experiment, **methods: Any) -> Experiment:
+    """A copy whose runs have other methods: `load=function(run)`, `build=function(run)`, `hooks=function(run)`."""
+    assert all(hasattr(Run, name) for name in methods)
+    other = type("OtherRun", (Run,), methods)
 
-    `build` is a function of the setup alone.
-    """
-    kind = type(experiment.task)
-    assert all(hasattr(kind, name) for name in changes)
-    if "build" in changes:
-        build = changes["build"]
-        changes["build"] = lambda technique, optimizer, setup, arguments: build(setup)
-    members = {name: staticmethod(value) if callable(value) else value for name, value in changes.items()}
-    task = copy.copy(experiment.task)
-    object.__setattr__(task, "__class__", type(kind.__name__, (kind,), members))
-    for name in changes:
-        vars(task).pop(name, None)  # of the instance, of a page that says its parts
-    changed = dataclasses.replace(experiment)
-    object.__setattr__(changed, "task", task)
-    return changed
+    class Changed(type(experiment)):
+        def run(self, *args: Any, **words: Any) -> Run:
+            run = super().run(*args, **words)
+            return other(run.page, run.flags, run.spec, run.steps, run.dtype)
+
+    return Changed(**{field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)})
+
+
+def run_of(flags: Flags, spec: dict | None = None, steps: int = 1, dtype: Any = None, **parts: Any) -> Run:
+    """A run of a few parts, such as `optimizer=`."""
+    from dlcore.experiment.parts import Parts
+
+    return Run(Parts(**{"technique": dict, "data": None, **parts}), flags, spec or {}, steps, dtype)

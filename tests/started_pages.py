@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Learner
@@ -27,7 +27,7 @@ class StartedPage(NamedTuple):
     learner: Learner
     state: Any
     batch: Any
-    setup: Setup
+    setup: Run
 
     def steps(self, count: int) -> Any:
         """Take training steps on the batch; return (the state, the metrics of the last step)."""
@@ -47,12 +47,12 @@ def start_page(page: str, *words: str, batch_size: int = 2) -> StartedPage:
     """
     experiment = find_experiment(page)
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", "--steps=2", *words]))
-    experiment.task.check(run.flags)
+    experiment.run(run.flags).check()
     splits = load_data(run)
-    setup = run.setup_of(splits)
-    learner, batch = experiment.build(setup), splits.train[:batch_size]
+    setup = run.training_of(splits)
+    learner, batch = setup.build(), splits.train[:batch_size]
     state = jax.jit(learner.init)(jax.random.key(0), batch)
-    start = experiment.task.start(setup)
+    start = setup.start()
     if start is not None:
         start.check(state)
         state = start(state)

@@ -17,7 +17,7 @@ from dlcore.extras import EXTRAS, MissingPackage, require
 from dlcore.main import run
 from dlcore.rl import environments
 from experiments import find_experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 ROOT = Path(__file__).resolve().parents[1]
 DISTRIBUTIONS = {
@@ -68,7 +68,7 @@ def test_a_folder_is_no_package(monkeypatch, tmp_path):
 
 @pytest.mark.covers("SY-17")
 def test_a_tracker_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
-    experiment = with_task(find_experiment("classification.supervised"), data=never, build=never)
+    experiment = with_run(find_experiment("classification.supervised"), load=never, build=never)
     hide(monkeypatch, "wandb")
     assert run(experiment, ["--smoke", "--track=tensorboard,wandb", f"--runs={tmp_path / 'runs'}"]) == 1
     needs = "error: the tracker wandb needs wandb, which is not installed: pip install -e '.[track]' in a checkout"
@@ -78,7 +78,7 @@ def test_a_tracker_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.covers("SY-16")
 def test_grain_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
-    experiment = with_task(find_experiment("classification.supervised"), data=never, build=never)
+    experiment = with_run(find_experiment("classification.supervised"), load=never, build=never)
     hide(monkeypatch, "grain")
     assert run(experiment, ["--smoke", "--input_pipeline=grain", f"--runs={tmp_path / 'runs'}"]) == 1
     needs = "error: input_pipeline=grain needs grain, which is not installed: pip install -e '.[grain]' in a checkout"
@@ -96,7 +96,7 @@ def test_grain_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
     ],
 )
 def test_an_experiment_asks_before_it_reads_data(monkeypatch, tmp_path, capsys, name, package, extra):
-    experiment = with_task(find_experiment(name), data=never, build=never)
+    experiment = with_run(find_experiment(name), load=never, build=never)
     hide(monkeypatch, package)
     assert run(experiment, ["--smoke", f"--runs={tmp_path / 'runs'}"]) == 1
     needs = f"error: {name} needs {package}, which is not installed: pip install -e '.[{extra}]' in a checkout"
@@ -105,7 +105,7 @@ def test_an_experiment_asks_before_it_reads_data(monkeypatch, tmp_path, capsys, 
 
 
 def test_modes_and_flags_ask_too(monkeypatch, tmp_path, capsys):
-    experiment = with_task(find_experiment("classification.supervised"), build=never)
+    experiment = with_run(find_experiment("classification.supervised"), build=never)
     hide(monkeypatch, "flatbuffers", "cv2")
     assert run(experiment, ["--mode=export", f"--run_dir={tmp_path}"]) == 1
     assert "error: --mode=export needs flatbuffers, which is not installed: " in capsys.readouterr().err

@@ -6,6 +6,7 @@ nothing there.
 """
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import importlib
@@ -18,9 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import (
@@ -34,6 +37,7 @@ from dlcore.experiment.setting import (
     text_of,
 )
 from dlcore.experiment.splits import Splits
+from dlcore.models import Networks
 from experiments.generative import pix2pix
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -55,13 +59,13 @@ ELSEWHERE = {
         "dlcore/tasks/latent_images.py",
         "the first phase, a run of its own, is short",
     ),
-    "base": ("experiments/generative/control_net.py", "the name of another run"),
-    "base_steps": ("experiments/generative/control_net.py", "the first phase, a run of its own, is short"),
+    "base": ("dlcore/tasks/text_prompts.py", "the name of another run"),
+    "base_steps": ("dlcore/tasks/prompts_with_edges.py", "the first phase, a run of its own, is short"),
     "caption_length": ("dlcore/tasks/image_text.py", "drawn captions are short"),
     "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
     "expert_steps": ("dlcore/tasks/imitation.py", "the expert, a run of its own, is short"),
     "guidance_samples": ("dlcore/tasks/class_conditional.py", "the report draws the samples"),
-    "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
+    "head_units": ("dlcore/tasks/fine_tuning.py", "only --head=mlp has units between"),
     "init_from": ("dlcore/tasks/code_priors.py", "the name of another run"),
     "longest": ("dlcore/tasks/captioning.py", "drawn captions are short"),
     "mask": ("dlcore/tasks/edited_images.py", "--mode=predict --input=IMAGE reads the mask"),
@@ -152,12 +156,12 @@ def _is_full(cell: types.CellType) -> bool:
 
 def settings_of_page(experiment: Experiment, flags: Flags) -> dict[str, Setting]:
     """The flags of a page without those of the engine."""
-    settings = {**experiment.merged.settings, **settings_of(experiment.learner)}
-    if experiment.merged.model is not None:
+    settings = {**experiment.settings, **settings_of(experiment.parts.technique)}
+    if experiment.model is not None:
         settings |= model_settings(flags.model)
-    for prefix, module in experiment.merged.modules.items():
+    for prefix, module in experiment.modules.items():
         settings |= module_settings(prefix, module)
-    return {name: setting for name, setting in settings.items() if name not in experiment.merged.external_fields}
+    return {name: setting for name, setting in settings.items() if name not in experiment.external_fields}
 
 
 def other_values(name: str, setting: Setting, value: Any, count: int = 3) -> list[Any]:
@@ -195,55 +199,68 @@ def contexts(settings: dict[str, Setting], flags: Flags) -> Iterator[dict[str, A
 def built(run: ResolvedRun, data: Splits, flags: Flags) -> Any:
     """What the learner of `build` holds; the text of an error where there is none."""
     try:
-        return contents(run.experiment.build(run.setup_of(data, flags)), {})
+        return contents(run.training_of(data, flags).build(), {})
     except Exception as error:
         return repr(error)
 
 
-def names_read(flags: Flags, *parts: Callable[[Flags], Any]) -> set[str]:
-    """The flags that parts of an experiment read by name; also of a part that refuses their values."""
+def recording(part: Any, reads: set[str]) -> Any:
+    """A copy of a part, and of the parts in it, that notes which of its fields are read."""
+    if type(part) is tuple:
+        return tuple(recording(inner, reads) for inner in part)
+    if not dataclasses.is_dataclass(part) or isinstance(part, nn.Module | type | Experiment):
+        return part
+    kind, names = type(part), {field.name for field in dataclasses.fields(part)}
+
+    class Recording(kind):
+        def __getattribute__(self, name: str) -> Any:
+            if name in names:
+                reads.add(name)
+            return super().__getattribute__(name)
+
+    copied = copy.copy(part)
+    for name in names:
+        object.__setattr__(copied, name, recording(getattr(part, name), reads))
+    object.__setattr__(copied, "__class__", Recording)
+    return copied
+
+
+def names_read(run: Run, *asks: Callable[[Run], Any]) -> set[str]:
+    """The flags that parts of an experiment read, as fields or by name; also of a part that refuses their values."""
+    flags = run.flags
     recorded = RecordedFlags(dict(flags), flags._groups, flags.given, flags._identity, flags._records)
     recorded.reads = set()
-    for part in parts:
+    other = run.replace(flags=recorded)
+    vars(other)["parts"] = recording(run.parts, recorded.reads)
+    recorded.reads.clear()
+    for ask in asks:
         with contextlib.suppress(Exception):
-            part(recorded)
-    return recorded.reads
+            ask(other)
+    return set(recorded.reads)
 
 
 def flags_without_effect(name: str, folder: pathlib.Path) -> set[str]:
-    """The flags of a page that change neither its learner nor are read by name for its data and measures."""
+    """The flags of a page that change neither its learner nor are read for its data and measures."""
     page = importlib.import_module(f"experiments.{name}").experiment
     flags = resolve(page, ["--smoke"])
     run, settings = ResolvedRun(page, flags), settings_of_page(page, flags)
-    data = page.task.data(flags)
+    data = page.run(flags).load()
 
-    def setup(recorded: Flags) -> Setup:
-        return run.setup_of(data, flags)._replace(flags=recorded)
+    def training(flags: Flags) -> Run:
+        return run.training_of(data).replace(flags=flags)
 
-    beside = [
-        lambda f, part=part: part(setup(f))
-        for part in (
-            page.schedule,
-            page.task.hooks,
-            lambda setup: page.task.report_hooks(setup, page.build),
-            page.task.start,
-        )
-    ]
-    measures = [lambda f: page.task.notes(setup(f), data), lambda f: page.task.evaluators(setup(f), data, "test")]
+    beside = [Run.rate_of_step, Run.hooks, Run.report_hooks, Run.start]
+    measures = [lambda one: one.messages(data), lambda one: one.evaluators(data, "test")]
     single = {key for key, setting in settings.items() if kind_name(key, setting) == text_of(setting.default)}
-    read_by_data = names_read(flags, page.task.data)
-    pending = (
-        settings.keys()
-        - single
-        - read_by_data
-        - names_read(flags, page.task.check, page.task.planned, *measures, *beside)
-    )
+    read_by_data = names_read(page.run(flags), Run.load)
+    pending = settings.keys() - single - read_by_data
+    pending -= names_read(page.run(flags), Run.check, Run.planned) | names_read(training(flags), *measures, *beside)
     for context in contexts(settings, flags):
         around = flags.replace(**context)
         if pending and context.keys() & read_by_data:
             elsewhere = around.replace(data_dir=str(folder)) if "data_dir" in around else around
-            pending -= names_read(elsewhere, page.task.data)
-        pending -= names_read(around, *beside)
+            pending -= names_read(page.run(elsewhere), Run.load)
+        pending -= names_read(training(around), *beside)
         before = built(run, data, around) if pending else None
         for key in sorted(pending - context.keys()):
             values = other_values(key, settings[key], around[key])
@@ -267,13 +284,13 @@ def test_flags_with_an_effect_elsewhere_are_read_there():
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), f"{path} reads no {name}"
 
 
-def test_a_field_that_build_overwrites_is_found(tmp_path, monkeypatch):
+def test_a_field_that_the_data_overwrite_is_found(tmp_path, monkeypatch):
     """pix2pix makes images of as many channels as the data has, whatever its generator's field says."""
-    monkeypatch.setattr(pix2pix, "experiment", dataclasses.replace(pix2pix.experiment, external_fields=()))
+    monkeypatch.setattr(Networks, "external_fields", ())
     assert flags_without_effect("generative.pix2pix", tmp_path) == {"generator.channels"}
 
 
-def test_a_field_from_the_data_is_no_flag_and_moves_no_run(capsys):
+def test_a_field_from_the_data_is_no_flag_and_moves_no_run(capsys, monkeypatch):
     flags = resolve(pix2pix.experiment, [])
     assert flags["generator.channels"] == flags.identity["generator.channels"] == 3
     with pytest.raises(FlagError, match=r"--generator\.channels: unknown"):
@@ -283,6 +300,6 @@ def test_a_field_from_the_data_is_no_flag_and_moves_no_run(capsys):
     out = capsys.readouterr().out
     assert "--generator.width=" in out
     assert "--generator.channels" not in out
-    unknown = dataclasses.replace(pix2pix.experiment, external_fields=("generator.chanels",))
+    monkeypatch.setattr(Networks, "external_fields", ("generator.chanels",))
     with pytest.raises(TypeError, match=r"pix2pix has external_fields \['generator.chanels'\], but no module has"):
-        resolve(unknown, [])
+        resolve(pix2pix.experiment, [])

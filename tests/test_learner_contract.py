@@ -4,6 +4,7 @@ The toys are the smallest learners that need each part of the contract. Equality
 SGD in float32: under Adam, rounding noise becomes whole steps.
 """
 
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -20,6 +21,7 @@ from flax import struct
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -34,7 +36,6 @@ from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
 from dlcore.search.__main__ import SETTINGS
 from dlcore.search.metric import monitor_mode_of
-from tests.overriding import with_task
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -570,7 +571,7 @@ def smoke_job(name: str) -> ResolvedRun | None:
 
 
 def first_batch(resolved: ResolvedRun) -> tuple[Splits, Any]:
-    data = resolved.experiment.task.data(resolved.flags)
+    data = resolved.experiment.run(resolved.flags).load()
     assert data.spec.get("dataset"), "the ledger takes no row without"
     return data, batch_at(resolved.pipelines(data), 0)
 
@@ -584,7 +585,7 @@ def test_every_page_takes_a_first_step(name):
     if resolved is None:
         return
     data, batch = first_batch(resolved)
-    check_first_step(resolved.experiment.build(resolved.setup_of(data)), batch)
+    check_first_step(resolved.training_of(data).build(), batch)
     check_half_precision(resolved.experiment, data, batch)
 
 
@@ -605,8 +606,8 @@ def test_every_page_is_exported_with_a_free_batch(name):
     if resolved is None:
         return
     data, trained_on = first_batch(resolved)
-    setup = resolved.setup_of(data)
-    learner, key = resolved.experiment.build(setup), jax.random.key(0)
+    setup = resolved.training_of(data)
+    learner, key = setup.build(), jax.random.key(0)
     example = resolved.example(json.loads(json.dumps(setup.spec)))
     chex.assert_trees_all_equal_shapes_and_dtypes(
         jax.eval_shape(learner.init, key, example), jax.eval_shape(learner.init, key, trained_on)
@@ -630,20 +631,20 @@ def test_the_search_knows_every_page(topic):
         if resolved is not None:
             experiment = resolved.experiment
             assert not {*resolved.flags} & {*SETTINGS}, name
-            if experiment.task.monitor is not None:
-                without_monitor = with_task(experiment, monitor=None)
-                assert monitor_mode_of(experiment.task.monitor, without_monitor) == experiment.task.monitor_mode, name
+            if experiment.parts.monitor is not None:
+                without_monitor = dataclasses.replace(experiment, measures=[Measure("none of them")])
+                assert monitor_mode_of(experiment.parts.monitor, without_monitor) == experiment.parts.mode, name
 
 
 def check_half_precision(experiment: Experiment, data: Splits, batch: Any) -> None:
     """`--precision=bf16` changes what is computed, or is refused."""
     words = ["--smoke", "--precision=bf16"]
-    if "precision" in experiment.merged.settings:
+    if "precision" in experiment.settings:
         with pytest.raises(FlagError, match="--precision=bf16: unknown; allowed: f32"):
             resolve(experiment, words)
         return
     half = ResolvedRun(experiment, resolve(experiment, words))
-    learner = experiment.build(half.setup_of(data))
+    learner = half.training_of(data).build()
     program, state = jax.make_jaxpr(learner.init, return_shape=True)(jax.random.key(0), batch)
     if "bf16[" not in str(program):  # it reads shapes alone: the update is the program to look at
         assert "bf16[" in str(jax.make_jaxpr(learner.update)(state, batch))
@@ -729,8 +730,8 @@ def test_the_measure_of_a_page_moves(name):
     resolved = ResolvedRun(
         experiment, resolve(experiment, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags])
     )
-    data = experiment.task.data(resolved.flags)
-    learner = experiment.build(resolved.setup_of(data))
+    data = experiment.run(resolved.flags).load()
+    learner = resolved.training_of(data).build()
     result = fit(
         learner, resolved.pipelines(data), steps=move.steps, log_every=1, placement=one_device(), progress=False
     )
@@ -745,16 +746,14 @@ def test_every_page_in_full(name, tmp_path):
     resolved = smoke_job(name)
     if resolved is None:
         return
-    data = resolved.experiment.task.data(resolved.flags)
+    data = resolved.experiment.run(resolved.flags).load()
     spec = data.facts
     pipelines = resolved.pipelines(data)
-    averages = (
-        {"ema": None} if "ema" in resolved.experiment.merged.settings else {}
-    )  # a learner's own `ema` takes no None
+    averages = {"ema": None} if "ema" in resolved.experiment.settings else {}  # a learner's own `ema` takes no None
     plain = resolved.flags.replace(**{k: v for k, v in {"optimizer": "sgd", **averages}.items() if k in resolved.flags})
 
     def learner(placement):
-        return resolved.experiment.build(resolved.setup(spec, plain.replace(spmd=placement.spmd)))
+        return resolved.training(spec, plain.replace(spmd=placement.spmd)).build()
 
     placements = (one_device(), Placement(make_mesh("data:8")))
     one, eight = (fit(learner(p), pipelines, steps=2, placement=p, progress=False) for p in placements)

@@ -25,7 +25,6 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, model_settings
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
 from dlcore.learner import Learner
 from dlcore.main import run
 from dlcore.run import provenance
@@ -33,7 +32,7 @@ from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.preemption import Preempted
 from experiments import ledger
 from experiments.classification.supervised import experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 SMALL = ["--model=mlp", "--model.hidden=16", "--steps=4", "--batch_size=32", "--log_every=2", "--eval_every=4"]
 
@@ -95,7 +94,7 @@ def test_the_configuration_says_all(finished):
     assert config["settings"]["model.hidden"] == [16]
     assert config["settings"]["l2"] == 0.0
     # Young settings stand in the identity only where they are changed.
-    settings = {**RUN, **experiment.merged.settings, **model_settings("mlp")}
+    settings = {**RUN, **experiment.settings, **model_settings("mlp")}
     assert set(config["identity"]) == set(flags) - {"mode"} - {
         name for name, setting in settings.items() if setting.identity is not True
     }
@@ -252,7 +251,7 @@ def dying(at):
         if step == at:
             raise Died
 
-    return with_task(experiment, hooks=lambda setup: [hook])
+    return with_run(experiment, hooks=lambda run: [hook])
 
 
 @pytest.mark.slow
@@ -341,7 +340,7 @@ def test_the_folder_is_named_by_what_decides_the_result():
 def test_smoke_is_no_setting_of_its_own():
     """The settings it stands for decide: given by hand they are the same run."""
     smoke = ResolvedRun(experiment, resolve(experiment, ["--smoke"]))
-    by_hand = [f"--{name}={value}" for name, value in experiment.merged.smoke.items()]
+    by_hand = [f"--{name}={value}" for name, value in experiment.smoke.items()]
     assert ResolvedRun(experiment, resolve(experiment, by_hand)).folder == smoke.folder
 
 
@@ -353,10 +352,10 @@ def test_steps_and_epochs():
 
 def test_precision_reaches_the_model_and_not_the_parameters(tmp_path):
     resolved = ResolvedRun(experiment, resolve(experiment, [*SMALL, "--precision=bf16"]))
-    assert resolved.setup({"train_size": 100}).dtype == jnp.bfloat16
-    assert ResolvedRun(experiment, resolve(experiment, SMALL)).setup({"train_size": 100}).dtype == jnp.float32
-    data = experiment.task.data(resolved.flags)
-    built = experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
+    assert resolved.training({"train_size": 100}).dtype == jnp.bfloat16
+    assert ResolvedRun(experiment, resolve(experiment, SMALL)).training({"train_size": 100}).dtype == jnp.float32
+    data = experiment.run(resolved.flags).load()
+    built = resolved.training({**data.spec, "train_size": len(data.train)}).build()
     state = jax.eval_shape(built.init, jax.random.key(0), resolved.pipelines(data).batch_at(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
 
@@ -402,7 +401,7 @@ def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys)
 
 @pytest.mark.slow
 def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
-    other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")), settings={})
+    other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")))
     status = run(other, ["--mode=evaluate", f"--run={finished[1]}"])
     message = f"error: --run={finished[1]}: a run of classification.supervised; allowed: runs of classification.other"
     one_line(capsys, status, message)
@@ -412,7 +411,7 @@ def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
 @pytest.mark.slow
 def test_steps_that_make_no_update_are_told(tmp_path, capsys):
     words = [*SMALL, f"--run_dir={tmp_path}", "--accumulate=3", "--noprogress"]
-    noting = with_task(experiment, notes=lambda setup, data: [f"{len(data.train)} for {setup.steps} steps"])
+    noting = with_run(experiment, messages=lambda run, data: [f"{len(data.train)} for {run.steps} steps"])
     assert run(noting, words) == 0
     out = capsys.readouterr().out
     assert "note: the last 1 of 4 steps make no update, which takes --accumulate=3 steps" in out
@@ -453,7 +452,7 @@ def test_a_mesh_fails_before_any_data_is_read(capsys, tmp_path):
     def never(flags):
         raise AssertionError("data was read")
 
-    status = run(with_task(experiment, data=never), [*SMALL, f"--run_dir={tmp_path / 'run'}", "--mesh=data:3"])
+    status = run(with_run(experiment, load=never), [*SMALL, f"--run_dir={tmp_path / 'run'}", "--mesh=data:3"])
     one_line(capsys, status, "error: --mesh=data:3: ")
     assert not (tmp_path / "run").exists()
 
@@ -565,7 +564,7 @@ def raise_if_wrong(source):
 
 
 def test_a_label_out_of_range(capsys, tmp_path):
-    status = run(with_task(experiment, data=labelled(10)), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
+    status = run(with_run(experiment, load=labelled(10)), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
     one_line(capsys, status, "label 10", "[0, 10)")
 
 
@@ -616,17 +615,17 @@ def test_main_leaves_with_the_status(finished, capsys):
 
 
 def test_bugs_are_not_dressed_up_as_user_errors(tmp_path):
-    def build(setup) -> Learner:
+    def build(run) -> Learner:
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        run(with_task(experiment, build=build), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
+        run(with_run(experiment, build=build), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
 
 
 @pytest.mark.slow
 def test_a_page_is_named_by_its_place():
     assert experiment.name == "classification.supervised"
-    assert Experiment(file="/x/topic/name.py", doc="", learner=print, task=Task()).name == "topic.name"
+    assert Experiment(file="/x/topic/name.py", doc="", technique=print, data=None).name == "topic.name"
 
 
 # The command around a mode

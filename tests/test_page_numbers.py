@@ -47,9 +47,9 @@ def page_numbers(name: str, size: float = 0.0) -> dict[str, float]:
     """Metrics of the page under --smoke, by SGD where it has the choice: Adam turns rounding into whole steps."""
     resolved = smoke_job(name)
     assert resolved is not None
-    data = resolved.experiment.task.data(resolved.flags)
+    data = resolved.experiment.run(resolved.flags).load()
     plain = {"optimizer": "sgd"} if "optimizer" in resolved.flags else {}
-    learner = resolved.experiment.build(resolved.setup(data.facts, resolved.flags.replace(**plain)))
+    learner = resolved.training(data.facts, resolved.flags.replace(**plain)).build()
     learner = moved(learner, size) if size else learner
     result = fit(learner, resolved.pipelines(data), steps=STEPS, log_every=1, placement=one_device(), progress=False)
     rows = {f"step {row['step']}": row for row in result.history}

@@ -71,15 +71,15 @@ def open_page(name: str) -> Page | None:
     experiment = getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
     if not isinstance(experiment, Experiment):
         return None
-    ema = ["--ema=0.9"] if "ema" in experiment.merged.settings else []
+    ema = ["--ema=0.9"] if "ema" in experiment.settings else []
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *ema]))
-    experiment.task.check(run.flags)
-    experiment.task.check(resolve(experiment, []))
-    splits = experiment.task.data(run.flags)
+    experiment.run(run.flags).check()
+    experiment.run(resolve(experiment, [])).check()
+    splits = experiment.run(run.flags).load()
     assert splits.spec.get("dataset"), "the ledger takes no row without"
     batch = batch_at(run.pipelines(splits), 0)
     held_out = evaluation_batch(splits, batch)
-    learner = experiment.build(run.setup_of(splits))
+    learner = run.training_of(splits).build()
     init, state = jax.make_jaxpr(learner.init, return_shape=True)(jax.random.key(0), batch)
     update, (after, _) = jax.make_jaxpr(learner.update, return_shape=True)(state, batch)
     programs = {

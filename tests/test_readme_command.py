@@ -75,7 +75,7 @@ def needed_extras(command: str) -> set[str]:
     if not module.startswith("experiments."):
         return set()
     page = find_experiment(module)
-    return {EXTRAS[package] for package in (page.merged.packages if isinstance(page, Experiment) else ())}
+    return {EXTRAS[package] for package in (page.packages if isinstance(page, Experiment) else ())}
 
 
 def commands_without_packages(text: str) -> list[str]:

@@ -38,16 +38,16 @@ def abstract_step(name, argv, spec=None):
     """(flags, the abstract state, the abstract state after an update, its metrics)."""
     experiment = importlib.import_module(f"experiments.recipes.{name}").experiment
     resolved = ResolvedRun(experiment, resolve(experiment, argv))
-    known = experiment.task.planned(resolved.flags)
+    known = experiment.run(resolved.flags).planned()
     if known is not None and ("text" in known[1] or name in DIFFUSION):
         spec, batch = known
-        learner = experiment.build(resolved.setup(spec))
+        learner = resolved.training(spec).build()
         state = jax.eval_shape(learner.init, jax.random.key(0), batch)
         return resolved, state, *jax.eval_shape(learner.update, state, batch)
     if spec is None:
-        data = experiment.task.data(resolved.flags)
+        data = experiment.run(resolved.flags).load()
         spec = {**data.spec, "train_size": len(data.train)}
-    learner, rows = experiment.build(resolved.setup(spec)), resolved.flags.batch_size
+    learner, rows = resolved.training(spec).build(), resolved.flags.batch_size
     batch = {
         "image": jax.ShapeDtypeStruct((rows, *spec["image_shape"]), jnp.uint8),
         "label": jax.ShapeDtypeStruct((rows,), jnp.int32),

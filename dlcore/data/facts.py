@@ -40,7 +40,15 @@ class Facts:
       vocabulary: the characters of a text, or a vocabulary of tokens as its `to_dict` says it.
       source_vocabulary: vocabulary of the source where it has one of its own.
       window: most tokens of a sequence.
+      words: vocabulary of sentences beside images, as its `to_dict` says it.
+      answers: the answers to questions.
+      kinds: names of the kinds of questions.
+      sample_rate: samples a second, of sounds.
+      base_vocabulary: vocabulary of the run that a training starts from.
+      length: tokens of a text, with padding.
+      grid: cells in a row and in a column of images of shapes.
       factor_scale: standard deviations of the factors that images are drawn from.
+      size: (H, W) of an image that is synthesized.
     """
 
     dataset: str = ""
@@ -71,7 +79,15 @@ class Facts:
     vocabulary: Any = None
     source_vocabulary: Mapping[str, Any] | None = None
     window: int | None = None
+    words: Any = None
+    answers: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    sample_rate: int | None = None
+    base_vocabulary: Mapping[str, Any] | None = None
+    length: int | None = None
+    grid: int | None = None
     factor_scale: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
 
     @property
     def num_classes(self) -> int:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from dlcore.learner import check_record
+
 __all__ = ["Metric"]
 
 
@@ -21,4 +23,5 @@ class Metric:
     headline: Annotated[str | None, "no flag"] = None
 
     def __post_init__(self):
+        check_record(self)
         object.__setattr__(self, "headline", self.headline or self.metric)

@@ -1,9 +1,9 @@
 from dlcore.experiment.experiment import Experiment as Experiment
-from dlcore.experiment.experiment import Setup as Setup
 from dlcore.experiment.flags import Flags as Flags
 from dlcore.experiment.length import Epochs as Epochs
 from dlcore.experiment.length import Steps as Steps
 from dlcore.experiment.parts import Measure as Measure
+from dlcore.experiment.parts import Run as Run
 from dlcore.experiment.parts import Sanity as Sanity
 from dlcore.experiment.setting import FlagError as FlagError
 from dlcore.experiment.setting import NonNegativeFloat as NonNegativeFloat

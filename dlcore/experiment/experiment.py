@@ -13,22 +13,23 @@ experiment = Experiment(
 if __name__ == "__main__":
     main(experiment)
 
-`dlcore.experiment.parts` says what a part is. Pages that are older have `learner=` and `task=` in their place.
+`dlcore.experiment.parts` says what a part is.
 """
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-from dlcore.experiment.parts import Parts, Sanity
-from dlcore.experiment.setting import Setting, field_settings
-from dlcore.experiment.setup import Setup
-from dlcore.experiment.task_of_parts import TaskOfParts
+from dlcore.data.splits import Spec
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Parts, Run, Sanity
+from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, is_record
 
-__all__ = ["Experiment", "Merged", "Setup", "name_of"]
+__all__ = ["Experiment", "name_of"]
 
 
 def name_of(file: str) -> str:
@@ -44,33 +45,9 @@ def name_of(file: str) -> str:
     return f"{path.parent.name}.{path.stem}"
 
 
-class Merged(NamedTuple):
-    """What the flags of an experiment come from: what its task gives, and what the page gives in its place.
-
-    Args:
-      settings: flags of the task, of the optimizer and of the page.
-      defaults: default values of flags; the page's before the task's.
-      smoke: values under `--smoke`.
-      model: default of `--model`; None: there is no such flag.
-      modules: flax modules by prefix.
-      external_fields: fields of modules that are no flags.
-      own_fields: fields of modules that published weights do not set.
-      packages: names of required packages.
-    """
-
-    settings: dict[str, Setting]
-    defaults: dict[str, Any]
-    smoke: dict[str, Any]
-    model: str | None
-    modules: dict[str, Callable]
-    external_fields: tuple[str, ...]
-    own_fields: tuple[str, ...]
-    packages: tuple[str, ...]
-
-
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """An experiment: a technique, its task, its optimizer and the values of its flags.
+    """An experiment: a technique, and what it learns from, with and by.
 
     Args:
       file: `__file__` of the experiment file.
@@ -79,27 +56,15 @@ class Experiment:
         `functools.partial`.
       data: the data set: source, splits, augmentation.
       network: a flax module, whose simple fields become flags `--unet.FIELD`, or a part that builds one.
+      optimizer: the optimizer; None for a technique without one.
       length: `Epochs` or `Steps`: the length, the batches and the validations.
       measures: what validation and test say; the first is the headline.
       report: functions ReportContext -> panels, or parts with `panels`.
       use: what `--mode=predict` takes and says.
       start: the weights to start from.
       sanity: what `--mode=sanity` expects.
-      learner: in place of `technique`, of a page with a task.
-      task: data, measures, report and use, which techniques share, see `dlcore.experiment.task.Task`.
-      optimizer: record of the optimizer's flags, with `build(setup)` and `rate_of_step(setup)`; None for a technique
-        without one.
-      arguments: Setup -> what the technique takes besides its flags and the optimizer, such as its networks, beside
-        the task's `arguments`.
-      model: the default of `--model`; its simple fields become `--model.FIELD`. None takes the task's.
-      modules: flax modules by prefix; the simple fields of `modules["unet"]` become `--unet.FIELD`. Empty takes the
-        task's.
-      external_fields: names such as "unet.channels" of fields that `build` sets from the data: no flags.
-      own_fields: names of fields that published weights do not set, such as those of a pretext's decoder.
-      settings: the experiment's own flags, beside those of the task and the optimizer.
-      defaults: values that replace the defaults of the settings, the signature and the modules.
-      smoke: values under `--smoke`; empty takes the task's.
-      packages: names of required packages in `dlcore.extras`, checked before any work; empty takes the task's.
+      defaults: values of flags in place of those of the parts, of a page that is another page with these.
+      smoke: values under `--smoke`.
     """
 
     is_page: ClassVar[bool] = True
@@ -107,38 +72,25 @@ class Experiment:
 
     file: str
     doc: str
-    learner: Any = None
-    task: Any = None
-    optimizer: Any = None
-    arguments: Callable[[Setup], dict[str, Any]] | None = None
-    model: str | None = None
-    modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
-    external_fields: tuple[str, ...] = ()
-    own_fields: tuple[str, ...] = ()
-    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
-    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
-    smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
-    packages: tuple[str, ...] = ()
-    technique: Callable[..., Learner] | None = None
-    data: Any = None
+    technique: Callable[..., Learner]
+    data: Any
     network: Any = None
+    optimizer: Any = None
     length: Any = None
     measures: Sequence[Any] = ()
     report: Sequence[Any] = ()
     use: Any = None
     start: Any = None
-    sanity: Any = None
+    sanity: Sanity = dataclasses.field(default_factory=Sanity)
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self):
-        if self.technique is None:
-            return
+    @functools.cached_property
+    def parts(self) -> Parts:
+        """The parts, with the technique's factory as it stands in its module."""
         technique = self.technique
-        values = {}
-        for name, value in getattr(technique, "keywords", {}).items():
-            values |= value._asdict() if is_record(type(value)) else {name: value}
-        learner = technique.func if isinstance(technique, functools.partial) else technique
-        parts = Parts(
-            learner,
+        return Parts(
+            technique.func if isinstance(technique, functools.partial) else technique,
             self.data,
             self.network,
             self.optimizer,
@@ -146,43 +98,77 @@ class Experiment:
             tuple(self.report),
             self.use,
             self.start,
-            self.sanity or Sanity(),
+            self.sanity,
         )
-        defaults = {**self.length.defaults, **({} if parts.zoo is None else parts.zoo.defaults), **values}
-        object.__setattr__(self, "learner", learner)
-        object.__setattr__(self, "task", TaskOfParts(parts, defaults))
+
+    def run(self, flags: Flags, spec: Spec | None = None, steps: int | None = None, dtype: Any = None) -> Run:
+        """Build a run of the parts.
+
+        Args:
+          flags: the resolved settings.
+          spec: `Splits.spec` with `train_size`; None before the data are loaded.
+          steps: length of the training; None takes `--steps`.
+          dtype: dtype of the computation.
+        """
+        return Run(self.parts, flags, {} if spec is None else spec, steps or flags.get("steps") or 1, dtype)
+
+    def trained(self, words: Sequence[str], purpose: str) -> Path:
+        """Find the finished run of this page, or train it as its command would.
+
+        Args:
+          words: arguments of the command line.
+          purpose: purpose of the run, printed before it starts.
+
+        Returns:
+          The run's folder.
+        """
+        train = importlib.import_module("dlcore.modes.train")  # which stands to the right
+        return train.train_page(self, words, purpose)
 
     @functools.cached_property
-    def merged(self) -> Merged:
-        """What the flags come from; what the page gives replaces what the task gives."""
-        has_task = self.technique is None
-        optimizer = field_settings(self.optimizer) if has_task and self.optimizer is not None else {}
-        return Merged(
-            settings={**self.task.settings(), **optimizer, **self.settings},
-            defaults={**self.task.defaults, **self.defaults},
-            **{
-                name: getattr(self, name) or getattr(self.task, name, getattr(self, name))
-                for name in ("smoke", "model", "modules", "external_fields", "own_fields", "packages")
-            },
-        )
+    def settings(self) -> dict[str, Setting]:
+        """The flags of the parts: {name: setting}."""
+        return self.parts.settings()
 
-    def build(self, setup: Setup) -> Learner:
-        """Build the learner.
+    @functools.cached_property
+    def values(self) -> dict[str, Any]:
+        """The values of flags that the page sets: its length, fields of its network, parameters of its technique."""
+        values: dict[str, Any] = {}
+        for part in (self.length, self.zoo):
+            values |= {} if part is None else part.defaults
+        for name, value in getattr(self.technique, "keywords", {}).items():
+            values |= value._asdict() if is_record(type(value)) else {name: value}
+        return {**values, **self.defaults}
 
-        Returns:
-          The technique's learner, with what the optimizer and the task add to it.
-        """
-        return self.task.build(self.learner, self.optimizer, setup, self.arguments)
+    @property
+    def zoo(self) -> Any:
+        """The network of the zoo, see `Parts.zoo`."""
+        return self.parts.zoo
 
-    def schedule(self, setup: Setup) -> Callable[[int], float] | None:
-        """Build the schedule of the learning rate, for the log.
+    @property
+    def model(self) -> str | None:
+        """The default of `--model`; None: there is no such flag."""
+        return None if self.zoo is None else self.zoo.zoo_name
 
-        Returns:
-          Function from the step, counted from 0, to its learning rate; None where there is none.
-        """
-        if self.optimizer is None or self.technique is not None:
-            return self.task.schedule(setup)
-        return self.optimizer.rate_of_step(setup)
+    @functools.cached_property
+    def modules(self) -> dict[str, Callable]:
+        """The flax modules whose fields are flags, by the prefix of the flags."""
+        return self.parts.modules()
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """Names such as "unet.channels" of fields that the data set: no flags."""
+        return tuple(getattr(self.network, "external_fields", ()))
+
+    @property
+    def own_fields(self) -> tuple[str, ...]:
+        """Names of fields that published weights do not set, such as those of a pretext's decoder."""
+        return tuple(getattr(self.network, "own_fields", ()))
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Names of required packages in `dlcore.extras`, checked before any work."""
+        return tuple(name for part in self.parts for name in getattr(part, "packages", ()))
 
     @property
     def name(self) -> str:

@@ -123,12 +123,11 @@ class Part(Protocol):
         """
         ...
 
-    def report_hooks(self, run: Any, build: Callable) -> list:
+    def report_hooks(self, run: Any) -> list:
         """Build hooks that only add panels to the report, such as a film.
 
         Args:
           run: the run.
-          build: the experiment's `build`.
 
         Returns:
           The hooks.
@@ -180,7 +179,7 @@ class Part(Protocol):
         """Build panels of the report.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
           run: the run.
 
         Returns:
@@ -192,7 +191,7 @@ class Part(Protocol):
         """Build the panels of what a pretext solves in training, of a network or a data set.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
           run: the run.
 
         Returns:
@@ -204,7 +203,7 @@ class Part(Protocol):
         """Draw pictures for TensorBoard.
 
         Args:
-          context: the run's `dlcore.modes.report_context.ReportContext`.
+          context: the run's `dlcore.report.context.ReportContext`.
 
         Returns:
           Name -> image [H, W, C].

@@ -9,14 +9,17 @@ The ledger has the `headline` of that measure, by default its `metric`.
 """
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from flax import linen as nn
 
 from dlcore.data.facts import Facts
+from dlcore.data.splits import Spec, Splits
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting, field_settings
 from dlcore.learner import Learner
 from dlcore.models.network import Zoo, flag_prefix
@@ -24,26 +27,180 @@ from dlcore.models.network import Zoo, flag_prefix
 __all__ = ["Measure", "Parts", "Run", "Sanity", "part_settings", "with_flags"]
 
 
-class Run(NamedTuple):
-    """What a part may know of the run that it is in.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training: the parts with the values of its flags, and what is known of its data.
+
+    A part asks it for what others hold; the modes ask it for what the parts build.
 
     Args:
-      facts: facts of the data.
+      page: the parts, as the page has them.
+      flags: the resolved settings.
+      spec: `Splits.spec`, and `train_size`; {} before the data are loaded.
       steps: length of the training.
-      steps_per_epoch: training steps of an epoch; None where the data have no size.
       dtype: dtype of the computation.
-      seed: seed of the run.
-      parts: the parts of the experiment, with the values of the flags.
-      setup: the run's `Setup`, for functions that read flags.
     """
 
-    facts: Facts
-    steps: int
-    steps_per_epoch: float | None
-    dtype: Any
-    seed: int
-    parts: "Parts"
-    setup: Any
+    page: "Parts"
+    flags: Flags
+    spec: Spec
+    steps: int = 1
+    dtype: Any = None
+
+    def replace(self, **changes: Any) -> "Run":
+        """Return the run with other values in its fields."""
+        return dataclasses.replace(self, **changes)
+
+    @functools.cached_property
+    def parts(self) -> "Parts":
+        """The parts, with the values of the flags in their fields."""
+        return self.page.resolved(self.flags)
+
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """Facts of the data."""
+        return Facts.of(self.spec)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.flags.seed
+
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Training steps of an epoch, a fraction too; None where the data have no size."""
+        size = self.spec.get("train_size")
+        return None if size is None else size / self.flags.batch_size
+
+    def optimizer(self) -> Any:
+        """Build the optimizer of all parameters.
+
+        Returns:
+          An optax transformation.
+        """
+        return self.parts.optimizer.build(self.steps, self.steps_per_epoch)
+
+    def load(self) -> Splits:
+        """Load the data."""
+        data = self.parts.data
+        taken = inspect.signature(data.load).parameters
+        values = {"seed": self.seed, "batch_size": self.flags.batch_size}
+        values["min_classes"] = 1 if self.flags.get("run") else 2
+        splits = data.load(**{name: value for name, value in values.items() if name in taken})
+        for finish in self.parts.having("finish_data"):
+            splits = finish(splits, self)
+        return splits
+
+    def planned(self) -> tuple[Spec, Any] | None:
+        """Tell the shapes of data that are known without loading them; None for others."""
+        data = self.parts.data
+        return data.planned() if hasattr(data, "planned") else None
+
+    def check(self) -> None:
+        """Check the parts against each other, before the data are loaded."""
+        for check in self.parts.having("check"):
+            check(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """Collect what the parts give the technique, but for its optimizers.
+
+        Returns:
+          {parameter: value}, a flax module of the page as `model`.
+        """
+        values: dict[str, Any] = {}
+        for arguments in self.parts.having("arguments"):
+            values |= arguments(self)
+        if isinstance(self.parts.network, nn.Module):
+            values["model"] = self.parts.network.clone(dtype=self.dtype)
+        return values
+
+    def build(self) -> Learner:
+        """Build the learner: the technique, with those arguments of the parts that it takes."""
+        technique, optimizer = self.parts.technique, self.parts.optimizer
+        parameters, values = inspect.signature(technique).parameters, self.arguments()
+        for name in getattr(optimizer, "parameters", ()):
+            values[name] = self.optimizer()
+        learner = technique(**{name: value for name, value in values.items() if name in parameters})
+        if hasattr(optimizer, "wrap"):
+            learner = optimizer.wrap(learner)
+        for part in (self.parts.data, self.parts.network, *self.parts.measures):
+            learner = part.wrap(learner, self) if hasattr(part, "wrap") else learner
+        return learner
+
+    def start(self) -> Any:
+        """Build what puts weights into the first state.
+
+        Returns:
+          `dlcore.weights.start.Start`; None where no weights are named.
+        """
+        return next((start for part in self.parts.having("start") if (start := part(self)) is not None), None)
+
+    def rate_of_step(self) -> Callable[[int], float] | None:
+        """Build the learning-rate schedule for the log; None where there is none, or it is not known before."""
+        optimizer = self.parts.optimizer
+        return None if optimizer is None else optimizer.rate_of_step(self.steps, self.steps_per_epoch)
+
+    def hooks(self) -> list:
+        """Build hooks of `fit`."""
+        return self._all("hooks")
+
+    def report_hooks(self) -> list:
+        """Build hooks that only add panels to the report, such as a film; a search, which writes none, has none."""
+        return self._all("report_hooks")
+
+    def messages(self, splits: Splits) -> list[str]:
+        """List facts that matter to this training, to print before it."""
+        return self._all("messages", splits)
+
+    def explanations(self) -> list[str]:
+        """Explain what limits the numbers of a run, in sentences of its report."""
+        return self._all("explanations")
+
+    def evaluators(self, splits: Splits, split: str) -> list:
+        """Build evaluators, which measure the outputs of `predict`.
+
+        Args:
+          split: "valid" or "test".
+        """
+        return self._all("evaluators", splits, split)
+
+    def encoder(self) -> Any:
+        """Build the encoder of images in the learner's state, by which its features are measured.
+
+        Returns:
+          A `dlcore.evaluators.fine_tuning.Encoder`; None where the encoder is the network of `--model`, or there is
+          none.
+        """
+        encoder = next(self.parts.having("encoder"), None)
+        return None if encoder is None else encoder(self)
+
+    def panels(self, context: Any) -> list:
+        """Build the panels of the report.
+
+        Args:
+          context: the run's `dlcore.report.context.ReportContext`.
+        """
+        panels = [part.panels(context, self) for part in self.parts if hasattr(part, "panels")]
+        panels += [part(context) for part in self.parts.report if not hasattr(part, "panels")]
+        return [panel for several in panels for panel in several]
+
+    def pictures(self, context: Any) -> dict[str, Any]:
+        """Draw pictures for TensorBoard.
+
+        Args:
+          context: the run's `dlcore.report.context.ReportContext`.
+
+        Returns:
+          Name -> image [H, W, C].
+        """
+        pictures: dict[str, Any] = {}
+        for draw in self.parts.having("pictures"):
+            pictures |= draw(context)
+        return pictures
+
+    def _all(self, method: str, *arguments: Any) -> list:
+        """Join the lists that the parts with a method build."""
+        return [one for build in self.parts.having(method) for one in build(self, *arguments)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,37 +297,25 @@ class Parts:
         technique = partial(self.technique, **flags.group("learner"))
         return dataclasses.replace(with_flags(self, flags), technique=technique)
 
-    def arguments(self, run: Run) -> dict[str, Any]:
-        """Collect what the parts give the technique, but for its optimizers.
+    @property
+    def headline(self) -> str:
+        """The test metric of the ledger, of the first measure."""
+        return getattr(self.measures[0], "headline", self.measures[0].metric)
 
-        Args:
-          run: the run.
+    @property
+    def mode(self) -> str:
+        """Whether the best value of the headline is the largest or the smallest: "max" or "min"."""
+        return self.measures[0].mode
 
-        Returns:
-          {parameter: value}, a flax module of the page as `model`.
-        """
-        values: dict[str, Any] = {}
-        for arguments in self.having("arguments"):
-            values |= arguments(run)
-        if isinstance(self.network, nn.Module):
-            values["model"] = self.network.clone(dtype=run.dtype)
-        return values
+    @property
+    def monitor(self) -> str | None:
+        """The validation metric that selects the checkpoint; None selects the last."""
+        return getattr(self.measures[0], "monitor", self.measures[0].metric)
 
-    def build(self, run: Run) -> Learner:
-        """Build the learner: the technique, with those arguments of the parts that it takes.
-
-        Args:
-          run: the run.
-        """
-        parameters, values = inspect.signature(self.technique).parameters, self.arguments(run)
-        for name in getattr(self.optimizer, "parameters", ()):
-            values[name] = self.optimizer.build(run.steps, run.steps_per_epoch)
-        learner = self.technique(**{name: value for name, value in values.items() if name in parameters})
-        if hasattr(self.optimizer, "wrap"):
-            learner = self.optimizer.wrap(learner)
-        for part in (self.data, self.network, *self.measures):
-            learner = part.wrap(learner, run) if hasattr(part, "wrap") else learner
-        return learner
+    @property
+    def input_kind(self) -> str:
+        """What `--input` takes, for messages."""
+        return getattr(self.use, "input_kind", "FILE_OR_FOLDER")
 
     @property
     def zoo(self) -> Zoo | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Merged
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.setting import FlagError, module_settings
 
 __all__ = ["Published", "backbone_name", "find_published", "published_defaults"]
@@ -36,11 +36,11 @@ class Published(NamedTuple):
     about: Any
 
 
-def find_published(merged: Merged, value_of: Callable[[str], str | None]) -> Published | None:
+def find_published(experiment: Experiment, value_of: Callable[[str], str | None]) -> Published | None:
     """Find the published weights that a command line names.
 
     Args:
-      merged: what the flags of the experiment come from.
+      experiment: the experiment.
       value_of: name of a flag -> its value on the command line; None without one.
 
     Returns:
@@ -51,7 +51,7 @@ def find_published(merged: Merged, value_of: Callable[[str], str | None]) -> Pub
     """
     from dlcore.models.pretrained.door import is_published, read_about
 
-    flag = "init_from" if merged.model is None else "model"
+    flag = "init_from" if experiment.model is None else "model"
     source = value_of(flag)
     if source is None or not is_published(source):
         return None
@@ -61,12 +61,11 @@ def find_published(merged: Merged, value_of: Callable[[str], str | None]) -> Pub
         raise FlagError(f"--{flag}={source}: {error}") from None
 
 
-def published_defaults(name: str, merged: Merged, published: Published | None, names: set[str]) -> dict[str, Any]:
+def published_defaults(experiment: Experiment, published: Published | None, names: set[str]) -> dict[str, Any]:
     """Compute the values that published weights give to other flags.
 
     Args:
-      name: name of the experiment, for errors.
-      merged: what the flags of the experiment come from.
+      experiment: the experiment.
       published: the weights; None without any.
       names: names of all flags.
 
@@ -80,9 +79,11 @@ def published_defaults(name: str, merged: Merged, published: Published | None, n
         return {}
     flag, source, about = published
     if "init_from" not in names:
-        raise FlagError(f"--{flag}={source}: {name} starts from no trained weights; allowed: a name of `dlcore models`")
-    settable = names - set(merged.external_fields) - set(merged.own_fields)
-    prefix = _prefix(merged, about.model)
+        raise FlagError(
+            f"--{flag}={source}: {experiment.name} starts from no trained weights; allowed: a name of `dlcore models`"
+        )
+    settable = names - set(experiment.external_fields) - set(experiment.own_fields)
+    prefix = _prefix(experiment, about.model)
     size = None if about.preprocess is None else about.preprocess.crop or about.preprocess.size
     flag_of_size = "input_size" if "input_size" in names else "image_size"
     sizes = {} if size is None else {flag_of_size: size[0]}
@@ -130,12 +131,12 @@ def _network(about: Any) -> nn.Module:
     return create_model(about.model, **about.fields)
 
 
-def _prefix(merged: Merged, model: str) -> str | None:
+def _prefix(experiment: Experiment, model: str) -> str | None:
     """Return the prefix of the experiment's module that has the form of a published network; None without one."""
     from dlcore.models.registry import family_of
 
     kind = _class_of(family_of(model).MODELS[model])
-    return next((prefix for prefix, module in merged.modules.items() if issubclass(kind, _class_of(module))), None)
+    return next((prefix for prefix, module in experiment.modules.items() if issubclass(kind, _class_of(module))), None)
 
 
 def _class_of(module: Any) -> Any:

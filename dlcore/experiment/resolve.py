@@ -31,41 +31,45 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
       TypeError: the experiment sets a flag that does not exist.
     """
     config = _config(experiment, argv)
-    merged = experiment.merged
-    published = find_published(merged, functools.partial(last_value, argv))
+    published = find_published(experiment, functools.partial(last_value, argv))
     argv = _without_published(argv, published)
-    groups = {"mode": mode or {}, "experiment": dict(merged.settings), "learner": settings_of(experiment.learner)}
-    defaults = dict(merged.defaults)
-    if merged.model is not None:
-        name = last_value(argv, "model") or (config or {}).get("model") or merged.model
-        groups["experiment"]["model"] = Setting(merged.model, "a name of `dlcore models`", essential=True)
+    groups = {"mode": mode or {}, "experiment": dict(experiment.settings)}
+    groups["learner"] = settings_of(experiment.parts.technique)
+    defaults = dict(experiment.values)
+    if experiment.model is not None:
+        name = last_value(argv, "model") or (config or {}).get("model") or experiment.model
+        groups["experiment"]["model"] = Setting(experiment.model, "a name of `dlcore models`", essential=True)
         groups["model"] = model_settings(name)
-        if name != merged.model:
+        if name != experiment.model:
             defaults = _without_model(defaults)
-        if config and config.get("model", merged.model) != name:
+        if config and config.get("model", experiment.model) != name:
             config = _without_model(config)
-    for prefix, module in merged.modules.items():
+    for prefix, module in experiment.modules.items():
         groups[prefix] = module_settings(prefix, module)
-    groups["run"] = {k: v for k, v in RUN.items() if k not in merged.settings}
+    groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.settings}
     names = {name for entries in groups.values() for name in entries}
-    if unknown := set(merged.external_fields) - names:
+    if unknown := set(experiment.external_fields) - names:
         raise TypeError(f"{experiment.name} has external_fields {sorted(unknown)}, but no module has such fields")
     if wants_smoke(argv):
-        defaults |= {k: v for k, v in merged.smoke.items() if not k.startswith("model.") or k in names}
-    defaults |= published_defaults(experiment.name, merged, published, names)
+        defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in names}
+    defaults |= published_defaults(experiment, published, names)
     if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
         group: {
-            name: s._replace(default=defaults.get(name, s.default), external=name in merged.external_fields)
+            name: s._replace(default=defaults.get(name, s.default), external=name in experiment.external_fields)
             for name, s in entries.items()
         }
         for group, entries in groups.items()
     }
     flags = parse(groups, argv, config, usage=experiment.doc, config_name=_config_name(argv))
-    if flags.patience and experiment.task.monitor is None:
+    if flags.patience and experiment.parts.monitor is None:
         raise FlagError(f"--patience={flags.patience}: {experiment.name} compares no validations; allowed: 0")
-    if "data_dir" in flags.given and flags.data_dir is not None and not experiment.task.reads_files(flags):
+    if (
+        "data_dir" in flags.given
+        and flags.data_dir is not None
+        and not experiment.parts.resolved(flags).data.reads_files
+    ):
         raise FlagError(
             f"--data_dir={flags.data_dir}: --dataset={flags.dataset} reads no files; allowed: another --dataset, or no "
             "--data_dir"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dlcore.activity import activity
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, text_of
 from dlcore.experiment.settings import STEPS
@@ -64,7 +65,7 @@ class ResolvedRun:
     """
 
     def __init__(self, experiment: Experiment, flags: Flags):
-        require(*experiment.merged.packages, what=experiment.name)
+        require(*experiment.packages, what=experiment.name)
         self.experiment, self.flags = experiment, flags
         self.tracking = Tracking(flags.track, flags.identity)
 
@@ -100,8 +101,24 @@ class ResolvedRun:
             raise FlagError(f"--accumulate={flags.accumulate}: no update in {steps} steps; allowed: 1 to {steps}")
         return steps
 
-    def setup(self, spec: Spec, flags: Flags | None = None, dtype: Any = None) -> Setup:
-        """Build the argument of the experiment's `build`.
+    def before_data(self, flags: Flags | None = None) -> Run:
+        """Build what the parts may know before the data are loaded.
+
+        Args:
+          flags: settings that replace the run's.
+        """
+        return self.experiment.run(flags or self.flags)
+
+    def load(self, flags: Flags | None = None) -> Splits:
+        """Load the data.
+
+        Args:
+          flags: settings that replace the run's.
+        """
+        return self.before_data(flags).load()
+
+    def training(self, spec: Spec, flags: Flags | None = None, dtype: Any = None) -> Run:
+        """Build what the parts may know of the run.
 
         Args:
           spec: `Splits.spec` with `train_size`, and `batch_size` if that of the flags does not fit the data.
@@ -115,17 +132,17 @@ class ResolvedRun:
             flags = flags.replace(batch_size=spec["batch_size"])
         dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
         steps = self.steps(spec["train_size"], flags.batch_size)
-        return Setup(flags, spec, steps, dtype, self.experiment.optimizer)
+        return self.experiment.run(flags, spec, steps, dtype)
 
-    def setup_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Setup:
-        """Build the argument of the experiment's `build` for loaded data.
+    def training_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Run:
+        """Build what the parts may know of the run for loaded data.
 
         Args:
           flags: settings that replace the run's.
           dtype: dtype of the computation; by default `--precision`'s.
         """
         fitted, spec = self.fitted_batch_size(splits), splits.facts
-        return self.setup(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
+        return self.training(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
 
     def example(self, spec: dict) -> Any:
         """Make an example batch without loading the data.
@@ -137,7 +154,7 @@ class ResolvedRun:
         from dlcore.data.pipeline import batch_at
 
         if not isinstance(spec.get("batch"), dict):
-            return batch_at(self.pipelines(self.experiment.task.data(self.flags)), 0)
+            return batch_at(self.pipelines(self.load()), 0)
         return zero_batch(spec["batch"], spec.get("batch_size", self.flags.batch_size))
 
     def fitted_batch_size(self, splits: Splits) -> int | None:
@@ -154,10 +171,11 @@ class ResolvedRun:
             return None
         return 2 ** (smallest_source.bit_length() - 1)
 
-    def check_network(self, splits: Splits, batch: Any) -> None:
-        """Initialize the network abstractly if the command line sets its fields, before anything is computed.
+    def build(self, training: Run, batch: Any) -> Learner:
+        """Build the learner, and initialize it abstractly if the command line sets fields of its network.
 
         Args:
+          training: what the parts know of the run.
           batch: a training batch.
 
         Raises:
@@ -168,10 +186,12 @@ class ResolvedRun:
 
         network_flags = sorted(name for name in self.flags.given if name == "model" or "." in name)
         if not network_flags:
-            return
+            return training.build()
         try:
-            learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
-            jax.eval_shape(learner.init, jax.random.key(0), batch)
+            learner = training.build()
+            on_one_device = self.flags.spmd == "jit"
+            checked = learner if on_one_device else training.replace(flags=training.flags.replace(spmd="jit")).build()
+            jax.eval_shape(checked.init, jax.random.key(0), batch)
         except FlagError:
             raise
         except (ArithmeticError, IndexError, TypeError, ValueError, FlaxError) as error:
@@ -180,21 +200,22 @@ class ResolvedRun:
             if not isinstance(error, ValueError):
                 problem = f"{type(error).__name__}, {problem}; allowed: fields that fit the data and each other"
             raise FlagError(f"{words}: no network: {problem}") from error
+        return learner
 
     @property
     def plain(self) -> dict[str, Any]:
         """Values of the experiment's flags that switch regularization and augmentation off."""
-        plain = {name: s.default for name, s in self.experiment.merged.settings.items() if s.regularizes}
-        plain |= self.experiment.task.plain
+        plain = {name: s.default for name, s in self.experiment.settings.items() if s.regularizes}
+        plain |= self.experiment.sanity.plain
         return {name: value for name, value in plain.items() if name in self.flags}
 
-    def eval_every(self, setup: Setup) -> int:
+    def eval_every(self, training: Run) -> int:
         """Count the steps between two validations.
 
         Returns:
           `--eval_every`, or the steps of an epoch.
         """
-        return self.flags.eval_every or max(1, round(setup.spec["train_size"] / setup.flags.batch_size))
+        return self.flags.eval_every or max(1, round(training.spec["train_size"] / training.flags.batch_size))
 
     def pipelines(self, splits: Splits) -> Any:
         """Batch the training data: `--batch_size` examples per step, times the batch ratio of each source.
@@ -254,9 +275,9 @@ class ResolvedRun:
         """
         content = {
             "experiment": self.experiment.name,
-            "technique": self.experiment.learner.__module__,
-            "monitor": self.experiment.task.monitor,
-            "monitor_mode": self.experiment.task.monitor_mode,
+            "technique": self.experiment.parts.technique.__module__,
+            "monitor": self.experiment.parts.monitor,
+            "monitor_mode": self.experiment.parts.mode,
             "command": provenance.command(),
             "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items()},
             "identity": self.identity,
@@ -373,7 +394,7 @@ def _restored(run: ResolvedRun, learner: Learner, batch: Any, select: str) -> tu
     from dlcore.run.checkpoint import Checkpoints
     from dlcore.run.pmap import program_for
 
-    store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.task.monitor_mode, read_only=True)
+    store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.parts.mode, read_only=True)
     program = program_for(learner, batch, run.placement(), run.flags.seed)
     step = store.best_step() if select == "best" else None
     try:

@@ -185,9 +185,9 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     """
     flags, spec = run.flags.replace(run=str(run.folder)), config["spec"]
     if "image_shape" in spec and flags.get("image_size", 0) is None:
-        flags = flags.replace(image_size=_image_size(run.experiment.merged.settings["image_size"], spec["image_shape"]))
+        flags = flags.replace(image_size=_image_size(run.experiment.settings["image_size"], spec["image_shape"]))
     with activity("reading the data"):
-        splits = run.experiment.task.data(flags)
+        splits = run.load(flags)
     before, now = spec.get("image_shape"), splits.spec.get("image_shape")
     if before is not None and now is not None and list(before) != list(now):
         raise FlagError(f"{run.folder}: trained on images of {before}; allowed: such images, not {now}")

@@ -145,4 +145,4 @@ RUN = {
 """Settings of every experiment; a mode adds its own (`dlcore.experiment.mode`)."""
 
 ONLY_F32 = {"precision": Setting("f32", "compute precision; this experiment has no other", Literal["f32"])}
-"""In place of the setting of RUN, for an experiment whose `build` does not read `Setup.dtype`."""
+"""In place of the setting of RUN, for an experiment whose `build` does not read `Run.dtype`."""

@@ -25,8 +25,8 @@ def _evaluate_run(run: ResolvedRun) -> None:
       FlagError: there is no such run, or no such split; the data have classes or images that do not fit the run, or
         contain its training examples.
     """
-    config, experiment, flags = config_of(run), run.experiment, run.flags
-    setup, example = run.setup(config["spec"]), run.example(config["spec"])
+    config, flags = config_of(run), run.flags
+    training, example = run.training(config["spec"]), run.example(config["spec"])
     runs = members_of(run)
     splits = data_for(run, config)
     source = getattr(splits, flags.split)
@@ -35,7 +35,7 @@ def _evaluate_run(run: ResolvedRun) -> None:
         raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
     comparison, *_ = (compare_with_run(one, config_of(one), splits, flags.split) for one in runs)
     learner, step, state = restore_members(runs, flags.tta, flags.select, example)
-    evaluators = [] if flags.split == "train" else experiment.task.evaluators(setup, splits, flags.split)
+    evaluators = [] if flags.split == "train" else training.evaluators(splits, flags.split)
     measures = evaluate(
         learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators
     )

@@ -353,7 +353,7 @@ def _export_run(run: ResolvedRun) -> int:
     config = config_of(run)
     spec = config["spec"]
     batch = example_batch(run, spec)
-    learner = run.experiment.build(run.setup(spec))
+    learner = run.training(spec).build()
     say(f"run: {run.folder}")
     step, state = restore_state(run, learner, batch, run.flags.select)
     predict, weights = flat_predict(learner, state)

@@ -9,12 +9,12 @@ from typing import Any
 from dlcore.activity import activity
 from dlcore.data.shards import SHARDS
 from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.experiment.splits import Spec, Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.measures import better_direction, describe, in_per_cent, number_panels, number_text
 from dlcore.report.panel import Panel
 from dlcore.report.tables import text
@@ -36,27 +36,27 @@ MAX_NUMBERS = 6
 
 
 def finish(
-    run: ResolvedRun, data: Splits, setup: Setup, learner: Learner, result: Result, hooks: list, batch: Any
+    run: ResolvedRun, data: Splits, training: Run, learner: Learner, result: Result, hooks: list, batch: Any
 ) -> None:
     """Evaluate a trained learner once on the test split, and write its report and its candidate line for the ledger.
 
     Args:
       run: run that was trained.
       data: splits of its data; without a test split nothing is done.
-      setup: facts that its learner was built from.
+      training: facts that its learner was built from.
       learner: learner that was trained.
       result: result of `fit`.
       hooks: hooks that `fit` called; those with `panels(context)` add to the report.
       batch: an example batch.
     """
-    flags, folder, spec, placement = run.flags, run.folder, setup.spec, run.placement()
+    flags, folder, spec, placement = run.flags, run.folder, training.spec, run.placement()
     step, state = result.step, result.state
     if flags.select == "best" and result.best_step not in (None, result.step):
         step, state = restore_state(run, learner, batch, "best")
     if data.test is None:
         return
     evaluation = Evaluation(learner, placement)
-    evaluators = run.experiment.task.evaluators(setup, data, "test")
+    evaluators = training.evaluators(data, "test")
     measures = evaluation.measures(state, data.test, evaluators, flags.eval_batch_size)
     predicted_split = data.test if data.shown is None else data.shown
     outputs = evaluation.outputs(state, pad_local_batches(predicted_split, flags.eval_batch_size, placement))
@@ -66,9 +66,7 @@ def finish(
     numbers = scalars(measures)
     row = {"step": step, "split": "test", **numbers}
     history = [r for r in read_metrics(folder) if r["split"] != "test"] + [row]
-    context = ReportContext(
-        history, numbers, arrays(measures), outputs, state, data, spec, flags, learner, run.experiment.build
-    )
+    context = ReportContext(history, numbers, arrays(measures), outputs, state, data, spec, flags, learner, training)
     wall_seconds(folder)
     with activity("drawing the report"):
         _draw(run, context, result, row, hooks, batch)
@@ -81,13 +79,13 @@ def _draw(run: ResolvedRun, context: ReportContext, result: Result, row: dict, h
     with MetricsWriter(folder, tracking=run.tracking) as writer:
         if len(history) > len(read_metrics(folder)):
             writer.write(row)
-        for name, picture in (run.experiment.task.pictures(context) if run.experiment.task.pictures else {}).items():
+        for name, picture in context.run.pictures(context).items():
             writer.image(f"test/{name}", picture, step)
         writer.publish()
     trivial = trivial_measures(data.train, data.test, numbers, spec.get("trivial", {}))
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
     report, seconds = _report(run, context, trivial, result, step, hook_panels, batch)
-    headline = spec.get("headline", run.experiment.task.headline)
+    headline = spec.get("headline", run.experiment.parts.headline)
     value = numbers.get(headline)
     line = {
         "experiment": run.experiment.name,
@@ -135,10 +133,10 @@ def _report(
 ) -> tuple[Path, float]:
     """Write the report; return its path, and the wall time, taken once all is drawn."""
     data, flags = context.data, run.flags
-    first, *rest = (run.experiment.task.panels or _curves)(context)
+    first, *rest = context.run.panels(context) or _curves(context)
     panels = [*_first_panels(run, context, trivial), first, *hook_panels, *rest]
     panels += number_panels(context.numbers, trivial)
-    headline = context.spec.get("headline", run.experiment.task.headline)
+    headline = context.spec.get("headline", run.experiment.parts.headline)
     value, counts = context.numbers.get(headline), context.spec.get("counts", "examples")
     config = run.config() or {}
     title, subtitle = heading(run, context.spec, data)
@@ -172,8 +170,8 @@ def _report(
 
 def _first_panels(run: ResolvedRun, context: ReportContext, trivial: dict[str, Trivial]) -> list[Panel]:
     """Explain the headline, and list the commands that use the run."""
-    task, spec, test = run.experiment.task, context.spec, context.data.test
-    headline, counts = spec.get("headline", task.headline), spec.get("counts", "examples")
+    spec, test, use = context.spec, context.data.test, run.experiment.use
+    headline, counts = spec.get("headline", run.experiment.parts.headline), spec.get("counts", "examples")
     sentences, measure, value = [], describe(headline), context.numbers.get(headline)
     if measure is not None and value is not None:
         better = f" ({measure.better} is better)" if measure.better else ""
@@ -183,11 +181,11 @@ def _first_panels(run: ResolvedRun, context: ReportContext, trivial: dict[str, T
     sentences.append(f"Measured on {len(test):,} test {counts}, which no step has trained on.{few}")
     if base := baseline(headline, {**spec, **context.numbers}, trivial):
         sentences.append(f"The baseline, {base.rule}, reaches {number_text(headline, base.value)}.")
-    sentences += task.explanations(run.flags, spec)
+    sentences += context.run.explanations()
     page = (run.config() or {}).get("command", "").split(" --")[0] or f"python -m experiments.{run.experiment.name}"
     inputs = {"evaluate": ""}
-    if task.describe is not None and (task.inputs is not None or task.drawn is not None):
-        inputs["predict"] = f" --input={task.input_kind}" if task.drawn is None else ""
+    if use is not None:
+        inputs["predict"] = "" if hasattr(use, "samples") else f" --input={run.experiment.parts.input_kind}"
     if counts == "examples":
         inputs["export"] = ""
     folder = shlex.quote(str(run.folder))
@@ -213,9 +211,9 @@ def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
     dataset, folder = spec.get("dataset", ""), flags.get("data_dir")
     is_own_folder = dataset in ("folder", *SHARDS) and bool(folder)
     name = f"the folder {Path(str(folder)).name}" if is_own_folder else dataset.replace("_", " ")
-    setting = experiment.merged.settings.get("dataset")
-    usual = experiment.merged.defaults.get("dataset", setting.default if setting else dataset)
-    module = sys.modules.get(experiment.learner.__module__)
+    setting = experiment.settings.get("dataset")
+    usual = experiment.values.get("dataset", setting.default if setting else dataset)
+    module = sys.modules.get(experiment.parts.technique.__module__)
     about = experiment.doc if dataset == usual or not (module and module.__doc__) else module.__doc__
     sentence = about.strip().split("\n\n")[0].replace("\n", " ").rstrip(".:")
     episodes = spec.get("counts", "examples") != "examples"

@@ -84,12 +84,12 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     """
     experiment, flags = run.experiment, run.flags
 
-    def setup_of(**changes):
-        setup = run.setup_of(data, flags.replace(spmd="jit", **run.plain | changes), jnp.float64)
-        return setup._replace(steps=BURN_IN)
+    def training_of(**changes):
+        training = run.training_of(data, flags.replace(spmd="jit", **run.plain | changes), jnp.float64)
+        return training.replace(steps=BURN_IN)
 
-    setup = setup_of()
-    learner = experiment.build(setup)
+    training = training_of()
+    learner = training.build()
     loss_of = learner.loss
     if loss_of is None:
         return None
@@ -99,7 +99,7 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
         examples = sampled_batch(data, max(2, VALUES // values), flags.seed)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, examples)
     state = jax.jit(learner.init)(root_key(flags.seed), batch)
-    if start := experiment.task.start(setup):
+    if start := training.start():
         with jax.enable_x64(False):  # it may train a network that other runs reuse, such as a teacher
             state = start(state)
     update, loss = jax.jit(learner.update), jax.jit(lambda state: loss_of(state.params, state, batch)[0])
@@ -114,8 +114,8 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
         return loss_of(params, state, batch)[0]
 
     losses = {"data loss": data_loss}
-    if experiment.task.regularizer:
-        penalized_loss = experiment.build(setup_of(**{experiment.task.regularizer: PENALTY})).loss
+    if experiment.sanity.regularizer:
+        penalized_loss = training_of(**{experiment.sanity.regularizer: PENALTY}).build().loss
         assert penalized_loss is not None  # as without the penalty
         losses["penalty"] = lambda params: penalized_loss(params, state, batch)[0] - data_loss(params)
     return losses, state.params
@@ -143,7 +143,7 @@ def gradcheck(run: ResolvedRun) -> int:
         except ValueError as error:
             raise FlagError(f"--gradcheck_{error}") from error
     data = load_data(run)
-    run.check_network(data, sampled_batch(data, EXAMPLES, flags.seed))
+    run.build(run.training_of(data), sampled_batch(data, EXAMPLES, flags.seed))
     num_wrong, passed = 0, True
     with jax.enable_x64(True), activity("training briefly, then comparing gradients"):
         losses_and_params = losses_after_burn_in(run, data)

@@ -57,7 +57,7 @@ def restore_members(runs: list[ResolvedRun], tta: Views, select: str, example: B
       FlagError: views or several runs are requested for a learner that is no classifier.
       FileNotFoundError: a run has no checkpoint.
     """
-    learners = [run.experiment.build(run.setup(config_of(run)["spec"])) for run in runs]
+    learners = [run.training(config_of(run)["spec"]).build() for run in runs]
     with_tta = [average_views(learner, tta, example) for learner in learners]
     if len(runs) == 1:
         return with_tta[0], *restore_state(runs[0], with_tta[0], example, select)

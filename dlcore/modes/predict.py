@@ -30,35 +30,32 @@ def _predict_files(run: ResolvedRun) -> None:
     import jax
 
     experiment, flags = run.experiment, run.flags
-    if experiment.task.describe is None or (experiment.task.inputs is None and experiment.task.drawn is None):
+    if experiment.use is None:
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
-    read_inputs = experiment.task.drawn if flags.input is None else experiment.task.inputs
-    if read_inputs is None and flags.input is None:
+    has_source = hasattr(experiment.use, "samples" if flags.input is None else "inputs")
+    if not has_source and flags.input is None:
         missing, run_flag = ("--input", "") if flags.get("run") else ("--run, --input", " --run=RUN")
-        raise FlagError(f"{missing}: missing; allowed: --mode=predict{run_flag} --input={experiment.task.input_kind}")
-    if read_inputs is None:
+        raise FlagError(f"{missing}: missing; allowed: --mode=predict{run_flag} --input={experiment.parts.input_kind}")
+    if not has_source:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no input; allowed: --mode=predict without it")
     if flags.input is not None and "num_drawn" in flags.given:
         raise FlagError(f"--num_drawn={flags.num_drawn}: beside --input={flags.input}; allowed: one of them")
     if not (flags.get("run") or flags.get("run_dir")):
         usable = "" if run.config() is None else f"--run={run.folder}, the run of these settings, or "
         raise FlagError(f"--run: missing; allowed: {usable}--run=RUN of another trained run")
-    write_outputs = experiment.task.write
-    if flags.output is not None and write_outputs is None:
+    if flags.output is not None and not hasattr(experiment.use, "write"):
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
     example = run.example(spec)
-    source, names = read_inputs(flags, spec)
+    training = run.before_data().replace(spec=spec)
+    use, facts = training.parts.use, training.facts
+    source, names = use.samples(training) if flags.input is None else use.inputs(flags.input, training)
     learner, step, state = restore_members(members_of(run), flags.tta, flags.select, example)
     if (seed := flags.get("sample_seed")) is not None:
         state = state.replace(rng=jax.random.fold_in(state.rng, seed))
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
-    rows = experiment.task.describe(outputs, spec)
-    files = (
-        []
-        if flags.output is None or write_outputs is None
-        else write_outputs(Path(flags.output), outputs, source, names, spec)
-    )
+    rows = use.describe(outputs, facts)
+    files = [] if flags.output is None else use.write(Path(flags.output), outputs, source, names, facts)
     if flags.format == "json":
         say(json_text([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return

@@ -49,12 +49,12 @@ def profile(run: ResolvedRun) -> int:
     folder = run.folder / "profile"
     remove_empty(check_writable(folder))
     data = load_data(run)
-    setup = run.setup_of(data)
+    training = run.training_of(data)
     pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
-    run.check_network(data, batch)
-    program = program_for(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
-    carry = program.split(program.init(batch, run.experiment.task.start(setup)))
+    learner = run.build(training, batch)
+    program = program_for(learner, batch, run.placement(), run.flags.seed)
+    carry = program.split(program.init(batch, training.start()))
     started = time.perf_counter()
     with activity("compiling"):
         program.compile()

@@ -25,8 +25,8 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.data.stratified import stratified_sample
 from dlcore.diagnostics.gradient_check import check_gradient
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Learner, root_key
@@ -78,31 +78,31 @@ class Bench:
 
     def __init__(self, run: ResolvedRun, data: Splits):
         self.run, self.data = run, data
-        self.spec = run.setup_of(data).spec
+        self.spec = run.training_of(data).spec
 
-    def setup(self, *, steps: int | None = None, **changes: Any) -> Setup:
-        """Build the setup of the learner.
+    def training(self, *, steps: int | None = None, **changes: Any) -> Run:
+        """Build the training of the learner.
 
         Args:
           steps: length of the training; None for that of the run.
           **changes: settings that replace the run's.
 
         Returns:
-          The setup, for jit.
+          The training, for jit.
         """
-        setup = self.run.setup(self.spec, self.run.flags.replace(spmd="jit", **changes))
-        return setup._replace(steps=steps or setup.steps)
+        training = self.run.training(self.spec, self.run.flags.replace(spmd="jit", **changes))
+        return training.replace(steps=steps or training.steps)
 
     def learner(self, **changes: Any) -> Learner:
         """Build the learner.
 
         Args:
-          **changes: arguments of `setup`.
+          **changes: arguments of `training`.
 
         Returns:
           The learner, under jit.
         """
-        return self.run.experiment.build(self.setup(**changes))
+        return self.training(**changes).build()
 
     def train(self, train: Any, batch_size: int, steps: int, **options: Any) -> tuple[Learner, Result]:
         """Train without regularization and augmentation, on one device, from the run's initial state.
@@ -116,14 +116,14 @@ class Bench:
         Returns:
           (learner, result of `fit`).
         """
-        experiment, seed = self.run.experiment, self.run.flags.seed
-        setup = self.setup(steps=steps, **self.run.plain)
-        learner = experiment.build(setup)
+        seed = self.run.flags.seed
+        training = self.training(steps=steps, **self.run.plain)
+        learner = training.build()
         result = fit(
             learner,
             map_sources(lambda x, ratio: Pipeline(x, batch_size * ratio, seed), train, self.data.batch_ratios),
             steps=steps,
-            start=experiment.task.start(setup),
+            start=training.start(),
             progress=False,
             seed=seed,
             placement=_one_device(),
@@ -147,24 +147,24 @@ class Bench:
 
 
 def _check_initial(bench: Bench) -> Check:
-    experiment = bench.run.experiment
+    sanity = bench.run.experiment.sanity
     if bench.learner().loss is None:
         return Check("loss at initialization", "–", "the learner has no loss", None)
-    if experiment.task.expected_loss is None:
+    if sanity.expected_loss is None:
         return Check("loss at initialization", "–", "the experiment states none", None)
-    expected = experiment.task.expected_loss(bench.run.setup(bench.spec))
-    changes = {experiment.task.regularizer: 0.0} if experiment.task.regularizer else {}
+    expected = sanity.expected_loss(bench.run.training(bench.spec))
+    changes = {sanity.regularizer: 0.0} if sanity.regularizer else {}
     measured = bench.initial_loss(bench.learner(**changes))
     return Check(
         "loss at initialization",
         f"{measured:.6f}",
-        f"{expected:.6f} within {experiment.task.loss_tolerance:.0%}",
-        abs(measured - expected) <= experiment.task.loss_tolerance * abs(expected),
+        f"{expected:.6f} within {sanity.tolerance:.0%}",
+        abs(measured - expected) <= sanity.tolerance * abs(expected),
     )
 
 
 def _check_regularization(bench: Bench) -> Check:
-    name = bench.run.experiment.task.regularizer
+    name = bench.run.experiment.sanity.regularizer
     if bench.learner().loss is None:
         return Check("loss rises with regularization", "–", "the learner has no loss", None)
     if name is None:
@@ -177,7 +177,7 @@ def _check_regularization(bench: Bench) -> Check:
 
 
 def _check_overfit(bench: Bench) -> Check:
-    max_loss = bench.run.experiment.task.overfit
+    max_loss = bench.run.experiment.sanity.overfit
     if max_loss is None:
         return Check(f"overfits {TINY} examples", "–", "the experiment's loss does not go to 0", None)
     data, seed = bench.data, bench.run.flags.seed
@@ -243,7 +243,7 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     if (
         data.valid is None
         or classes is None
-        or bench.run.experiment.task.headline not in ("accuracy", "accuracy_by_video")
+        or bench.run.experiment.parts.headline not in ("accuracy", "accuracy_by_video")
     ):
         return Check(name, "–", "there are no classes", None)
     if classes > MANY_CLASSES and not shuffled:
@@ -288,7 +288,7 @@ def sanity(run: ResolvedRun) -> int:
       The exit status: 1 if a check failed.
     """
     data = load_data(run, run.flags.replace(**run.plain))
-    run.check_network(data, sampled_batch(data, run.flags.batch_size, run.flags.seed))
+    run.build(run.training_of(data), sampled_batch(data, run.flags.batch_size, run.flags.seed))
     bench = Bench(run, data)
     failed = 0
     say(f"{'check':32} {'measured':44} {'expected':44} verdict")

@@ -9,8 +9,9 @@ from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.input_pipeline import check_input_pipeline
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, config_of
 from dlcore.experiment.run_data import check_resumed, known_data, write_data
@@ -42,55 +43,55 @@ MAX_NAMED_FILES = 5
 """Largest number of changed files that a warning names."""
 
 
-def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any]:
+def fit_arguments(run: ResolvedRun, training: Run, data: Splits) -> dict[str, Any]:
     """Collect the arguments of `fit` for training and evaluation, which a search shares.
 
     Args:
-      setup: facts that its learner is built from.
+      training: facts that its learner is built from.
       data: splits of its data.
 
     Returns:
       {argument: value}.
     """
-    flags, experiment = run.flags, run.experiment
+    flags = run.flags
     return {
-        "steps": setup.steps,
+        "steps": training.steps,
         "seed": flags.seed,
         "valid": data.valid,
-        "evaluators": [] if data.valid is None else experiment.task.evaluators(setup, data, "valid"),
+        "evaluators": [] if data.valid is None else training.evaluators(data, "valid"),
         "eval_batch_size": flags.eval_batch_size,
-        "start": experiment.task.start(setup),
-        "hooks": [*experiment.task.hooks(setup), *_early_stopping(run, setup, data), *_plateau(run, setup, data)],
+        "start": training.start(),
+        "hooks": [*training.hooks(), *_early_stopping(run, training, data), *_plateau(run, training, data)],
         "placement": run.placement(),
         "log_every": flags.log_every,
-        "learning_rate": run.experiment.schedule(setup),
-        "eval_every": run.eval_every(setup),
+        "learning_rate": training.rate_of_step(),
+        "eval_every": run.eval_every(training),
     }
 
 
-def _early_stopping(run: ResolvedRun, setup: Setup, data: Splits) -> list[EarlyStopping]:
+def _early_stopping(run: ResolvedRun, training: Run, data: Splits) -> list[EarlyStopping]:
     """Build the hook of `--patience`."""
-    patience, monitor = run.flags.patience, run.experiment.task.monitor
+    patience, monitor = run.flags.patience, run.experiment.parts.monitor
     if not patience:
         return []
-    if data.valid is None or "headline" in setup.spec:
+    if data.valid is None or "headline" in training.spec:
         raise FlagError(f"--patience={patience}: no validation to compare; allowed: 0, or data with a validation split")
-    return [EarlyStopping(f"valid/{monitor}", patience, run.experiment.task.monitor_mode)]
+    return [EarlyStopping(f"valid/{monitor}", patience, run.experiment.parts.mode)]
 
 
-def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlateau]:
+def _plateau(run: ResolvedRun, training: Run, data: Splits) -> list[ReduceOnPlateau]:
     """Build the hook of `--schedule=plateau`."""
     flags, experiment = run.flags, run.experiment
     if flags.get("schedule") != "plateau" or flags.get("milestones") is not None:
         return []
-    if data.valid is None or experiment.task.monitor is None or "headline" in setup.spec:
+    if data.valid is None or experiment.parts.monitor is None or "headline" in training.spec:
         raise FlagError(
             "--schedule=plateau: no validation to compare; allowed: the others, or data with a validation split"
         )
     if flags.decay_factor == 1:
         raise FlagError("--decay_factor=1.0: never lowers the rate; allowed: below 1 under --schedule=plateau")
-    monitor = f"valid/{experiment.task.monitor}"
-    return [ReduceOnPlateau(monitor, flags.plateau_patience, experiment.task.monitor_mode, flags.decay_factor)]
+    monitor = f"valid/{experiment.parts.monitor}"
+    return [ReduceOnPlateau(monitor, flags.plateau_patience, experiment.parts.mode, flags.decay_factor)]
 
 
 def train(run: ResolvedRun) -> int:
@@ -191,18 +192,17 @@ def prepare(run: ResolvedRun) -> Prepared:
     """
     origins = origins_of(run)
     data = load_data(run, origins=origins)
-    pipelines, setup, placement = run.pipelines(data), run.setup_of(data), run.placement()
+    pipelines, training, placement = run.pipelines(data), run.training_of(data), run.placement()
     batch = batch_at(pipelines, 0)
     with activity("tracing the programs"):
-        run.check_network(data, batch)
-        messages = run.experiment.task.notes(setup, data)
-        learner = run.experiment.build(setup)
+        learner = run.build(training, batch)
+        messages = training.messages(data)
         program = program_for(learner, batch, placement, run.flags.seed)  # traces init and update
-        if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
+        if _plateau(run, training, data) and not has_plateau_scale(program.abstract_state.opt_state):
             raise FlagError(
                 f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others"
             )
-        start = run.experiment.task.start(setup)
+        start = training.start()
         if isinstance(start, Start):
             start.check(program.abstract_state)
         check_labels(learner, program.abstract_state, batch, pipelines, data.valid)
@@ -219,7 +219,7 @@ def _is_resumed(run: ResolvedRun) -> bool:
 
 def _resumed(run: ResolvedRun) -> Prepared:
     """Load the data of a resumed run, normalized as at its beginning; its initial weights are not needed."""
-    config, data = config_of(run), run.experiment.task.data(run.flags)
+    config, data = config_of(run), run.load()
     spec = data.spec | {name: config["spec"][name] for name in ("mean", "std") if name in config["spec"]}
     lines = check_resumed(run, config, data)
     return Prepared(data._replace(spec=spec, notes=(*data.notes, *lines)), known_data(run.folder, config))
@@ -233,23 +233,24 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
         say(f"note: {message}")
     pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
-    setup = run.setup_of(data)
-    spec = setup.spec
+    training = run.training_of(data)
+    spec = training.spec
     if "batch_size" in spec:
         say(f"note: batches of {spec['batch_size']}, since there are fewer than {flags.batch_size} training examples")
-    if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
-        say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
-    learner = prepared.learner or run.experiment.build(setup)
-    messages = run.experiment.task.notes(setup, data) if prepared.notes is None else prepared.notes
+    steps, accumulate = training.steps, flags.get("accumulate", 1)
+    if rest := steps % accumulate:
+        say(f"note: the last {rest} of {steps} steps make no update, which takes --accumulate={accumulate} steps")
+    learner = prepared.learner or training.build()
+    messages = training.messages(data) if prepared.notes is None else prepared.notes
     if is_first():
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, inherited))
-        say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
+        say(f"{run.experiment.name}: {training.steps} steps on {provenance.hardware()}, run folder {folder}")
         for message in messages:
             say(f"note: {message}")
-    arguments = fit_arguments(run, setup, data)
-    report_hooks = run.experiment.task.report_hooks(setup, run.experiment.build)
-    hooks = [*arguments["hooks"], *report_hooks, *watch_hooks(run, setup, batch)]
+    arguments = fit_arguments(run, training, data)
+    report_hooks = training.report_hooks()
+    hooks = [*arguments["hooks"], *report_hooks, *watch_hooks(run, training, batch)]
     if is_first():
         wall_seconds(folder, done=False)
     try:
@@ -265,8 +266,8 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
                 flags.checkpoint_seconds,
                 flags.checkpoint_steps,
                 flags.keep_last,
-                monitor=None if data.valid is None or "headline" in spec else run.experiment.task.monitor,
-                mode=run.experiment.task.monitor_mode,
+                monitor=None if data.valid is None or "headline" in spec else run.experiment.parts.monitor,
+                mode=run.experiment.parts.mode,
                 grace_seconds=flags.grace_seconds,
             ),
             **{**arguments, "hooks": hooks, "start": prepared.start or arguments["start"]},
@@ -274,7 +275,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     finally:
         if is_first():
             wall_seconds(folder)
-    finish(run, data, setup, learner, result, hooks, batch)
+    finish(run, data, training, learner, result, hooks, batch)
 
 
 def _note_changed_code(folder: Path) -> None:
@@ -290,7 +291,7 @@ def _note_changed_code(folder: Path) -> None:
 def _check_finished(run: ResolvedRun, config: dict) -> None:
     """Report changes of a finished run's data; none if the data can no longer be read."""
     try:
-        data = run.experiment.task.data(run.flags)
+        data = run.load()
     except (OSError, ValueError):
         return
     try:

@@ -12,10 +12,10 @@ import numpy as np
 
 from dlcore.diagnostics.monitor import findings, snapshot
 from dlcore.diagnostics.trace import first_reads
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import Learner
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.monitor import monitor_panels
 from dlcore.report.panel import Panel
 from dlcore.run.progress import say
@@ -87,7 +87,7 @@ def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
     return [name for _, name in sorted(read) if name.rpartition("/")[2] in ("kernel", "w")]
 
 
-def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
+def watch_hooks(run: ResolvedRun, training: Run, batch: Any) -> list[Watch]:
     """Build the hook of `--watch`.
 
     Args:
@@ -101,5 +101,5 @@ def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
         return []
     if jax.process_count() > 1:
         raise ValueError(f"--watch={run.flags.watch}: there are {jax.process_count()} processes; allowed: one process")
-    learner = run.experiment.build(run.setup(setup.spec, run.flags.replace(spmd="jit")))
+    learner = run.training(training.spec, run.flags.replace(spmd="jit")).build()
     return [Watch(learner, batch, run.flags.watch)]

@@ -21,7 +21,7 @@ from dlcore.optim.builder import (
 )
 from dlcore.optim.ema import use_ema
 
-__all__ = ["AdamW", "AveragedAdamW", "EMAAdamW", "GANAdam"]
+__all__ = ["AccumulatingAdamW", "AdamW", "AveragedAdamW", "EMAAdamW", "GANAdam"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +142,17 @@ class AdamW:
           The learner, with the average in evaluation and prediction; unchanged without `ema`.
         """
         return use_ema(learner) if self.ema else learner
+
+
+@dataclasses.dataclass(frozen=True)
+class AccumulatingAdamW(AdamW):
+    """AdamW with gradient accumulation.
+
+    Args:
+      accumulate: gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none
+    """
+
+    accumulate: Annotated[int, Range(1)] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 @dataclasses.dataclass(frozen=True)

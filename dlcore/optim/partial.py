@@ -9,23 +9,28 @@ al. 2021, arXiv:2106.08254), for networks of numbered blocks. `layer_parts` is t
 & Ruder 2018, arXiv:1801.06146), one layer at a time from the last to the first, each with a lower rate than the next.
 """
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dlcore.choices import check_whole_number
+from dlcore.learner import Range
 from dlcore.ops.checks import check_shapes
 from dlcore.optim._rules import check_above_0
+from dlcore.optim.adamw import AdamW
+from dlcore.optim.builder import create_optimizer
 
 __all__ = [
     "Part",
+    "PartsAdamW",
     "is_matched",
     "layer_parts",
     "layers_of",
@@ -313,3 +318,39 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
 
 def _path(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+@dataclasses.dataclass(frozen=True)
+class PartsAdamW(AdamW):
+    """AdamW of the parts that learn; it has no flags `l1` and `max_norm`.
+
+    Args:
+      parts: what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the
+        first that matches counts, and what none names is frozen; gradual:DECAY@SHARE unfreezes one layer at a time, the
+        last first, until all learn after SHARE of the run, each at DECAY times the rate of the next
+      layer_decay: transformers: factor of the rate from each block to the one before it
+    """
+
+    parts: Annotated[tuple[str, ...], "essential"] = ("*",)
+    layer_decay: Annotated[float | None, Range(0.01, 1)] = None
+
+    l1: ClassVar[float] = 0.0
+    max_norm: ClassVar[float | None] = None
+
+    def build(self, steps: int, steps_per_epoch: float | None = None) -> optax.GradientTransformationExtraArgs:
+        """Build the optimizer of the parts, each on the run's schedule from its start on."""
+
+        def make(rate: float, begin: int) -> optax.GradientTransformation:
+            record = dataclasses.replace(self, learning_rate=self.learning_rate * rate)
+            schedule = record.rate_of_update(steps, steps_per_epoch)
+            return create_optimizer(
+                self.optimizer,
+                lambda count: schedule(count + begin),
+                momentum=self.momentum,
+                second_momentum=self.second_momentum,
+                weight_decay=self.weight_decay,
+                clip_value=self.clip_value,
+            )
+
+        tx = partial_optimizer([parse_part(text) for text in self.parts], make, steps, self.clip_norm)
+        return tx if self.layer_decay is None else optax.chain(tx, scale_by_layer(self.layer_decay))

@@ -168,7 +168,7 @@ def search(module: str, words: Sequence[str]) -> int:
         raise FlagError(f"{', '.join(unknown)}: unknown{hint}; allowed: the settings of --help of {experiment.name}")
     if fixed := sorted(flags.given & space.keys()):
         raise FlagError(f"--{fixed[0]}={flags[fixed[0]]}: fixed, and an axis of the search; allowed: either")
-    metric = search_flags.metric or experiment.task.monitor
+    metric = search_flags.metric or experiment.parts.monitor
     if metric is None:
         raise FlagError(f"--metric: missing, and {experiment.name} names none; allowed: a validation metric")
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
@@ -182,7 +182,7 @@ def search(module: str, words: Sequence[str]) -> int:
                 raise FlagError(f"--{name}: {experiment.name} has several training sources; allowed: without it")
         if search_flags.ensemble > 1:
             try:
-                ensemble([experiment.build(base.setup_of(data))], data.test[:1])
+                ensemble([base.training_of(data).build()], data.test[:1])
             except ValueError:
                 raise FlagError(f"--ensemble: {experiment.name} is no classifier; allowed: without it") from None
         can_share = check_metric(base, data, metric) and search_flags.share

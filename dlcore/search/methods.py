@@ -159,7 +159,7 @@ def _first_rung(search: Search, last: int, default: int) -> int:
 def _halving(search: Search) -> Outcome:
     flags, space, eta = search.flags, search.space, search.flags.reduction_factor
     _check_shared(search)
-    last, levels = search.base.setup_of(search.data).steps, 0
+    last, levels = search.base.training_of(search.data).steps, 0
     while flags.trials // eta ** (levels + 1) >= 1:
         levels += 1
     plan = rungs(flags.trials, _first_rung(search, last, last // eta**levels), last, eta)
@@ -170,7 +170,7 @@ def _halving(search: Search) -> Outcome:
 def _hyperband(search: Search) -> Outcome:
     flags, space, eta = search.flags, search.space, search.flags.reduction_factor
     _check_shared(search)
-    last, trials = search.base.setup_of(search.data).steps, []
+    last, trials = search.base.training_of(search.data).steps, []
     brackets = hyperband_brackets(last, eta, _first_rung(search, last, last // eta**3))
     for number, plan in enumerate(brackets):
         values = spaces.random(space, plan[0].trials, flags.search_seed + number)
@@ -221,7 +221,7 @@ def _population(search: Search) -> Outcome:
     _check_shared(search)
     run, data = search.base, search.data
     values = spaces.random(space, flags.trials, flags.search_seed)
-    interval = flags.exchange or max(1, run.setup_of(data).steps // 10)
+    interval = flags.exchange or max(1, run.training_of(data).steps // 10)
     hook = PopulationBasedTraining(space, search.metric, interval, monitor_mode, seed=flags.search_seed)
     facts = {"metric": search.metric, "better": monitor_mode, "exchange": interval, "search_seed": flags.search_seed}
     facts["space"] = {name: str(axis) for name, axis in space.items()}

@@ -34,8 +34,8 @@ def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", 
     """
     if better is not None:
         return better
-    if metric == experiment.task.monitor:
-        return experiment.task.monitor_mode
+    if metric == experiment.parts.monitor:
+        return experiment.parts.mode
     if direction := better_direction(metric):
         return "max" if direction == "higher" else "min"
     raise FlagError(f"--metric={metric}: unknown direction; allowed: with --better=max or --better=min")
@@ -63,8 +63,8 @@ def _validation_names(run: ResolvedRun, data: Splits) -> _ValidationNames:
     Returns:
       The names, including those that the evaluators declare.
     """
-    setup, placement = run.setup_of(data), run.placement()
-    learner, arguments = run.experiment.build(setup), fit_arguments(run, setup, data)
+    training, placement = run.training_of(data), run.placement()
+    learner, arguments = training.build(), fit_arguments(run, training, data)
     batch = batch_at(run.pipelines(data), 0)
     state = program_for(learner, batch, placement, run.flags.seed).init(batch, arguments["start"]).state
     first = next(iter(pad_local_batches(data.valid, min(8, run.flags.eval_batch_size), placement)))

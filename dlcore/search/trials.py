@@ -22,7 +22,8 @@ from dlcore.data.pipeline import batch_at, settings
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
 from dlcore.evaluators.ensemble import ensemble
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
 from dlcore.experiment.splits import Splits
@@ -145,9 +146,9 @@ def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) 
     return ResolvedRun(experiment, resolve(experiment, [*argv, *_words(values)]))
 
 
-def _setup_of(setup: Setup, row: dict) -> Setup:
-    """Return the setup with a trial's values, traced or not."""
-    return setup._replace(flags=setup.flags.replace(**row))
+def _training_of(training: Run, row: dict) -> Run:
+    """Return the training with a trial's values, traced or not."""
+    return training.replace(flags=training.flags.replace(**row))
 
 
 def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
@@ -164,13 +165,13 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     Returns:
       True if it does; False for no settings.
     """
-    setup = run.setup_of(data)
-    if not names or run.flags.spmd != "jit" or fit_arguments(run, setup, data)["hooks"]:
+    training = run.training_of(data)
+    if not names or run.flags.spmd != "jit" or fit_arguments(run, training, data)["hooks"]:
         return False
     batch = batch_at(run.pipelines(data), 0)
 
     def step(row: dict) -> Any:
-        learner = run.experiment.build(_setup_of(setup, row))
+        learner = _training_of(training, row).build()
         return learner.update(learner.init(root_key(0), batch), batch)
 
     try:
@@ -233,18 +234,18 @@ def run_together(
     check_whole_number("offset", offset, 0)
     if steps is not None:
         check_whole_number("steps", steps, 1)
-    setup = run.setup_of(data)
+    training = run.training_of(data)
     learner = together(
-        lambda row: run.experiment.build(_setup_of(setup, row)), {name: [row[name] for row in rows] for name in rows[0]}
+        lambda row: _training_of(training, row).build(), {name: [row[name] for row in rows] for name in rows[0]}
     )
     pipeline = run.pipelines(data)
     if start is None:
         arrays = [{name: jnp.float32(value) for name, value in row.items()} for row in rows]
-        starts = [run.experiment.task.start(_setup_of(setup, row)) for row in arrays]
+        starts = [_training_of(training, row).start() for row in arrays]
         start = None if starts[0] is None else start_of_trials(starts)
-    arguments = fit_arguments(run, setup, data)
+    arguments = fit_arguments(run, training, data)
     evaluators = [evaluator_of_trials(one, len(rows)) for one in arguments["evaluators"]]
-    changes = {"steps": steps or setup.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
+    changes = {"steps": steps or training.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
     changes["learning_rate"] = None  # each trial has its own schedule
     part = {"offset": offset, "part_steps": steps} if steps else {}
     trial_folder = TrialFolder(folder, run, rows, {**part, **(facts or {})})
@@ -265,9 +266,9 @@ def _train_alone(module: str, argv: Sequence[str], values: dict[str, Any], folde
         prepare_process(run.flags)
         with fast_compilation(run.flags.smoke):
             data = load_data(run)
-            setup = run.setup_of(data)
-            learner, pipeline = run.experiment.build(setup), run.pipelines(data)
-            return _fit(TrialFolder(folder, run), learner, pipeline, fit_arguments(run, setup, data)).history, ""
+            training = run.training_of(data)
+            learner, pipeline = training.build(), run.pipelines(data)
+            return _fit(TrialFolder(folder, run), learner, pipeline, fit_arguments(run, training, data)).history, ""
     except OtherTraining:
         raise
     except FloatingPointError as error:
@@ -465,26 +466,26 @@ def measure_ensemble(
       OtherTraining: a folder holds another training.
     """
     members = [_retrained(module, argv, trial, folder / f"member{i}") for i, trial in enumerate(best)]
-    run, setup, data, *_ = members[0]
+    run, training, data, *_ = members[0]
     learners, states = zip(*((learner, state) for *_, learner, state in members), strict=True)
     # Both are ensembles, so that their losses are the same function of probabilities.
-    return [_tested(run, setup, data, ensemble(learners[:k], data.test[:1]), states[:k]) for k in (len(members), 1)]
+    return [_tested(run, training, data, ensemble(learners[:k], data.test[:1]), states[:k]) for k in (len(members), 1)]
 
 
 def _retrained(
     module: str, argv: Sequence[str], trial: Trial, folder: Path
-) -> tuple[ResolvedRun, Setup, Splits, Learner, Any]:
-    """Train a trial on training and validation data; return (run, setup, data, learner, state)."""
+) -> tuple[ResolvedRun, Run, Splits, Learner, Any]:
+    """Train a trial on training and validation data; return (run, training, data, learner, state)."""
     run = run_of(experiment_of(module), argv, trial.values)
     data = load_data(run)
-    setup, joined = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
-    learner = run.experiment.build(setup)
-    arguments = {**fit_arguments(run, setup, joined), "steps": trial.step}
+    training, joined = run.training_of(data), data._replace(train=join(data.train, data.valid), valid=None)
+    learner = training.build()
+    arguments = {**fit_arguments(run, training, joined), "steps": trial.step}
     trial_folder = TrialFolder(folder, run, facts={"best_step": trial.step})
-    return run, setup, joined, learner, _fit(trial_folder, learner, run.pipelines(joined), arguments).state
+    return run, training, joined, learner, _fit(trial_folder, learner, run.pipelines(joined), arguments).state
 
 
-def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, state: Any) -> dict[str, float | None]:
+def _tested(run: ResolvedRun, training: Run, data: Splits, learner: Learner, state: Any) -> dict[str, float | None]:
     """Compute the test metrics, including those of the experiment's evaluators."""
     measures = evaluate(
         learner,
@@ -492,6 +493,6 @@ def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, stat
         data.test,
         batch_size=run.flags.eval_batch_size,
         placement=run.placement(),
-        evaluators=run.experiment.task.evaluators(setup, data, "test"),
+        evaluators=training.evaluators(data, "test"),
     )
     return scalars(measures)

@@ -12,7 +12,7 @@ from flax import linen as nn
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.learner import root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.tasks.environments import return_panels
 

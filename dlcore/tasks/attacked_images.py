@@ -1,21 +1,16 @@
-"""AttackedImages: labeled images that a classifier is to recognize under attack, and early stopping by robustness."""
+"""Parts of classifiers that are to recognize images under attack: the measure, early stopping, and panels."""
 
 import dataclasses
-import math
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from dlcore.experiment.experiment import Setup
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.images.labeled_images import ResizedImages
-from dlcore.kits.training import backbone
-from dlcore.learner import root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.experiment.parts import Run
+from dlcore.learner import Range, root_key
+from dlcore.report.context import ReportContext
 from dlcore.run.hooks import STOP
-from dlcore.weights.start import Start, start_classifier
 
-__all__ = ["AttackedImages", "RobustnessDrop"]
+__all__ = ["RobustAccuracy", "RobustnessDrop", "panels"]
 
 
 class RobustnessDrop:
@@ -52,70 +47,55 @@ class RobustnessDrop:
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackedImages(ResizedImages):
-    """Labeled images that are attacked in training and measuring, and not augmented."""
+class RobustAccuracy:
+    """The share of images that a classifier recognizes under attack, which may end training.
 
-    model: ClassVar[str] = "small_cnn"
-    monitor = headline = "robust_accuracy"
-    plain: ClassVar[dict[str, Any]] = {"defense": "standard", "weight_decay": 0.0}
-    overfit: ClassVar[float] = 1e-2
+    Args:
+      early_stop: fall of the robust accuracy on validation images below its best, as a fraction, that ends training
+    """
 
-    data = staticmethod(labeled_images.data)
-    inputs = staticmethod(prediction.inputs)
-    describe = staticmethod(prediction.describe)
-    planned = staticmethod(labeled_images.planned)
+    early_stop: Annotated[float | None, Range(0.001, 1)] = None
 
-    def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`."""
-        return start_classifier(setup)
+    metric: ClassVar[str] = "robust_accuracy"
+    mode: ClassVar[str] = "max"
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model and the preprocessing."""
-        return {"model": backbone.build(setup), "preprocess": labeled_images.preprocess(setup)}
+    def hooks(self, run: Run) -> list:
+        """Stop training where `early_stop` says."""
+        return [] if self.early_stop is None else [RobustnessDrop(self.early_stop)]
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable classes."""
-        return math.log(setup.spec["num_classes"])
 
-    def hooks(self, setup: Setup) -> list:
-        """Stop training where `--early_stop` says."""
-        drop = setup.flags.early_stop
-        return [] if drop is None else [RobustnessDrop(drop)]
+def panels(context: ReportContext) -> list:
+    """Show test images under attack, and the panels of a classifier."""
+    import jax
+    import jax.numpy as jnp
 
-    def panels(self, context: ReportContext) -> list:
-        """Show test images under attack, and the panels of a classifier."""
-        import jax
-        import jax.numpy as jnp
+    from dlcore.adversarial.gradient import pgd
+    from dlcore.data.augment import to_float
+    from dlcore.report.adversarial import attacked_images
+    from dlcore.report.classifier import classifier_panels
+    from dlcore.report.curves import curves
+    from dlcore.report.figure import figure_panel
 
-        from dlcore.adversarial.gradient import pgd
-        from dlcore.data.augment import to_float
-        from dlcore.report.adversarial import attacked_images
-        from dlcore.report.classifier import classifier_panels
-        from dlcore.report.curves import curves
-        from dlcore.report.figure import figure_panel
+    flags, names, test = context.flags, context.spec["class_names"], context.data.test.arrays
+    labels = np.asarray(test["label"])
+    idx = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)][:8]
+    x, y = to_float(test["image"][idx]), jnp.asarray(labels[idx])
 
-        flags, names, test = context.flags, context.spec["class_names"], context.data.test.arrays
-        labels = np.asarray(test["label"])
-        idx = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)][:8]
-        x, y = to_float(test["image"][idx]), jnp.asarray(labels[idx])
+    def score_fn(image):
+        batch = {"image": image[None], "label": y[:1], "index": jnp.zeros(1, jnp.int32)}
+        return context.learner.predict(context.state, batch)["logits"][0]
 
-        def score_fn(image):
-            batch = {"image": image[None], "label": y[:1], "index": jnp.zeros(1, jnp.int32)}
-            return context.learner.predict(context.state, batch)["logits"][0]
+    def attack(key, image, label):
+        return pgd(score_fn, key, image, label, flags.epsilon, flags.eval_step_size, flags.eval_steps)
 
-        def attack(key, image, label):
-            return pgd(score_fn, key, image, label, flags.epsilon, flags.eval_step_size, flags.eval_steps)
-
-        attacked = jax.jit(jax.vmap(attack))(jax.random.split(root_key(0), len(idx)), x, y)
-        logits = jax.jit(jax.vmap(score_fn))(attacked)
-        titles = [f"{names[a]} as {names[b]}" for a, b in zip(labels[idx], np.asarray(logits.argmax(-1)), strict=True)]
-        figure = attacked_images(np.asarray(x), np.asarray(attacked), flags.epsilon, titles)
-        caption = (
-            f"PGD of {flags.eval_steps} steps within {flags.epsilon:g} of each pixel: true class as predicted class."
-        )
-        measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
-        return [
-            curves(context.history),
-            figure_panel("Test images under attack", figure, caption),
-            *classifier_panels(measures, test["image"], labels, probabilities, names, context.state.params),
-        ]
+    attacked = jax.jit(jax.vmap(attack))(jax.random.split(root_key(0), len(idx)), x, y)
+    logits = jax.jit(jax.vmap(score_fn))(attacked)
+    titles = [f"{names[a]} as {names[b]}" for a, b in zip(labels[idx], np.asarray(logits.argmax(-1)), strict=True)]
+    figure = attacked_images(np.asarray(x), np.asarray(attacked), flags.epsilon, titles)
+    caption = f"PGD of {flags.eval_steps} steps within {flags.epsilon:g} of each pixel: true class as predicted class."
+    measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
+    return [
+        curves(context.history),
+        figure_panel("Test images under attack", figure, caption),
+        *classifier_panels(measures, test["image"], labels, probabilities, names, context.state.params),
+    ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["describe", "inputs", "panels", "pictures", "write"]
 

@@ -404,7 +404,7 @@ class DetectObjects:
 
     def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
         """Read the images under a path, with their proposals."""
-        source, paths = box_results.inputs(run.setup.flags, run.setup.spec)
+        source, paths = box_results.inputs(run.flags, run.spec)
         proposals = run.parts.data.proposals
         return source if proposals is None else proposals.add(source, run), paths
 

@@ -17,7 +17,7 @@ from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Evaluator, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["CharacterEpisodes", "EpisodeAccuracy", "episode_panels"]
 

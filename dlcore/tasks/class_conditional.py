@@ -1,111 +1,50 @@
 """Tasks of images of a class: the classes to sample, inputs of predict, and the report by class."""
 
 import dataclasses
-import re
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore.choices import check_whole_number
-from dlcore.data.source import Source
-from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.samples import DrawSamples
-from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
-from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
-from dlcore.tasks.image_generation import ImageGeneration
-from dlcore.weights.network import feature_extractor
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.generative.image_generation import class_features, class_source
+from dlcore.learner import Range
+from dlcore.report.context import ReportContext
+from dlcore.tasks.guided_samples import guidance_panel
 
-__all__ = ["ClassConditionalImages", "ClassFrechet", "DrawClasses", "GuidedImages", "class_inputs", "class_source"]
+__all__ = ["GuidedClassPanels"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassConditionalImages(ImageGeneration):
-    """Images of a class, and samples of each class."""
-
-    input_kind = "CLASS,CLASS"
-
-    shared_settings = {**ImageGeneration.shared_settings, **samples.SAMPLE_CLASS}
-    drawn = staticmethod(samples.class_samples)
-
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; the report shows samples of each class."""
-        splits = super().data(flags)
-        return splits._replace(shown=class_source(image_generation.NUM_SHOWN, splits.spec["num_classes"]))
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of distances to real images and, of two or more classes, of `class_consistency`."""
-        return _of_classes(super().evaluators(setup, splits, split), setup, self.classifier)
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Parse `--input`, see `class_inputs`."""
-        return class_inputs(flags.input, flags.get("sample_class"), spec)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassFrechet(Frechet):
-    """The Fréchet distance of samples of each class and, of two or more classes, `class_consistency`.
+class GuidedClassPanels:
+    """Panels of samples of classes, which a condition guides.
 
     Args:
-      classifier: page that trains the classifier where no flag names one
-      num_samples: samples for the Fréchet distance at each evaluation
-      monitor: metric that selects the checkpoint; None for the last
+      guidance_samples: samples for each point of the report's guidance curve; 0 leaves the curve out
     """
 
-    def finish_data(self, splits: Splits, run: Run) -> Splits:
-        """Say what is compared; the report shows samples of each class."""
-        splits = super().finish_data(splits, run)
-        return splits._replace(shown=class_source(image_generation.NUM_SHOWN, splits.spec["num_classes"]))
+    guidance_samples: Annotated[int, Range(0), "no identity"] = 200
 
-    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of distances to real images and of `class_consistency`."""
-        return _of_classes(super().evaluators(run, splits, split), run.setup, self.classifier)
-
-
-@dataclasses.dataclass(frozen=True)
-class DrawClasses(DrawSamples):
-    """Use of a generator of images of a class: `--mode=predict` samples the classes that `--input` names, or all.
-
-    Args:
-      num_drawn: samples that --mode=predict draws without --input
-      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
-      sample_class: class that --mode=predict draws, by name or number; by default all in turn
-    """
-
-    sample_class: Annotated[str | None, "no identity"] = None
-
-    input_kind: ClassVar[str] = "CLASS,CLASS"
-
-    def samples(self, run: Run) -> tuple[Source, list[str]]:
-        """Choose the classes of the samples."""
-        return samples.class_samples(self, {"class_names": run.facts.class_names})
-
-    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
-        """Parse the classes, see `class_inputs`."""
-        return class_inputs(path, self.sample_class, {"class_names": run.facts.class_names})
-
-
-@dataclasses.dataclass(frozen=True)
-class GuidedImages(GuidedSamples, ClassConditionalImages):
-    """Images of a class, generated by diffusion with guidance."""
-
-    def panels(self, context: ReportContext) -> list:
+    def panels(self, context: ReportContext, run: Run) -> list:
         """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve."""
+        return self.build(context, run.parts.measures[0].classifier)
+
+    def build(self, context: ReportContext, classifier: Any) -> list:
+        """Build the panels.
+
+        Args:
+          classifier: page of the small classifier, which measures the curve.
+
+        Returns:
+          The panels, in the order of the report.
+        """
         from dlcore.report.triage import triage_panels
 
         first, *other_panels = sample_panels.panels(context)
         result = [first]
-        if context.flags.guidance_samples:
-            features = _features(context.flags, context.spec, self.classifier)
-            labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])
+        if self.guidance_samples:
+            features = class_features(context.flags, context.spec, classifier)
+            labels = class_source(self.guidance_samples, context.spec["num_classes"])
 
             def measure(images: np.ndarray) -> dict[str, float]:
                 vectors, probabilities = features(images)
@@ -117,76 +56,6 @@ class GuidedImages(GuidedSamples, ClassConditionalImages):
 
             result += guidance_panel(context, labels, measure)
         return [*result, *triage_panels(context.history, floor=None), *other_panels]
-
-
-def class_source(count: int, num_classes: int) -> Source:
-    """Build a source of labels that cycles through the classes.
-
-    Args:
-      count: number of samples.
-      num_classes: K.
-
-    Returns:
-      A source with `label`.
-    """
-    check_whole_number("count", count, 1)
-    check_whole_number("num_classes", num_classes, 1)
-    return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
-
-
-def class_inputs(text: str, sample_class: str | None, spec: dict) -> tuple[Source, list[str]]:
-    """Parse classes by name or number, or pairs of classes to interpolate between.
-
-        3,7        a sample of class 3, one of class 7
-        16x3       sixteen samples of class 3
-        3..7       nine samples from class 3 to class 7: spherical interpolation of the noise; the class changes halfway
-
-    Args:
-      text: the value of `--input`.
-      sample_class: the value of `--sample_class`, which must be None.
-      spec: facts of the data; must contain `class_names`.
-
-    Returns:
-      (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
-    """
-    if sample_class is not None:
-        raise FlagError(f"--sample_class={sample_class}: beside --input={text}; allowed: one of them")
-    class_names = list(spec["class_names"])
-    more = f", 16x{class_names[0]}, {class_names[0]}..{class_names[-1]}"
-    labels, endpoints, fractions, names = [], [], [], []
-    for word in text.split(","):
-        times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
-        first, between, last = rest.partition("..")
-        a, count = samples.class_index("input", first, spec, more), 9 if between else int(times)
-        b = samples.class_index("input", last, spec, more) if between else a
-        start = len(labels)
-        for k in range(count):
-            fraction = k / (count - 1) if between else 0.0
-            labels.append(a if fraction < 0.5 else b)
-            endpoints.append((start, start + 1) if between else (start + k, start + k))
-            fractions.append(fraction)
-            names.append(f"{rest} {fraction:.3g}" if between else (first if count == 1 else f"{first} {k}"))
-    arrays = {
-        "label": np.array(labels, np.int32),
-        "ends": np.array(endpoints, np.int32),
-        "share": np.array(fractions, np.float32),
-    }
-    return Source(arrays, len(labels)), names
-
-
-def _of_classes(distance: list[Evaluator], setup: Setup, page: Experiment | None) -> list[Evaluator]:
-    """Let evaluators measure samples of each class, and add `class_consistency` of two or more classes."""
-    source = class_source(setup.flags.num_samples, setup.spec["num_classes"])
-    distance = [evaluator._replace(source=source) for evaluator in distance]
-    if setup.spec["num_classes"] == 1:
-        return distance
-    features = _features(setup.flags, setup.spec, page)
-    return [*distance, class_consistency(lambda images: features(images)[1], source)]
-
-
-def _features(flags: Flags, spec: dict, page: Experiment | None) -> Callable:
-    network = image_generation.network_of(flags.replace(frechet_network=None), spec, page)
-    return feature_extractor(network)
 
 
 def _spread(vectors: np.ndarray) -> float:

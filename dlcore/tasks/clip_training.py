@@ -115,7 +115,7 @@ class TwoEncoders:
         Args:
           run: the run.
         """
-        spec = run.setup.spec
+        spec = run.spec
         size = {"image_size": spec["image_shape"][0], "window": spec["batch"]["captions"][0][-1]}
         kind = SigLIP if run.parts.technique.keywords["loss"] == "sigmoid" else CLIP
         return kind(len(vocabulary(spec)), END, **{**self.fields, **size, "dtype": run.dtype})
@@ -144,7 +144,7 @@ class EncoderWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return start_network(run.setup, WORDS)
+        return start_network(run, WORDS)
 
 
 class ZeroShotAndRecall:
@@ -155,8 +155,8 @@ class ZeroShotAndRecall:
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators: `zero_shot` of synthetic images, `r1`, `text_r1` and so on."""
-        recalls = image_text_results.recall_evaluators(run.setup, splits, split)
-        spec, model = run.setup.spec, run.parts.network.build(run)
+        recalls = image_text_results.recall_evaluators(run, splits, split)
+        spec, model = run.spec, run.parts.network.build(run)
         if spec["dataset"] != "shapes":
             return recalls
         tokens = jnp.asarray(_prompts(spec))

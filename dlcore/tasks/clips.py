@@ -29,7 +29,7 @@ from dlcore.models.s3d import S3D
 from dlcore.models.swin3d import Swin3D
 from dlcore.models.video_resnet import VIDEO_MODELS
 from dlcore.models.video_transformer import TimeSformer, ViViT
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.tasks.clip_data import FilmStrips
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast
@@ -193,7 +193,7 @@ class InflatedWeights:
 
         def replace(state: Any) -> Any:
             params = fitted(state)
-            return state.replace(params=params, opt_state=jax.jit(run.setup.transformation().init)(params))
+            return state.replace(params=params, opt_state=jax.jit(run.optimizer().init)(params))
 
         return Start(replace, lambda state: fitted(state) and None)
 

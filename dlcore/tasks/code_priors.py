@@ -84,14 +84,14 @@ class FrozenCodes:
 
     def start(self, run: Run) -> Start:
         """Start with the autoencoder and the codebook of the first phase."""
-        setup = run.setup
+        run = run
 
         def check(state):
-            if (source_run := origin(setup.flags)) is not None:
-                earlier_run.check_facts(source_run.name, source_run.spec, setup.spec, "image_shape")
+            if (source_run := origin(run.flags)) is not None:
+                earlier_run.check_facts(source_run.name, source_run.spec, run.spec, "image_shape")
 
         def replace(state):
-            phase = earlier_run.load(_first_phase(setup.flags, self.first_phase), "codebook")
+            phase = earlier_run.load(_first_phase(run.flags, self.first_phase), "codebook")
             frozen = {"autoencoder": phase.params, "codebook": phase.fields["codebook"]["vectors"]}
             return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
 

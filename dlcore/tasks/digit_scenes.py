@@ -10,7 +10,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["DigitScenes", "glimpse_panels"]
 
@@ -52,7 +52,7 @@ class DigitScenes:
 
     def check(self, run: Run) -> None:
         """Check that the places of the network's grid fill a scene."""
-        size, grid = self.scene_size, run.setup.flags["network.grid"]
+        size, grid = self.scene_size, run.flags["network.grid"]
         if size % grid:
             raise FlagError(
                 f"--scene_size={size}: not a multiple of --network.grid={grid}; allowed: {grid}, {2 * grid}, ..."

@@ -27,7 +27,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import LARGEST, FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Evaluator, Learner, Range, check_record, root_key
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["SMOKE", "ClipFeatureMeasures", "FeatureMeasures", "remove_labels", "view_panels"]
 
@@ -81,7 +81,7 @@ class FeatureMeasures:
         """Check that there are labels to measure by; without any, the loss is the headline."""
         if splits.spec.get("num_classes", 0) > 1:
             bank = min(self.bank_size, len(splits.train))
-            if "knn_k" in run.setup.flags.given and self.knn_k > bank:
+            if "knn_k" in run.flags.given and self.knn_k > bank:
                 raise FlagError(f"--knn_k={self.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
             return splits
         message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"

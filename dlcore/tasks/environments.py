@@ -14,8 +14,8 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.learner import Evaluator, Learner, Range, check_record
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer, create_schedule
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
@@ -91,7 +91,7 @@ class GymnaxEnvironments:
 
     def check(self, run: Run) -> None:
         """Check the environment, the minibatches of a rollout and the size of the replay buffer."""
-        check_rollouts(self.build(), run.setup.flags, self.whole_sequences)
+        check_rollouts(self.build(), run.flags, self.whole_sequences)
 
     def wrap(self, learner: Learner, run: Run) -> Learner:
         """Map the learner over the seeds."""

@@ -29,8 +29,8 @@ from dlcore.experiment.splits import Splits
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels
 from dlcore.learner import Learner, ModelState, Range, check_record
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier
@@ -148,7 +148,7 @@ class FewLabelImages:
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Check that a batch that the command line asks for fits the data."""
         labeled, unlabeled = len(splits.train["labeled"]), len(splits.train["unlabeled"])
-        flags = run.setup.flags
+        flags = run.flags
         if "batch_size" in flags.given and flags.batch_size > labeled:
             raise FlagError(
                 f"--batch_size={flags.batch_size}: more than the {labeled} labeled images of "
@@ -226,7 +226,7 @@ class TwinWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start from the weights of `--init_from`."""
-        classifier_start = start_classifier(run.setup)
+        classifier_start = start_classifier(run)
         if classifier_start is None:
             return None
 

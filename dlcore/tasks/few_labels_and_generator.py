@@ -14,8 +14,8 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Evaluator, Range
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim import AdamW, create_optimizer
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.gan_classifier import low_density
 
 __all__ = ["ClassifierAndGenerator", "LowDensity", "TwoPlayersAdamW", "generated_images"]
@@ -57,7 +57,7 @@ class ClassifierAndGenerator:
         def variables(state: Any) -> dict[str, Any]:
             return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
 
-        return encoders.encoder(run.setup, variables=variables)
+        return encoders.encoder(run, variables=variables)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,21 +1,15 @@
 """GuidedSamples: what tasks of conditional diffusion share - the guidance curve of the report, and defaults."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.kits.generative import sample_panels
-from dlcore.kits.generative.samples import Samples
-from dlcore.learner import Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
-__all__ = ["SMOKE", "GuidedSamples", "guidance_panel"]
+__all__ = ["PLAIN", "SMOKE", "guidance_panel"]
 
 SMOKE = {
     "steps": 3,
@@ -27,31 +21,11 @@ SMOKE = {
 }
 """Settings of --smoke."""
 
+PLAIN = {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0}
+"""Flags that switch averages and the dropout of the condition off, for `--mode=sanity`."""
+
 SCALES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
 """Guidance strengths of the guidance curve."""
-
-
-@dataclasses.dataclass(frozen=True)
-class GuidedSamples(Samples):
-    """Samples of a condition, by diffusion with guidance.
-
-    Args:
-      guidance_samples: samples for each point of the report's guidance curve; 0 leaves the curve out
-    """
-
-    guidance_samples: Annotated[int, Range(0), "no identity"] = 200
-
-    monitor_mode = "min"
-    plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0}
-    defaults: ClassVar[dict[str, Any]] = {
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "spacing": "trailing",
-        "beta_schedule": "cosine",
-        "select": "last",
-    }
-
-    pictures = staticmethod(sample_panels.pictures)
 
 
 def guidance_panel(context: ReportContext, source: Source, measure: Callable[[np.ndarray], dict[str, float]]) -> list:
@@ -70,8 +44,8 @@ def guidance_panel(context: ReportContext, source: Source, measure: Callable[[np
 
     batch, rows, numbers = source[:], {}, {}
     for scale in SCALES:
-        setup = Setup(context.flags.replace(guidance=scale), context.spec, 1, jnp.float32)
-        images = np.asarray(jax.jit(context.build(setup).predict)(context.state, batch)["sample"])
+        guided = context.run.replace(flags=context.flags.replace(guidance=scale), dtype=jnp.float32)
+        images = np.asarray(jax.jit(guided.build().predict)(context.state, batch)["sample"])
         rows[f"w = {scale:g}"], numbers[scale] = images[:10], measure(images)
     names = list(numbers[SCALES[0]])
     figure, axes = new_figure((4 * len(names), 3), 1, len(names), squeeze=False)

@@ -26,8 +26,8 @@ from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range, check_record
 from dlcore.models.network import Zoo
 from dlcore.models.vit import ViT
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import cosine_momentum
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.networks import DINONet, PatchDINONet
 from dlcore.tasks.encoders import SMOKE, view_panels
 
@@ -209,7 +209,7 @@ class PrototypeNetwork:
             raise FlagError(
                 f"--model={self.backbone.zoo_name}: has no tokens of patches; allowed: vision transformers (vit_*)"
             )
-        frozen = round(self.freeze * (run.facts.train_size or 0) / run.setup.flags.batch_size)
+        frozen = round(self.freeze * (run.facts.train_size or 0) / run.flags.batch_size)
         return {
             "model": self.modules["head"](backbone),
             "last_layer": lambda step: jnp.where(step < frozen, 0.0, 1.0),
@@ -218,7 +218,7 @@ class PrototypeNetwork:
 
     def check(self, run: Run) -> None:
         """Check a queue against the batch and the memory, and balanced prototypes against the images of a step."""
-        flags, outputs = run.setup.flags, self.head["outputs"]
+        flags, outputs = run.flags, self.head["outputs"]
         if flags.get("queue_size"):
             check_queue(flags, 2 * self.head["bottleneck"])
         if not self.balanced:
@@ -234,7 +234,7 @@ class PrototypeNetwork:
 
     def encoder(self, run: Run) -> Encoder:
         """Describe the backbone, which is measured: the teacher's, where there is one."""
-        return encoders.backbone_encoder(run.setup, None if self.teacher is None else self.teacher.backbone)
+        return encoders.backbone_encoder(run, None if self.teacher is None else self.teacher.backbone)
 
     def pretext_panels(self, context: ReportContext, run: Run) -> list:
         """Show views of images, or where the teacher's ViT attends."""
@@ -255,4 +255,4 @@ class PrototypeNetwork:
         return [attention_maps(pixels, np.asarray(weights).reshape(*weights.shape[:2], rows, -1))]
 
     def _backbone(self, run: Run) -> nn.Module:
-        return encoders.backbone_without_head(run.setup)
+        return encoders.backbone_without_head(run)

@@ -1,85 +1,283 @@
-"""CaptionedImages, CaptionedClips and ImageQuestions: images or clips beside sentences, by name or drawn.
+"""Images or clips beside sentences, by name or drawn, and questions about images.
 
-class Captions(CaptionedClips):
-    modules = {"captioner": VideoCaptioner}
-
-    def arguments(self, setup):
-        return {**super().arguments(setup), "model": VideoCaptioner(...)}
-
-experiment = Experiment(__file__, __doc__, video_caption.learner, task=Captions(), optimizer=AdamW())
+data=CaptionedClips(num_clips=6000, path="hopping"), measures=[ClipSentences()], report=[image_text_results.clip_panels]
 """
 
 import dataclasses
+import math
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from dlcore.data.augment import compose, random_flip, random_vertical_flip
 from dlcore.data.carving import shared_images
 from dlcore.data.clips import Path as ClipPath
+from dlcore.data.facts import Facts
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
-from dlcore.data.words import BytePairs, Words
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
+from dlcore.data.splits import Splits
+from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Spec, Splits
-from dlcore.experiment.task import Task
 from dlcore.kits.images import prediction
 from dlcore.kits.vision_language import captioned_images, image_text_results
-from dlcore.kits.vision_language.captioned_images import vocabulary
-from dlcore.learner import Range
+from dlcore.learner import Evaluator, Range, check_record
 
-__all__ = ["CaptionedClips", "CaptionedImages", "ImageQuestions", "ImageText", "load_captioned"]
+__all__ = [
+    "AskImages",
+    "CaptionedClips",
+    "ClipSentences",
+    "ClipsOrImages",
+    "ImageQuestions",
+    "Recall",
+    "load_captioned",
+    "log_answers",
+    "log_words",
+    "num_words",
+    "num_words_and_answers",
+]
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageText(Task):
-    """Images or clips beside sentences; a subclass has the data."""
-
-    plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the preprocessing."""
-        return {"preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype)}
-
-
-@dataclasses.dataclass(frozen=True)
-class CaptionedImages(ImageText):
-    """Images with captions, of which each finds the other.
+class CaptionedClips:
+    """Synthetic clips of moving shapes with sentences, "the red circle moves left".
 
     Args:
-      dataset: shapes (synthetic: one or two in a sentence), or flickr8k
+      num_clips: clips: for training; a tenth as many again to validate, 1,000 at most to test
+      frames: frames of a clip
+      image_size: side of a frame
+      path: straight, or hopping: whose frames without their order say nothing of the direction
+      camera: whether the camera moves
+      shuffled: whether frames come in random order: what is left to learn without time
+      num_sentences: where positive, validation and test have as many clips, all with different sentences.
+    """
+
+    num_clips: Annotated[int, Range(10), "essential"] = 6000
+    frames: Annotated[int, Range(2), "essential"] = 8
+    image_size: Annotated[int, Range(16)] = 32
+    path: Annotated[Literal[get_args(ClipPath)], "essential"] = "hopping"
+    camera: bool = False
+    shuffled: bool = False
+    num_sentences: Annotated[int, "no flag"] = 0
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
+        """Draw clips of moving shapes: `clip`, `captions`, `action` and `appearance`."""
+        from dlcore.data.clips import clip_words, clips
+
+        distinct, counts = self.num_sentences, _counts(self.num_clips, 1000)
+        counts = (counts[0], distinct, distinct) if distinct else counts
+        sources = [
+            clips(
+                n,
+                seed,
+                size=self.image_size,
+                distinct=bool(distinct) and seed > 0,
+                frames=self.frames,
+                path=self.path,
+                camera=self.camera,
+                shuffled=self.shuffled,
+            )
+            for seed, n in enumerate(counts)
+        ]
+        return _splits(*sources, clip_words(), "clips", "clip", path=self.path)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `preprocess`."""
+        return {"preprocess": normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipsOrImages:
+    """Clips or images with sentences, of which each finds the other.
+
+    Args:
+      dataset: clips or shapes (drawn), or flickr8k
       data_dir: flickr8k: the folder of captions_train.json.gz and train.zip
       image_size: side of the images; by default 32 for shapes, 96 for flickr8k
       grid: shapes: cells in a row and in a column of an image
       num_images: shapes: images for training; a tenth as many again to validate, 1,000 at most to test
       min_count: flickr8k: how often a word must come in training to be known
       caption_length: flickr8k: most words of a caption; training leaves longer ones out, and says how many
+      num_clips: clips: for training; a tenth as many again to validate, 1,000 at most to test
+      frames: frames of a clip
+      path: straight, or hopping: whose frames without their order say nothing of the direction
+      camera: whether the camera moves
+      shuffled: whether frames come in random order: what is left to learn without time
+      num_sentences: clips to validate, and as many to test, all with different sentences.
     """
 
-    dataset: Annotated[Literal["shapes", "flickr8k"], "essential"] = "shapes"
+    dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
     data_dir: Annotated[str | None, "essential"] = None
     image_size: Annotated[int | None, Range(16), "essential"] = None
     grid: Literal[2, 3] = 3
     num_images: Annotated[int, Range(10)] = 8000
     min_count: Annotated[int, Range(1)] = 5
     caption_length: Annotated[int, Range(1)] = 24
+    num_clips: Annotated[int, Range(10), "essential"] = 6000
+    frames: Annotated[int, Range(2), "essential"] = 8
+    path: Annotated[Literal[get_args(ClipPath)], "essential"] = "straight"
+    camera: bool = False
+    shuffled: bool = False
+    num_sentences: Annotated[int, "no flag"] = 100
 
-    monitor = headline = "text_r1"
+    def __post_init__(self):
+        check_record(self)
 
-    def data(self, flags: Flags) -> Splits:
-        """Load captioned images by name, see `load_captioned`."""
-        return load_captioned(flags)
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.dataset == "flickr8k"
 
-    evaluators = staticmethod(image_text_results.recall_evaluators)
-    panels = staticmethod(image_text_results.recall_panels)
+    def load(self) -> Splits:
+        """Draw clips, see `CaptionedClips`, or load images, see `load_captioned`."""
+        if self.dataset != "clips":
+            return load_captioned(self)
+        size = self.image_size or 32
+        return CaptionedClips(
+            self.num_clips, self.frames, size, self.path, self.camera, self.shuffled, self.num_sentences
+        ).load()
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `preprocess`."""
+        return {"preprocess": normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageQuestions:
+    """Questions about synthetic images, with their answers.
+
+    Args:
+      num_questions: questions, each about an image of its own: for training; a tenth as many again to validate, 2,000
+        at most to test
+      image_size: side of the images
+      grid: cells in a row and in a column of an image
+      flip: whether training images are mirrored at random, left and right, top and bottom
+    """
+
+    num_questions: Annotated[int, Range(10), "essential"] = 20000
+    image_size: Annotated[int, Range(24), "essential"] = 36
+    grid: Annotated[int, Range(3)] = 3
+    flip: bool = True
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
+        """Draw questions about synthetic images: `image`, `question`, `answer` and `kind`."""
+        from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
+
+        counts = _counts(self.num_questions, 2000)
+        sources = [questions(n, seed, size=self.image_size, grid=self.grid) for seed, n in enumerate(counts)]
+        return _splits(*sources, question_words(), "shapes", "image", answers=list(ANSWERS), kinds=list(KINDS))
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique `preprocess`, `augment` and the `kinds` of questions."""
+        return {
+            "preprocess": normalizer(run.facts.mean, run.facts.std, dtype=run.dtype),
+            "augment": compose(random_flip(), random_vertical_flip()) if self.flip else None,
+            "kinds": run.facts.kinds,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class AskImages:
+    """Use of a model that answers: `--mode=predict --input=FILE_OR_FOLDER` asks each image a question.
+
+    Args:
+      question: question about the images of --input
+    """
+
+    question: Annotated[str, "no identity"] = "what color is the circle"
+
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path, each with the question."""
+        from dlcore.data.questions import question_tokens
+
+        facts = run.facts
+        assert facts.batch is not None
+        try:
+            words = vocabulary_from_dict(facts.words)
+            tokens = question_tokens([self.question], words, facts.batch["question"][0][0])
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
+        source, names = prediction.stretched_images(path, facts)
+        return Source({**source.arrays, "question": np.repeat(tokens, len(names), 0)}, len(names)), names
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe the answers, the most probable first."""
+        return image_text_results.describe_answers(outputs, facts)
+
+
+class ClipSentences:
+    """Share of the clips whose sentence is right, and BLEU and its kin."""
+
+    metric = "exact_match"
+    mode = "max"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure sentences, and what stands before and behind "moves"."""
+        return image_text_results.motion_evaluators(run, splits, split)
+
+
+class Recall:
+    """Recall of retrieval, by text and of the text."""
+
+    metric = "r1"
+    mode = "max"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure the recall over a whole split."""
+        return image_text_results.recall_evaluators(run, splits, split)
+
+
+def num_words(run: Run) -> dict[str, int]:
+    """Read the field `vocab_size` of a network from the data.
+
+    Returns:
+      `vocab_size`.
+    """
+    return {"vocab_size": len(vocabulary_from_dict(run.facts.words))}
+
+
+def num_words_and_answers(run: Run) -> dict[str, int]:
+    """Read the fields of a network that answers from the data.
+
+    Returns:
+      `vocab_size` and `num_answers`.
+    """
+    return {**num_words(run), "num_answers": len(run.facts.answers)}
+
+
+def log_words(run: Run) -> float:
+    """Compute the initial loss of equally probable words.
+
+    Returns:
+      Nats.
+    """
+    return math.log(len(vocabulary_from_dict(run.facts.words)))
+
+
+def log_answers(run: Run) -> float:
+    """Compute the initial loss of equally probable answers.
+
+    Returns:
+      Nats.
+    """
+    return math.log(len(run.facts.answers))
 
 
 def load_captioned(fields: Any) -> Splits:
     """Load captioned images by name.
 
     Args:
-      fields: record or flags with the fields of `CaptionedImages`.
+      fields: record with the fields of images of `ClipsOrImages`.
 
     Returns:
       The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
@@ -101,87 +299,6 @@ def load_captioned(fields: Any) -> Splits:
             source = dataclasses.replace(source, arrays={**source.arrays, "references": references})
         splits[split] = source
     return _splits(*splits.values(), words, "flickr8k", "image", reference_words=reference_words.to_dict())
-
-
-@dataclasses.dataclass(frozen=True)
-class CaptionedClips(ImageText):
-    """Synthetic clips of moving shapes with sentences, "the red circle moves left".
-
-    Args:
-      num_clips: clips: for training; a tenth as many again to validate, 1,000 at most to test
-      frames: frames of a clip
-      image_size: side of a frame
-      path: straight, or hopping: whose frames without their order say nothing of the direction
-      camera: whether the camera moves
-      shuffled: whether frames come in random order: what is left to learn without time
-    """
-
-    num_clips: Annotated[int, Range(10), "essential"] = 6000
-    frames: Annotated[int, Range(2), "essential"] = 8
-    image_size: Annotated[int, Range(16)] = 32
-    path: Annotated[Literal[get_args(ClipPath)], "essential"] = "hopping"
-    camera: bool = False
-    shuffled: bool = False
-
-    monitor = headline = "exact_match"
-    num_sentences: ClassVar[int] = 0
-    """Where positive, validation and test have as many clips, all with different sentences."""
-
-    def data(self, flags: Flags) -> Splits:
-        """Draw clips of moving shapes: `clip`, `captions`, `action` and `appearance`."""
-        from dlcore.data.clips import clip_words, clips
-
-        fields = {name: flags[name] for name in ("frames", "path", "camera", "shuffled")}
-        distinct, counts = self.num_sentences, _counts(flags.num_clips, 1000)
-        counts = (counts[0], distinct, distinct) if distinct else counts
-        sources = [
-            clips(n, seed, size=flags.image_size or 32, distinct=bool(distinct) and seed > 0, **fields)
-            for seed, n in enumerate(counts)
-        ]
-        return _splits(*sources, clip_words(), "clips", "clip", path=flags.path)
-
-    evaluators = staticmethod(image_text_results.motion_evaluators)
-    panels = staticmethod(image_text_results.clip_panels)
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageQuestions(ImageText):
-    """Questions about synthetic images, with their answers.
-
-    Args:
-      num_questions: questions, each about an image of its own: for training; a tenth as many again to validate, 2,000
-        at most to test
-      image_size: side of the images
-      grid: cells in a row and in a column of an image
-      question: question about the images of --input
-    """
-
-    num_questions: Annotated[int, Range(10), "essential"] = 20000
-    image_size: Annotated[int, Range(24), "essential"] = 36
-    grid: Annotated[int, Range(3)] = 3
-    question: Annotated[str, "no identity"] = "what color is the circle"
-
-    def data(self, flags: Flags) -> Splits:
-        """Draw questions about synthetic images: `image`, `question`, `answer` and `kind`."""
-        from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
-
-        counts = _counts(flags.num_questions, 2000)
-        sources = [questions(n, seed, size=flags.image_size, grid=flags.grid) for seed, n in enumerate(counts)]
-        return _splits(*sources, question_words(), "shapes", "image", answers=list(ANSWERS), kinds=list(KINDS))
-
-    def inputs(self, flags: Flags, spec: Spec) -> tuple[Source, list[str]]:
-        """Read the images under `--input`, each with `--question`."""
-        from dlcore.data.questions import question_tokens
-
-        try:
-            tokens = question_tokens([flags.question], vocabulary(spec), spec["batch"]["question"][0][0])
-        except ValueError as error:
-            raise FlagError(f"--{error}") from None
-        source, names = prediction.stretched_inputs(flags, spec)
-        return Source({**source.arrays, "question": np.repeat(tokens, len(names), 0)}, len(names)), names
-
-    describe = staticmethod(image_text_results.describe_answers)
-    panels = staticmethod(image_text_results.answer_panels)
 
 
 def _counts(number: int, most: int) -> tuple[int, int, int]:

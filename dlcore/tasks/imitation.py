@@ -21,8 +21,8 @@ from dlcore.experiment.setting import Setting, field_settings
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range, root_key
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.rl import behavior_cloning, gail, networks
 from dlcore.rl import demonstrations as demos
@@ -81,7 +81,7 @@ class Demonstrations(GymnaxEnvironments):
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Select the steps to imitate; the spec has the expert's and the random policy's mean return."""
-        environment, flags = self.build(), run.setup.flags
+        environment, flags = self.build(), run.flags
         recorded = record_expert(flags, self.first_phase)
         count = min(self.num_demonstrations, len(recorded.length)) if flags.smoke else self.num_demonstrations
         pairs = demos.select(recorded.first(count), self.every, run.seed, self.adversarial)
@@ -111,7 +111,7 @@ class ReturnBesideExpert:
 
         def measure(acc) -> dict[str, float]:
             demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
-            steps = 2 if run.setup.flags.smoke else _CLONE_STEPS
+            steps = 2 if run.flags.smoke else _CLONE_STEPS
             clone_and_evaluate = clone_return(run.parts.data.build(), demonstrations, episodes, steps)
             return {"clone_return": float(jax.jit(clone_and_evaluate)(root_key(run.seed)))}
 

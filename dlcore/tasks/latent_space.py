@@ -9,34 +9,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.data.facts import Facts
 from dlcore.data.images import Images
 from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
-from dlcore.experiment.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels, samples
+from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.networks import OnImages
-from dlcore.kits.generative.sample_panels import FilmedSamples
-from dlcore.kits.generative.samples import DrawSamples, Samples
+from dlcore.kits.generative.samples import DrawSamples
 from dlcore.kits.images import prediction
-from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Evaluator, Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.learner import Range
+from dlcore.report.context import ReportContext
 
 __all__ = [
     "ImageEncoder",
     "ImagesOrFactors",
-    "LatentSpace",
     "ReconstructImages",
     "ReconstructOrDraw",
     "Reconstructions",
-    "SampledLatentSpace",
 ]
 
 NUM_SHOWN = 12
@@ -145,7 +138,7 @@ class ReconstructOrDraw:
       draw: how many samples.
     """
 
-    draw: DrawSamples = DrawSamples()
+    draw: DrawSamples = dataclasses.field(default_factory=DrawSamples)
 
     def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
         """Read the images under a path, see `ReconstructImages.inputs`."""
@@ -206,94 +199,6 @@ class Reconstructions:
         from dlcore.report.generative import picture_grid
 
         return {"reconstructions": picture_grid(context.outputs["reconstruction"][:64], 8)}
-
-
-@dataclasses.dataclass(frozen=True)
-class LatentSpace(NamedImages):
-    """Images by name, or shapes drawn from known factors, that a model encodes and reconstructs.
-
-    Args:
-      dataset: digits (embedded), factors (shapes drawn from known factors), folder, or a tfds name such as mnist,
-        fashion_mnist, cifar10
-      image_size: side of the images of a folder or of a tfds data set, by default their own; of factors, by default 16
-      num_images: factors: to train on; a tenth as many validate, an eighth test
-    """
-
-    num_images: Annotated[int, Range(10)] = 4000
-
-    monitor = "loss"
-    monitor_mode = "min"
-
-    def network(self, setup: Setup) -> nn.Module:
-        """Build the model.
-
-        Raises:
-          TypeError: the task does not say it.
-        """
-        raise TypeError(f"{type(self).__name__} does not say its network")
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model."""
-        return {"model": self.network(setup)}
-
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name."""
-        names = (field.name for field in dataclasses.fields(ImagesOrFactors))
-        fields = {name: flags[name] for name in names if name in flags}
-        return ImagesOrFactors(**fields, labels=False).load(flags.seed)
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` at the size of the training images, each with the next one as `other`."""
-        source, names = prediction.inputs(flags, spec)
-        pixels = source.arrays["image"]
-        return Source({"image": pixels, "other": np.roll(pixels, -1, 0)}, len(names)), names
-
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each image by the quality of its reconstruction, `psnr: [N]` in dB."""
-        return ReconstructImages().describe(outputs, Facts())
-
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write NAME_reconstruction.png and NAME_path.png of each image."""
-        return ReconstructImages().write(folder, outputs, source, names, Facts())
-
-    panels = lambda self, context: Reconstructions().panels(context, None)  # type: ignore
-    pictures = lambda self, context: Reconstructions().pictures(context)  # type: ignore
-
-
-@dataclasses.dataclass(frozen=True)
-class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
-    """Images that a model encodes and reconstructs, and samples that are compared with test images.
-
-    Args:
-      classifier: page that trains the classifier of the distances where no flag names one.
-    """
-
-    classifier: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
-
-    shared_settings = image_generation.SETTINGS
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of the distance from samples to test images, at the end of a run.
-
-        Returns:
-          The Fréchet distance and the kernel distance; none for "valid", and none for shapes, which no classifier
-          knows.
-        """
-        if setup.flags.dataset == "factors":
-            return []
-        if split == "valid":
-            # A bad --network is an error before training.
-            image_generation.network_of(setup.flags, setup.spec, self.classifier)
-            return []
-        return image_generation.evaluators(setup, splits, split, self.classifier)
-
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe images by the quality of their reconstruction, `psnr: [N]`, and samples alone as other pages do."""
-        return super().describe(outputs, spec) if "psnr" in outputs else samples.describe(outputs, spec)
-
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write reconstructions, and samples.png beside them, or samples alone as other pages do."""
-        return ReconstructOrDraw().write(folder, outputs, source, names, Facts())
 
 
 def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:

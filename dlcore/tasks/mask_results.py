@@ -9,7 +9,7 @@ import numpy as np
 from dlcore.data.facts import Facts
 from dlcore.experiment.parts import Run
 from dlcore.kits.images.prediction import stretched_images, unique_stems
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["ClassIoU", "SegmentImages", "panels"]
 

@@ -12,7 +12,7 @@ from dlcore.data.text import Vocabulary, training_windows
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.sequence import masked_language_model
 from dlcore.tasks.texts import Text
@@ -31,7 +31,7 @@ class MaskedTexts:
       window: characters of a text that the model reads at once
     """
 
-    text: Text = Text()
+    text: Text
     window: Annotated[int, Range(2), "essential"] = 16
 
     def __post_init__(self):

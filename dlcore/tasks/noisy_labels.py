@@ -19,7 +19,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.images import classifier_panels
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import ModelState, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
@@ -97,7 +97,7 @@ class AccuracyBesideCrossEntropy:
     def encoder(self, run: Run) -> Encoder:
         """Describe the technique's network, of co-teaching the first, for fine-tuning."""
         return encoders.encoder(
-            run.setup, variables=lambda state: {"params": state.params["technique"], **state.model_state["technique"]}
+            run, variables=lambda state: {"params": state.params["technique"], **state.model_state["technique"]}
         )
 
     def panels(self, context: ReportContext, run: Run) -> list:
@@ -118,7 +118,7 @@ class AllNetworkWeights:
 
     def check(self, run: Run) -> None:
         """Check that two networks that learn from each other do not start equal."""
-        source = run.setup.flags.init_from
+        source = run.flags.init_from
         if source is not None and run.parts.technique.keywords["technique"] == "co_teaching":
             raise FlagError(
                 f"--init_from={source}: both networks of --technique=co_teaching would start and stay equal; "
@@ -127,7 +127,7 @@ class AllNetworkWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start all networks from the weights of `--init_from`."""
-        single = start_classifier(run.setup)
+        single = start_classifier(run)
         if single is None:
             return None
 

@@ -24,7 +24,7 @@ from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Range, example_keys
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.pretext import PieceClassifier
 from dlcore.self_supervised.pretext import Task as PretextTask
 
@@ -142,7 +142,7 @@ class PieceNetwork:
 
     def encoder(self, run: Run) -> Any:
         """Describe the backbone, which is measured."""
-        return encoders.encoder(run.setup)
+        return encoders.encoder(run)
 
     def pretext_panels(self, context: ReportContext, run: Run) -> list:
         """Show examples of the pretext with predictions."""

@@ -23,7 +23,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
 from dlcore.learner import example_keys
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
 
 __all__ = ["FillingNetwork", "ImagesOrCrops", "MeanImage"]
@@ -94,13 +94,13 @@ class FillingNetwork:
     def encoder(self, run: Run) -> Encoder:
         """Describe the encoder of images as it has learned to see them."""
         if self.present is None:
-            return encoders.encoder(run.setup)
+            return encoders.encoder(run)
         transform, preprocess = self.present(**run.parts.technique.keywords), run.parts.data.arguments(run)
 
         def prepare(batch: jax.Array) -> jax.Array:
             return preprocess["normalize"](jax.vmap(transform)(preprocess["prepare"](batch)))
 
-        return encoders.encoder(run.setup, prepare=prepare)
+        return encoders.encoder(run, prepare=prepare)
 
     def pretext_panels(self, context: ReportContext, run: Run) -> list:
         """Show inputs, trivial answers, predictions and targets."""

@@ -10,7 +10,7 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.transfer.gradient_reversal import reversal_strength
 
 __all__ = ["PhotoAccuracy", "Renderings", "pairs"]

@@ -11,7 +11,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.generative.ring import ring_centers, ring_points
 from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 
 __all__ = ["ModeCoverage", "RingPoints", "panels"]

@@ -15,7 +15,7 @@ from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range
 from dlcore.losses import chamfer_loss
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 
 __all__ = ["SMOKE", "PredictMeshes", "SolidImages", "shape_panels"]
 

@@ -18,7 +18,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.learner import Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.sequence.ngram import ngram_loss
 
@@ -108,7 +108,7 @@ class TextStreams:
       eval_streams: streams that validation and test are cut into, each read from a zero carry
     """
 
-    text: Text = Text()
+    text: Text
     eval_streams: Annotated[int, Range(1)] = 16
 
     def __post_init__(self):
@@ -144,7 +144,7 @@ class TextWindows:
       eval_stride: targets from one measured window to the next; fewer than the window give each target more context
     """
 
-    text: Text = Text()
+    text: Text
     window: Annotated[int, Range(2), "essential"] = 64
     eval_stride: Annotated[int | None, Range(1)] = None
 
@@ -218,7 +218,7 @@ class TextSamples:
         if self.stop and self.stop not in vocabulary.characters and len(self.stop) == 1:
             raise FlagError(f"--stop={self.stop!r}: is not in the text; allowed: its characters")
         window = getattr(run.parts.data, "window", None)
-        if "prompt" not in run.setup.flags.given and not set(prompt) <= set(vocabulary.characters):
+        if "prompt" not in run.flags.given and not set(prompt) <= set(vocabulary.characters):
             prompt = vocabulary.decode(run.parts.data.text.tokens().train[: min(len(prompt), window or len(prompt))])
         return splits._replace(shown=self.continuations([prompt], vocabulary, window)[0])
 
@@ -310,7 +310,11 @@ class ContinuePrompts(TextSamples):
 
 
 def num_characters(run: Run) -> dict[str, int]:
-    """Read the field `vocab_size` of a network from the data."""
+    """Read the field `vocab_size` of a network from the data.
+
+    Returns:
+      `vocab_size`.
+    """
     return {"vocab_size": len(run.facts.vocabulary)}
 
 
@@ -320,7 +324,7 @@ def characters_and_window(run: Run) -> dict[str, int]:
     Returns:
       `vocab_size` and `window`.
     """
-    return {**num_characters(run.facts), "window": run.parts.data.window}
+    return {**num_characters(run), "window": run.parts.data.window}
 
 
 def log_characters(run: Run) -> float:

@@ -118,7 +118,7 @@ class TrainedTokenizer:
 
     def start(self, run: Run) -> Start:
         """Start with the autoencoder and the codebook of the first phase."""
-        flags, spec = run.setup.flags, run.setup.spec
+        flags, spec = run.flags, run.spec
 
         def check(state: Any) -> None:
             if (source_run := self.origin(flags)) is not None:

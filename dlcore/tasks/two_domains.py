@@ -26,7 +26,7 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.generative.pixels import normalize
 from dlcore.learner import check_record
 from dlcore.models import create_model
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.transfer.advice import Setting as TransferSetting
 from dlcore.transfer.advice import name_setting
 from dlcore.transfer.domain_adaptation import BackboneAdaptationNet
@@ -162,7 +162,7 @@ class AdaptedNetwork:
         Returns:
           The network, and the function from images [B, H, W, 3] to its input.
         """
-        num_classes, flags = run.facts.num_classes, run.setup.flags
+        num_classes, flags = run.facts.num_classes, run.flags
         small: Any = self.network(num_classes, dtype=run.dtype)
         weights, fields = _backbone_weights(flags), {"num_classes": 1, "dtype": run.dtype}
         if weights is not None:
@@ -208,7 +208,7 @@ class TwinBackboneWeights:
 
     def start(self, run: Run) -> Start | None:
         """Start both backbones from the weights of `--init_from`."""
-        source = run.setup.flags.init_from
+        source = run.flags.init_from
         if source is None:
             return None
         load = functools.cache(lambda: load_network(source, "init_from", channels=3, headless=True))

@@ -62,18 +62,18 @@ class Siamese:
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the network as `model`; batch statistics are averaged over replicas."""
-        backbone = encoders.backbone_without_head(run.setup, axis_name=REPLICA)
+        backbone = encoders.backbone_without_head(run, axis_name=REPLICA)
         network = {"model": SiameseNet(backbone, **self.head, axis_name=REPLICA)}
         return network if self.target is None else {**network, **self.target.arguments(run)}
 
     def check(self, run: Run) -> None:
         """Check that the queue of a technique that has one holds a batch and fits into memory."""
-        if "queue_size" in run.setup.flags:
-            check_queue(run.setup.flags, self.head["proj_dim"])
+        if "queue_size" in run.flags:
+            check_queue(run.flags, self.head["proj_dim"])
 
     def encoder(self, run: Run) -> Any:
         """Describe the backbone, which is measured."""
-        return encoders.backbone_encoder(run.setup)
+        return encoders.backbone_encoder(run)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +106,9 @@ class Embedding:
 
     def check(self, run: Run) -> None:
         """Check that the queue of a technique that has one holds a batch and fits into memory."""
-        if "queue_size" in run.setup.flags:
-            check_queue(run.setup.flags, self.embedder["proj_dim"])
+        if "queue_size" in run.flags:
+            check_queue(run.flags, self.embedder["proj_dim"])
 
     def encoder(self, run: Run) -> Any:
         """Describe the backbone, which is measured."""
-        return encoders.encoder(run.setup)
+        return encoders.encoder(run)

@@ -16,7 +16,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import field_settings
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.learner import Evaluator, Range, check_record
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.segmentation.unet_3d import pooling_strides
 
 __all__ = ["OrganDistances", "ScansWithLabels", "SegmentScans", "equal_classes_loss", "panels"]

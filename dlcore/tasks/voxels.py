@@ -13,7 +13,7 @@ from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.vision3d import voxel_generation
 from dlcore.vision3d.voxnet import quarter_turn, voxelize
 

@@ -40,7 +40,16 @@ from dlcore.vision_language import captioning
 from dlcore.vision_language.references import is_reference
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
 
-__all__ = ["AttendingReader", "CTCReader", "TextEncoder", "attention_learner", "collapse", "learner", "reading_order"]
+__all__ = [
+    "AttendingReader",
+    "CTCReader",
+    "TextEncoder",
+    "attention_learner",
+    "collapse",
+    "learner",
+    "reading_learner",
+    "reading_order",
+]
 
 
 class TextEncoder(nn.Module):
@@ -274,6 +283,33 @@ def attention_learner(
     return captioning.learner(
         model=model, optimizer=optimizer, preprocess=preprocess, max_length=max_length, auxiliary=auxiliary
     )
+
+
+@check_arguments
+def reading_learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    max_length: Annotated[int, Range(2)] = 6,
+    ctc_weight: Annotated[float, Range(0)] = 0.5,
+) -> Learner:
+    """Learn to read by the loss of the network: `attention_learner` of an AttendingReader, `learner` of another.
+
+    Args:
+      model: an AttendingReader, or a CTCReader.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input.
+      max_length: characters of the longest string that is read, its END included.
+      ctc_weight: attention: weight of a CTC loss on the same features
+
+    Returns:
+      The learner.
+    """
+    options = {"model": model, "optimizer": optimizer, "preprocess": preprocess, "max_length": max_length}
+    if isinstance(model, AttendingReader):
+        return attention_learner(**options, ctc_weight=ctc_weight)
+    return learner(**options)
 
 
 def _read(logits: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:

@@ -29,8 +29,8 @@ def origins_of(run: ResolvedRun) -> list[Weights]:
     Returns:
       The origins, in the order of the flags.
     """
-    run.experiment.task.check(run.flags)
-    optional = [s.origin(run.flags) for s in run.experiment.merged.settings.values() if s.origin is not None]
+    run.before_data().check()
+    optional = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
     origins = [origin for origin in optional if origin is not None]
     for origin in origins:
         check_saved(origin)
@@ -49,7 +49,7 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Weight
     """
     origins = origins_of(run) if origins is None else origins
     with activity("reading the data"):
-        splits = run.experiment.task.data(run.flags if flags is None else flags)
+        splits = run.load(flags)
     lines = check_origins(origins, splits, run.flags.changed_data)
     return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.models.backbone import HEADS
 from dlcore.optim.ema import init_average
@@ -79,7 +79,7 @@ _NAMED = 5
 
 
 class Start(NamedTuple):
-    """State -> State initialized from weights, for the `start` of a task.
+    """State -> State initialized from weights, for the `start` of a part.
 
     Args:
       replace: State -> State on the host, once, after `init`.
@@ -134,7 +134,7 @@ def open_modules(flags: Flags) -> Weights | None:
     return weights
 
 
-def _start(setup: Setup, fit: Callable[[dict], tuple[dict, list[str]]], adapted: Adapted | None = None) -> Start:
+def _start(run: Run, fit: Callable[[dict], tuple[dict, list[str]]], adapted: Adapted | None = None) -> Start:
     """Build the start from `fit`, initial variables -> (variables, messages); the optimizer starts anew."""
 
     def fitted(state: Any) -> tuple[dict, list[str]]:
@@ -150,13 +150,13 @@ def _start(setup: Setup, fit: Callable[[dict], tuple[dict, list[str]]], adapted:
             say(message)
         params, model_state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
         statistics = {"model_state": model_state} if model_state else {}
-        return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params), **statistics)
+        return state.replace(params=params, opt_state=jax.jit(run.optimizer().init)(params), **statistics)
 
     return Start(replace, lambda state: fitted(state) and None)
 
 
 def start_classifier(
-    setup: Setup,
+    run: Run,
     open_source: Callable[[Flags], Weights | None] = open_classifier_of_model,
     keep_unnamed: bool = True,
     new_head: bool = False,
@@ -176,13 +176,13 @@ def start_classifier(
     Returns:
       State -> State with the weights and a new optimizer; it logs what starts anew. None without `--init_from`.
     """
-    if setup.flags.get("init_from") is None:
+    if run.flags.get("init_from") is None:
         return None
-    name, class_names = f"init_from={setup.flags.init_from!r}", setup.spec.get("class_names")
+    name, class_names = f"init_from={run.flags.init_from!r}", run.spec.get("class_names")
 
     @functools.cache
     def load() -> tuple[Weights, dict]:
-        weights = open_source(setup.flags)
+        weights = open_source(run.flags)
         assert weights is not None
         return weights, classifier_variables(weights)
 
@@ -204,10 +204,10 @@ def start_classifier(
             ]
         return fitted, []
 
-    return _start(setup, fit, adapted)
+    return _start(run, fit, adapted)
 
 
-def start_modules(setup: Setup, adapted: Adapted | None = None) -> Start | None:
+def start_modules(run: Run, adapted: Adapted | None = None) -> Start | None:
     """Start a network of modules from the weights of `--init_from`.
 
     Args:
@@ -216,14 +216,14 @@ def start_modules(setup: Setup, adapted: Adapted | None = None) -> Start | None:
     Returns:
       State -> State with the weights and a new optimizer; it logs what starts anew. None without `--init_from`.
     """
-    source = setup.flags.get("init_from")
+    source = run.flags.get("init_from")
     if source is None:
         return None
-    name, class_names = f"init_from={source!r}", list(setup.spec["class_names"])
+    name, class_names = f"init_from={source!r}", list(run.spec["class_names"])
     load = functools.cache(lambda: _load(source))
 
     def fit(initial: dict) -> tuple[dict, list[str]]:
-        weights, classes = _in_modules(*load(), setup.flags.get("model"), initial, name)
+        weights, classes = _in_modules(*load(), run.flags.get("model"), initial, name)
         variables, anew = fit_modules(weights, initial, classes == class_names, name)
         messages = [f"{name}: does not give {', '.join(anew)}, which start anew"] if anew else []
         gives_classes = (initial["params"].keys() & weights["params"].keys()) - {"backbone"}
@@ -234,10 +234,10 @@ def start_modules(setup: Setup, adapted: Adapted | None = None) -> Start | None:
             )
         return variables, messages
 
-    return _start(setup, fit, adapted)
+    return _start(run, fit, adapted)
 
 
-def start_backbone(setup: Setup) -> Start | None:
+def start_backbone(run: Run) -> Start | None:
     """Start the backbone of a pretext from the weights of `--init_from`; other modules are initialized anew.
 
     A teacher or a key encoder starts as a copy of the student.
@@ -245,18 +245,18 @@ def start_backbone(setup: Setup) -> Start | None:
     Returns:
       State -> State with the backbone's weights and a new optimizer; None without `--init_from`.
     """
-    source = setup.flags.get("init_from")
+    source = run.flags.get("init_from")
     if source is None:
         return None
     name, load = f"init_from={source!r}", functools.cache(lambda: _load(source))
 
     def fit(initial: dict) -> tuple[dict, list[str]]:
-        trained, _ = _in_modules(*load(), setup.flags.model, initial, name)
+        trained, _ = _in_modules(*load(), run.flags.model, initial, name)
         fitted, _ = fit_modules(headless(trained), headless(initial), False, name)
         backbones = {kind: initial[kind]["backbone"] | modules["backbone"] for kind, modules in fitted.items()}
         return {**initial, **{kind: initial[kind] | {"backbone": new} for kind, new in backbones.items()}}, []
 
-    start = _start(setup, fit)
+    start = _start(run, fit)
 
     def replace(state: Any) -> Any:
         state = start(state)
@@ -269,7 +269,7 @@ def start_backbone(setup: Setup) -> Start | None:
     return Start(replace, start.check)
 
 
-def start_network(setup: Setup, without: Sequence[str] = ()) -> Start | None:
+def start_network(run: Run, without: Sequence[str] = ()) -> Start | None:
     """Start a network of its own from the weights of `--init_from`, module by module.
 
     Args:
@@ -278,7 +278,7 @@ def start_network(setup: Setup, without: Sequence[str] = ()) -> Start | None:
     Returns:
       State -> State with the weights and a new optimizer; it logs what starts anew. None without `--init_from`.
     """
-    source = setup.flags.init_from
+    source = run.flags.init_from
     if source is None:
         return None
     name, load = f"init_from={source!r}", functools.cache(lambda: open_weights(source, "init_from").variables())
@@ -288,7 +288,7 @@ def start_network(setup: Setup, without: Sequence[str] = ()) -> Start | None:
         variables, anew = fit_modules({"params": params}, {"params": initial["params"]}, True, name)
         return variables, [f"{name}: does not give {', '.join(anew)}, which start anew"] if anew else []
 
-    return _start(setup, fit)
+    return _start(run, fit)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -34,7 +34,6 @@ from dlcore.data.streaming import streamed_images
 from dlcore.experiment import Headline, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
 from dlcore.main import main
-from dlcore.modes.train import train_page
 from dlcore.report.adversarial import attacked_images
 from dlcore.report.figure import GRAY, PALETTE, new_figure
 from dlcore.weights.network import TrainedNetwork, check_studied, load_network, open_classifier
@@ -48,7 +47,7 @@ def small_network(dataset: str, data_dir: str | None, steps: int, seed: int) -> 
         words.append(f"--dataset={dataset}")
     if data_dir is not None:
         words.append(f"--data_dir={data_dir}")
-    return str(train_page(training, words, f"training a network of {dataset}"))
+    return str(training.trained(words, f"training a network of {dataset}"))
 
 
 def images_of(

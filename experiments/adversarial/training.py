@@ -13,37 +13,33 @@ References: Madry et al. 2017, arXiv:1706.06083; Wong, Rice & Kolter 2020, arXiv
 arXiv:1901.08573.
 """
 
+from functools import partial
+
 from dlcore.adversarial import training
-from dlcore.experiment import Experiment, Range
-from dlcore.experiment.setting import Setting
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import Images, Resizing
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.images.prediction import ClassifyImages
+from dlcore.kits.training.start import ClassifierWeights
 from dlcore.main import main
-from dlcore.tasks.attacked_images import AttackedImages
-from dlcore.weights.start import CLASSIFIER
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
+from dlcore.tasks import attacked_images
+from dlcore.tasks.attacked_images import RobustAccuracy
 
 experiment = Experiment(
     __file__,
     __doc__,
-    training.learner,
-    task=AttackedImages(),
-    optimizer=AdamW(weight_decay=0.0),
-    settings={
-        **CLASSIFIER,
-        "early_stop": Setting(
-            None,
-            "fall of the robust accuracy on validation images below its best, as a fraction, that ends training",
-            float | None,
-            Range(0.001, 1),
-        ),
-    },
-    defaults={
-        "epsilon": 0.15,
-        "attack_steps": 10,
-        "epochs": 40.0,
-        "batch_size": 64,
-        "eval_every": 200,
-        "select": "best",
-    },
+    technique=partial(training.learner, defense="pgd", epsilon=0.15, attack_steps=10),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing()),
+    network=Zoo("small_cnn"),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
+    length=Epochs(40, batch_size=64, eval_every=200, select="best"),
+    measures=[RobustAccuracy()],
+    report=[attacked_images.panels],
+    use=ClassifyImages(),
+    start=ClassifierWeights(),
+    sanity=Sanity(expected_loss=log_classes, plain={"defense": "standard", "weight_decay": 0.0}, overfit=1e-2),
     smoke={"steps": 4, "batch_size": 32, "eval_every": 4, "eval_batch_size": 500, "attack_steps": 2, "eval_steps": 3},
 )
 

@@ -89,9 +89,9 @@ def network_of(command: str, data_dir: str, repeats: int) -> dict[str, float | N
     unused = tuple(f"--{name}=" for name in (*few, "init_from"))
     words = [word for word in words if not word.startswith(unused)]
     resolved = ResolvedRun(experiment, resolve(experiment, [*words, *(f"--{k}={v}" for k, v in few.items())]))
-    splits = experiment.task.data(resolved.flags)
-    setup = resolved.setup_of(splits)
-    learner, example = experiment.build(setup), resolved.example(splits.facts)
+    splits = experiment.run(resolved.flags).load()
+    setup = resolved.training_of(splits)
+    learner, example = setup.build(), resolved.example(splits.facts)
     batch = {name: values[:1] for name, values in example.items()}
     batch["image"] = np.asarray(splits.test.arrays["image"][:1])
     state = jax.jit(learner.init)(jax.random.key(0), batch)

@@ -125,7 +125,7 @@ def execute(name: str) -> Memory:
     resolved = resolved_run(case)
     prepare_process(resolved.flags)
     spec, shapes = planned_batch(resolved)
-    learner = resolved.experiment.build(resolved.setup(spec))
+    learner = resolved.training(spec).build()
     batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     program = Program(learner, batch, Placement(make_mesh(case.mesh), case.rule), 0)
     carry = program.init(batch)

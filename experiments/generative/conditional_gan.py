@@ -23,11 +23,12 @@ from dlcore.data.images import Images
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
+from dlcore.kits.generative.image_generation import Frechet
 from dlcore.kits.generative.sample_panels import ShowSamples
+from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
-from dlcore.tasks.class_conditional import ClassFrechet, DrawClasses
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 
@@ -42,7 +43,7 @@ experiment = Experiment(
     ),
     optimizer=GANAdam(learning_rate=2e-4, schedule="linear", momentum=0.0),
     length=Steps(3000, batch_size=64, eval_every=1000, select="last"),
-    measures=[ClassFrechet(classifier=supervised.experiment, num_samples=1000, monitor=None)],
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000, monitor=None, by_class=True)],
     report=[ShowSamples()],
     use=DrawClasses(),
     smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4},

@@ -38,7 +38,6 @@ from dlcore.interpretability.cam import class_activation_map, default_layer, lay
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
 from dlcore.main import main
-from dlcore.modes.train import train_page
 from dlcore.weights.network import TrainedNetwork, check_studied, load_network, open_classifier
 from experiments.classification.supervised import experiment as supervised
 
@@ -50,7 +49,7 @@ def digits_network(steps: int, seed: int) -> str:
     """The folder of a small network of digits, which is trained unless it was before."""
     words = ["--augment=shift", "--model=resnet8_cifar", "--model.width=16", "--eval_every=100000"]
     words += [f"--steps={steps}", f"--seed={seed}"]
-    return str(train_page(supervised, words, "training a network of digits"))
+    return str(supervised.trained(words, "training a network of digits"))
 
 
 def check_class(explain: str | None, names: tuple[str, ...]) -> None:

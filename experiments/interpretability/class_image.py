@@ -5,57 +5,32 @@ python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (
 python -m experiments.interpretability.class_image --network=weights/resnet50 --side=224 --classes=tabby,goldfish
 """
 
-import dataclasses
-from typing import Annotated, Any, ClassVar
+from functools import partial
 
-import numpy as np
-
-from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Experiment, Steps
 from dlcore.interpretability import class_image
 from dlcore.main import main
-from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
-from dlcore.weights.network import load_network
+from dlcore.report.context import ReportContext
+from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, NetworkClasses, PixelOptimizer, image_panels
 
 
-@dataclasses.dataclass(frozen=True)
-class NetworkClasses(OptimizedImages):
-    """The classes of a network, an image of each.
-
-    Args:
-      classes: names of classes; by default all
-    """
-
-    classes: Annotated[tuple[str, ...] | None, "if changed"] = None
-
-    monitor = headline = "probability"
-    monitor_mode: ClassVar = "max"
-
-    def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized, one for each class."""
-        return len(setup.spec["class_names"])
-
-    def data(self, flags: Flags) -> Splits:
-        names = load_network(flags.network).class_names
-        classes = flags.classes or names
-        if unknown := [name for name in classes if name not in names]:
-            raise ValueError(f"classes={unknown[0]!r}: unknown; allowed: {', '.join(names[:20])}")
-        check_batch_size(flags.batch_size, len(classes))
-        labels = np.array([names.index(name) for name in classes], np.int32)
-        source = Source({"label": labels}, class_names=names, name="classes")
-        return Splits(source, source, source, {"dataset": "classes", "class_names": list(classes)})
-
-    def panels(self, context: Any) -> list:
-        images = dict(zip(context.spec["class_names"], context.outputs["image"], strict=True))
-        return image_panels(context, images, "Images of highest class score")
+def panels(context: ReportContext) -> list:
+    """Show the image of each class, and the curves."""
+    images = dict(zip(context.spec["class_names"], context.outputs["image"], strict=True))
+    return image_panels(context, images, "Images of highest class score")
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    class_image.learner,
-    task=NetworkClasses(optimizer="adam", learning_rate=0.02),
-    defaults={"batch_size": 10, "l2": 0.1},
+    technique=partial(class_image.learner, l2=0.1),
+    data=NetworkClasses(),
+    network=FrozenNetwork(),
+    optimizer=PixelOptimizer("adam", learning_rate=0.02),
+    length=Steps(200, batch_size=10, eval_every=20, select="last"),
+    measures=[Metric("probability", "max")],
+    report=[panels, ImageFilm(lambda run: len(run.facts.class_names))],
     smoke={"steps": 2, "eval_every": 2},
 )
 

@@ -10,85 +10,41 @@ activation by the noise that the images start from. `experiments.interpretabilit
 of a photograph a unit responds to.
 """
 
-import dataclasses
-from typing import Annotated, Any, ClassVar
+from functools import partial
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Steps
 from dlcore.interpretability import unit_images
-from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
-from dlcore.learner import Evaluator
 from dlcore.main import main
-from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
-from dlcore.weights.network import load_network
+from dlcore.report.context import ReportContext
+from dlcore.tasks.optimized_images import (
+    FrozenNetwork,
+    ImageFilm,
+    NetworkUnits,
+    PixelOptimizer,
+    UnitActivation,
+    image_panels,
+)
 
 UNITS = tuple(f"{layer}:{channel}" for layer in ("relu1_2", "relu2_2", "relu3_2") for channel in (0, 1, 2, 3))
 
 
-def units_of(flags: Flags) -> tuple[Unit, ...]:
-    return tuple(parse_unit(text, "units") for text in flags.units)
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkUnits(OptimizedImages):
-    """Units of a network, an image of each.
-
-    Args:
-      units: units, each LAYER:CHANNEL (the mean over its map) or LAYER:CHANNEL@ROW:COLUMN
-    """
-
-    units: Annotated[tuple[str, ...], "essential"] = UNITS
-
-    monitor = headline = "activation"
-    monitor_mode: ClassVar = "max"
-
-    def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized, one for each unit."""
-        return len(setup.spec["units"])
-
-    def data(self, flags: Flags) -> Splits:
-        check_batch_size(flags.batch_size, len(flags.units))
-        source = Source({"unit": np.arange(len(units_of(flags)), dtype=np.int32)}, name="units")
-        return Splits(source, source, source, {"dataset": "units", "units": list(flags.units)})
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {**super().arguments(setup), "units": units_of(setup.flags)}
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure at the end the activation of each unit by noise of the strength that the images start from."""
-        if split != "test":
-            return []
-
-        def finish(numbers):
-            network, settings = load_network(setup.flags.network), setup.flags.group("learner")
-            shape = (100, settings["side"], settings["side"], len(network.mean))
-            noise = jnp.clip(network.mean + settings["noise"] * jax.random.normal(jax.random.key(0), shape), 0, 1)
-            x = (noise - network.mean) / network.std
-            maps = jax.jit(lambda v, x: network.model.apply(v, x, method="features"))(network.variables, x)
-            units = units_of(setup.flags)
-            return {"activation_noise": float(np.mean([unit_activation(maps, units[k]).mean() for k in numbers]))}
-
-        def add(numbers, outputs, rows):
-            return [*(numbers or []), *rows["unit"].tolist()]
-
-        return [Evaluator(add, finish, names=("activation_noise",))]
-
-    def panels(self, context: Any) -> list:
-        images = dict(zip(context.spec["units"], context.outputs["image"], strict=True))
-        caption = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
-        return image_panels(context, images, "Images of highest activation", caption)
+def panels(context: ReportContext) -> list:
+    """Show the image of each unit, and the curves."""
+    images = dict(zip(context.spec["units"], context.outputs["image"], strict=True))
+    caption = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
+    return image_panels(context, images, "Images of highest activation", caption)
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    unit_images.learner,
-    task=NetworkUnits(optimizer="adam", learning_rate=0.02),
-    defaults={"batch_size": len(UNITS)},
+    technique=partial(unit_images.learner, l2=0.1),
+    data=NetworkUnits(UNITS),
+    network=FrozenNetwork(),
+    optimizer=PixelOptimizer("adam", learning_rate=0.02),
+    length=Steps(200, batch_size=len(UNITS), eval_every=20, select="last"),
+    measures=[UnitActivation()],
+    report=[panels, ImageFilm(lambda run: len(run.parts.data.units))],
     smoke={"steps": 2, "eval_every": 2},
 )
 

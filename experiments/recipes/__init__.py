@@ -23,12 +23,12 @@ def imagenet(
     """Set an experiment to a model on ImageNet at 224 x 224; under --smoke to digits at 32 x 32."""
     return dataclasses.replace(
         experiment,
-        technique=experiment.learner,
+        technique=experiment.parts.technique,
         network=Zoo(model),
         optimizer=AveragedAdamW(),
         length=Epochs(10),
         file=file,
         doc=doc,
         defaults={"dataset": "imagenet2012", "input_size": 224, **defaults},
-        smoke={**experiment.merged.smoke, "dataset": "digits", "input_size": 32, **smoke},
+        smoke={**experiment.smoke, "dataset": "digits", "input_size": 32, **smoke},
     )

@@ -18,8 +18,8 @@ from dlcore.kits.sequence.token_files import TokenFiles
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.models.gpt2 import GPT2
-from dlcore.modes.report_context import ReportContext
 from dlcore.optim import AveragedAdamW
+from dlcore.report.context import ReportContext
 from dlcore.report.curves import curves
 from dlcore.report.panel import Panel
 from dlcore.sequence import language_model

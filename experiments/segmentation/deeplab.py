@@ -31,10 +31,7 @@ experiment = Experiment(
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
     network=OnBackbone(
         partial(DeepLabV3, aux_stage="layer3", channels=32, rates=(2, 4, 8), dropout=0.1),
-        backbone=Zoo(
-            "resnet18",
-            {"stages": (1, 1, 1, 1), "width": 8, "dilate": (True, True, True)},
-        ),
+        backbone=Zoo("resnet18", {"stages": (1, 1, 1, 1), "width": 8, "dilate": (True, True, True)}),
         adaptation=DenseAdaptation(),
         prefix="deeplab",
     ),

@@ -34,10 +34,7 @@ experiment = Experiment(
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
     network=OnBackbone(
         partial(FCN, stage="layer4", skips=("layer1",), upsampling="transposed"),
-        backbone=Zoo(
-            "resnet18",
-            {"stages": (1, 1, 1, 1), "stem": "cifar", "width": 8, "dilate": (False, True, True)},
-        ),
+        backbone=Zoo("resnet18", {"stages": (1, 1, 1, 1), "stem": "cifar", "width": 8, "dilate": (False, True, True)}),
         adaptation=DenseAdaptation(),
     ),
     optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),

@@ -35,7 +35,7 @@ experiment = Experiment(
     use=SegmentImages(),
     start=ModuleWeights(),
     sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
-    defaults={"epochs": 8.0},
+    defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke={**SMOKE, "full.layers": 2, "full.channels": 4},
 )
 

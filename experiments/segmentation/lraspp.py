@@ -29,10 +29,7 @@ experiment = Experiment(
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
     network=OnBackbone(
         partial(LRASPP, fine="stage1", coarse="stage4", channels=64),
-        backbone=Zoo(
-            "resnet8_cifar",
-            {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16},
-        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
         adaptation=DenseAdaptation(),
     ),
     optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),

@@ -30,10 +30,7 @@ experiment = Experiment(
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
     network=OnBackbone(
         partial(PSPNet, aux_stage="layer3", channels=32),
-        backbone=Zoo(
-            "resnet18",
-            {"stages": (1, 1, 1, 1), "width": 8, "dilate": (True, True, True)},
-        ),
+        backbone=Zoo("resnet18", {"stages": (1, 1, 1, 1), "width": 8, "dilate": (True, True, True)}),
         adaptation=DenseAdaptation(),
     ),
     optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),

@@ -31,10 +31,7 @@ experiment = Experiment(
     data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
     network=OnBackbone(
         partial(SegFormer, features=64, dropout=0.0),
-        backbone=Zoo(
-            "mit_b0",
-            {"stages": (1, 1, 1, 1), "widths": (16, 32, 40, 64), "drop_path": 0.0},
-        ),
+        backbone=Zoo("mit_b0", {"stages": (1, 1, 1, 1), "widths": (16, 32, 40, 64), "drop_path": 0.0}),
         adaptation=DenseAdaptation(),
         prefix="segformer",
     ),

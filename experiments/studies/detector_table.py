@@ -143,8 +143,8 @@ def build(
     shared = {"steps": steps, "batch_size": batch_size} | ({} if data_dir else {"num_scenes": num_scenes})
     words = [*(f"--{flag}={value}" for flag, value in shared.items()), f"--image_size={image_size},{image_size}"]
     resolved = ResolvedRun(experiment, resolve(experiment, [*words, *flags_of(name, image_size, data_dir)]))
-    splits = experiment.task.data(resolved.flags)
-    return experiment.build(resolved.setup_of(splits)), splits
+    splits = experiment.run(resolved.flags).load()
+    return resolved.training_of(splits).build(), splits
 
 
 def size_limits(image_size: int) -> tuple[float, float]:

@@ -27,11 +27,10 @@ from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.training import earlier_run
 from dlcore.main import main
-from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
-from dlcore.tasks.optimized_images import average_pooling
+from dlcore.tasks.optimized_images import FrozenNetwork, average_pooling
+from dlcore.tasks.styles import StyleNetwork
 from dlcore.weights.network import load_network
-from experiments.interpretability import fast_style as page
 from experiments.interpretability.fast_style import experiment as fast_style
 
 OPTIMIZED, PASS, PHOTOGRAPH = "optimized", "one pass", "photograph"
@@ -60,7 +59,7 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
     """Render test photographs of a run both ways."""
     phase = earlier_run.load(run)
     flags, network = phase.flags, load_network(phase.flags.network)
-    styles, terms = page.style_images(flags), flags.group("learner")
+    styles = StyleNetwork(StyleNet, FrozenNetwork(), flags.styles, flags.style_size).images()
     optimizer = style_transfer.learner(
         model=average_pooling(network.model),
         variables=network.variables,
@@ -68,13 +67,13 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
         mean=network.mean,
         std=network.std,
         start="content",
-        **terms,
+        **flags.group("learner"),
     )
     net = StyleNet(len(styles), **flags.group("stylenet"))
     render = jax.jit(lambda params, x, s: jnp.clip(net.apply({"params": params}, x, s), 0, 1))
     init, update = jax.jit(optimizer.init), jax.jit(optimizer.update)
     loss_at = jax.jit(lambda state, image, batch: optimizer.evaluate(state.replace(params=image), batch)["loss"])
-    test = page.experiment.task.data(flags).test.arrays["content"]
+    test = fast_style.task.data(flags).test.arrays["content"]
     rows = np.linspace(0, len(test) - 1, num_images).round().astype(int)
     renderings = []
     for name, style, s in zip(flags.styles, styles, range(len(styles)), strict=True):
@@ -154,7 +153,7 @@ def study(
     """
     if run is None:
         words = ["--smoke"] if tiny else [f"--steps={steps}"]
-        run = train_page(fast_style, words, "training a style network")
+        run = fast_style.trained(words, "training a style network")
     return report(compare(Path(run), num_images, optimizer_steps))
 
 

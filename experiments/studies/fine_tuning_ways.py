@@ -50,11 +50,12 @@ import optax
 from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment import Flags, Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
+from dlcore.experiment.setting import field_settings
 from dlcore.kits.training import adapters, parts
 from dlcore.learner import Learner, ModelState
 from dlcore.main import main
 from dlcore.models.vit import ViT
-from dlcore.optim.partial import partial_optimizer
+from dlcore.optim.partial import PartsAdamW, partial_optimizer
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.transfer.adapters import Adapted
 from experiments.studies.adapt_then_fine_tune import Data, load
@@ -80,7 +81,8 @@ def network(depth: int, width: int) -> ViT:
 
 def flags_of(way: str) -> Flags:
     """Resolve the flags of `--adapt=WAY`."""
-    defaults = {name: setting.default for name, setting in (adapters.SETTINGS | parts.SETTINGS).items()}
+    settings = adapters.SETTINGS | field_settings(PartsAdamW())
+    defaults = {name: setting.default for name, setting in settings.items()}
     return Flags(defaults | SIZES | {"adapt": way})
 
 

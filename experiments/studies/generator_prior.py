@@ -30,7 +30,6 @@ from dlcore.generative.vae import VAE
 from dlcore.interpretability.generator_prior import ascend_code
 from dlcore.kits.training import earlier_run
 from dlcore.main import main
-from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure, show_image
 from dlcore.report.generative import picture_grid
 from dlcore.weights.network import load_network
@@ -92,7 +91,7 @@ def study(
       network_steps: training steps of the classifier.
       tiny: train the VAE with the settings of its page's --smoke.
     """
-    phase = earlier_run.load(Path(train_page(vae_page, ["--smoke"] if tiny else [], "training a VAE")))
+    phase = earlier_run.load(Path(vae_page.trained(["--smoke"] if tiny else [], "training a VAE")))
     trained = load_network(digits_network(network_steps, 0))
     vae = VAE(tuple(phase.spec["image_shape"]), **phase.flags.group("vae"))
     standardized = normalizer(trained.mean, trained.std, size=trained.input_size)

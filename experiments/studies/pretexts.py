@@ -65,8 +65,8 @@ def run_of(pretext: str, words: Sequence[str]) -> ResolvedRun:
 
 def step_seconds(run: ResolvedRun) -> float:
     """Seconds of a training step after compilation, the median of a few."""
-    data = run.experiment.task.data(run.flags)
-    learner = run.experiment.build(run.setup_of(data))
+    data = run.experiment.run(run.flags).load()
+    learner = run.training_of(data).build()
     batch = batch_at(run.pipelines(data), 0)
     update, seconds = jax.jit(learner.update), []
     state = jax.jit(learner.init)(jax.random.key(0), batch)
@@ -79,9 +79,8 @@ def step_seconds(run: ResolvedRun) -> float:
 
 def measured(pretext: str, words: Sequence[str]) -> dict[str, float]:
     """Train a pretext by its page, and read what that measures on the test split."""
-    from dlcore.modes.train import train_page
 
-    folder = train_page(find_experiment(f"self_supervised.{pretext}"), words, pretext)
+    folder = find_experiment(f"self_supervised.{pretext}").trained(words, pretext)
     (row,) = [row for row in read_metrics(folder) if row["split"] == "test"]
     return row
 
@@ -156,7 +155,7 @@ def study(
     with tempfile.TemporaryDirectory() as runs:
         shared = [*(["--smoke"] if miniature else []), *shared, f"--runs={runs}"]
         plain = run_of("rotation", shared)
-        gray = plain.experiment.task.data(plain.flags).spec["image_shape"][-1] == 1
+        gray = plain.experiment.run(plain.flags).load().spec["image_shape"][-1] == 1
         for name in (name for name in pretexts if not (gray and name in IN_COLOR)):
             steps[name] = num_steps or max(1, round(seconds / step_seconds(run_of(name, shared))))
             length = [f"--steps={steps[name]}", f"--eval_every={steps[name]}"]

@@ -47,7 +47,6 @@ from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.learner import root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
-from dlcore.modes.train import train_page
 from dlcore.optim import parameter_ema
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.self_supervised.networks import pool_features
@@ -93,23 +92,23 @@ def origin(source: str | Path) -> Weights:
 
 
 def load_state(folder: Path, page: Experiment):
-    """Restore the whole state of a run, for encoders that read their technique's own fields: (its setup, its state)."""
+    """Restore the whole state of a run, for encoders that read their technique's own fields: (its run, its state)."""
     run = open_run(folder, page)
-    setup = run.setup(run.config()["spec"])
-    _, state = restore_state(run, page.build(setup), run.example(setup.spec), run.flags.select)
+    run = run.training(run.config()["spec"])
+    _, state = restore_state(run, page.build(run), run.example(run.spec), run.flags.select)
     state = state.technique if isinstance(state, TwinState) else state
     if run.flags.get("ema"):
         state = state.replace(params=parameter_ema(state.opt_state, state.params))
-    return setup, state
+    return run, state
 
 
 def load_encoder(source_run: Weights) -> Network:
     """Load the network of a run."""
     page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
-        setup, state = load_state(source_run.path, page)
-        encoder, what = page.task.encoder(setup), f"the encoder of {source_run.page}"
-        shape = setup.spec["image_shape"]
+        run, state = load_state(source_run.path, page)
+        encoder, what = page.task.encoder(run), f"the encoder of {source_run.page}"
+        shape = run.spec["image_shape"]
     else:
         network = load_network(source_run.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
@@ -255,7 +254,7 @@ def study(
     if source_run is None:
         words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
         small = ["--smoke", "--model.width=4"] if miniature else []
-        source_run = origin(train_page(moco, [*small, *words], "training MoCo on digits"))
+        source_run = origin(moco.trained([*small, *words], "training MoCo on digits"))
     network = load_encoder(check_studied(source_run, splits, changed_data))
     converted(network.encoder, network.image_shape, splits.spec["image_shape"])
     rows = []

@@ -6,50 +6,33 @@ python -m experiments.vision_language.retrieval --dataset=flickr8k --data_dir=D 
 The test clips have 100 different sentences. D holds captions_train.json.gz, train.zip, and the same of val and test.
 """
 
-import dataclasses
-from typing import Annotated, Any, ClassVar, Literal
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.kits.vision_language.captioned_images import vocabulary
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.vision_language import image_text_results
 from dlcore.main import main
-from dlcore.tasks.image_text import CaptionedClips, CaptionedImages
+from dlcore.models import Network
+from dlcore.optim import AdamW
+from dlcore.tasks.image_text import ClipsOrImages, Recall, num_words
 from dlcore.vision_language import retrieval
 from dlcore.vision_language.retrieval import DualEncoder
 from experiments.smoke import few_steps
 
-
-@dataclasses.dataclass(frozen=True)
-class ClipsOrImages(CaptionedImages, CaptionedClips):
-    """Clips or images with sentences, of which each finds the other.
-
-    Args:
-      dataset: clips or shapes (drawn), or flickr8k
-    """
-
-    dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
-
-    modules: ClassVar[dict] = {"encoder": DualEncoder}
-    monitor = headline = "r1"
-    num_sentences: ClassVar[int] = 100
-
-    def data(self, flags: Flags) -> Splits:
-        return (CaptionedClips if flags.dataset == "clips" else CaptionedImages).data(self, flags)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        size, fields = len(vocabulary(setup.spec)), setup.flags.group("encoder")
-        return {**super().arguments(setup), "model": DualEncoder(size, **fields, dtype=setup.dtype)}
-
-
 experiment = Experiment(
     __file__,
     __doc__,
-    retrieval.learner,
-    task=ClipsOrImages(path="straight"),
-    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
-    defaults={"steps": 2000, "batch_size": 64, "eval_every": 250, "eval_batch_size": 100},
+    technique=retrieval.learner,
+    data=ClipsOrImages("clips", num_clips=6000, frames=8, path="straight", num_sentences=100),
+    network=Network(
+        partial(DualEncoder, channels=(16, 32, 32), strides=(2, 2, 2), hidden_size=96, embedding_size=64),
+        of_run=num_words,
+        prefix="encoder",
+    ),
+    optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
+    length=Steps(2000, batch_size=64, eval_every=250, eval_batch_size=100),
+    measures=[Recall()],
+    report=[image_text_results.recall_panels],
+    sanity=Sanity(plain={"weight_decay": 0.0}),
     smoke={
         **few_steps(4),
         "num_clips": 20,

@@ -6,39 +6,33 @@ python -m experiments.vision_language.video_caption --shuffled             (23 %
 The frames of a hopping path without their order say nothing of the direction, one of four.
 """
 
-import math
-from typing import Any
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.kits.vision_language.captioned_images import vocabulary
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.vision_language import image_text_results
 from dlcore.main import main
-from dlcore.tasks.image_text import CaptionedClips
+from dlcore.models import Network
+from dlcore.optim import AdamW
+from dlcore.tasks.image_text import CaptionedClips, ClipSentences, log_words, num_words
 from dlcore.vision_language import video_caption
 from dlcore.vision_language.video_caption import VideoCaptioner
 from experiments.smoke import few_steps
 
-
-class ClipsToDescribe(CaptionedClips):
-    """Clips, of which a network writes the sentences."""
-
-    modules = {"captioner": VideoCaptioner}
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        size, fields = len(vocabulary(setup.spec)), setup.flags.group("captioner")
-        return {**super().arguments(setup), "model": VideoCaptioner(size, **fields, dtype=setup.dtype)}
-
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(len(vocabulary(setup.spec)))
-
-
 experiment = Experiment(
     __file__,
     __doc__,
-    video_caption.learner,
-    task=ClipsToDescribe(),
-    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
-    defaults={"steps": 6000, "batch_size": 32, "eval_every": 1000, "eval_batch_size": 100},
+    technique=partial(video_caption.learner, max_length=12),
+    data=CaptionedClips(num_clips=6000, frames=8, image_size=32, path="hopping", shuffled=False),
+    network=Network(
+        partial(VideoCaptioner, channels=(16, 32, 32), strides=(2, 2, 1), hidden_size=96),
+        of_run=num_words,
+        prefix="captioner",
+    ),
+    optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
+    length=Steps(6000, batch_size=32, eval_every=1000, eval_batch_size=100),
+    measures=[ClipSentences()],
+    report=[image_text_results.clip_panels],
+    sanity=Sanity(expected_loss=log_words, plain={"weight_decay": 0.0}),
     smoke={
         **few_steps(4),
         "num_clips": 20,

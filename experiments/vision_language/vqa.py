@@ -9,56 +9,34 @@ Neither the words of a question nor the image alone tell anything of its answer:
 once in four, and one that reads no question less often.
 """
 
-import dataclasses
-import math
-from typing import Any, ClassVar
+from functools import partial
 
-from dlcore.data.augment import compose, random_flip, random_vertical_flip
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.kits.vision_language.captioned_images import vocabulary
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
+from dlcore.kits.vision_language import image_text_results
 from dlcore.main import main
-from dlcore.tasks.image_text import ImageQuestions
+from dlcore.models import Network
+from dlcore.optim import AdamW
+from dlcore.tasks.image_text import AskImages, ImageQuestions, log_answers, num_words_and_answers
 from dlcore.vision_language import vqa
 from dlcore.vision_language.vqa import RelationNetwork
 from experiments.smoke import few_steps
 
-
-@dataclasses.dataclass(frozen=True)
-class MirroredQuestions(ImageQuestions):
-    """Questions about images, which are mirrored in training.
-
-    Args:
-      flip: whether training images are mirrored at random, left and right, top and bottom
-    """
-
-    flip: bool = True
-
-    modules: ClassVar[dict] = {"vqa": RelationNetwork}
-    plain: ClassVar[dict] = {"flip": False, "weight_decay": 0.0}
-    loss_tolerance: ClassVar[float] = 0.25
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        spec, flags = setup.spec, setup.flags
-        sizes = len(vocabulary(spec)), len(spec["answers"])
-        return {
-            **super().arguments(setup),
-            "model": RelationNetwork(*sizes, **flags.group("vqa"), dtype=setup.dtype),
-            "augment": compose(random_flip(), random_vertical_flip()) if flags.flip else None,
-            "kinds": tuple(spec["kinds"]),
-        }
-
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(len(setup.spec["answers"]))
-
-
 experiment = Experiment(
     __file__,
     __doc__,
-    vqa.learner,
-    task=MirroredQuestions(num_questions=40000),
-    optimizer=AdamW(learning_rate=7e-4, warmup=0.01, weight_decay=0.0, clip_norm=1.0),
-    defaults={"steps": 26000, "batch_size": 64, "eval_every": 3000, "eval_batch_size": 250},
+    technique=partial(vqa.learner, blind="none"),
+    data=ImageQuestions(num_questions=40000, image_size=36, grid=3, flip=True),
+    network=Network(
+        partial(RelationNetwork, channels=(16, 32, 48), strides=(2, 2, 3), hidden_size=64, num_heads=4),
+        of_run=num_words_and_answers,
+        prefix="vqa",
+    ),
+    optimizer=AdamW(learning_rate=7e-4, schedule="cosine", warmup=0.01, weight_decay=0.0, clip_norm=1.0),
+    length=Steps(26000, batch_size=64, eval_every=3000, eval_batch_size=250),
+    measures=[Measure("accuracy")],
+    report=[image_text_results.answer_panels],
+    use=AskImages(question="what color is the circle"),
+    sanity=Sanity(expected_loss=log_answers, tolerance=0.25, plain={"flip": False, "weight_decay": 0.0}),
     smoke={
         **few_steps(4),
         "num_questions": 40,

@@ -104,7 +104,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
     if unknown := [name for name in space if name not in flags]:
         hint = did_you_mean(unknown[0], flags)
         raise FlagError(f"{', '.join(unknown)}: unknown{hint}; allowed: the settings of --help of {experiment.name}")
-    metric = own.metric or experiment.task.monitor
+    metric = own.metric or experiment.parts.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
     mode = monitor_mode_of(metric, experiment, own.better)

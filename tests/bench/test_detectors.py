@@ -54,8 +54,8 @@ def test_the_network_of_a_row_is_built_by_its_command():
     command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"
     columns = network_of(command, "", 1)
     resolved = ResolvedRun(fcos.experiment, resolve(fcos.experiment, [*SMALL.split(), "--num_scenes=10"]))
-    splits = fcos.experiment.task.data(resolved.flags)
-    learner = fcos.experiment.build(resolved.setup_of(splits))
+    splits = fcos.experiment.run(resolved.flags).load()
+    learner = resolved.training_of(splits).build()
     state = jax.eval_shape(learner.init, jax.random.key(0), resolved.example(splits.facts))
     assert columns["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert columns["ms an image"] > 0

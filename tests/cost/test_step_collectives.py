@@ -77,7 +77,7 @@ def compiled(recipe, rule):
     experiment = importlib.import_module(f"experiments.recipes.{recipe}").experiment
     run = ResolvedRun(experiment, resolve(experiment, ["--batch_size=16", *RECIPES[recipe].split()]))
     spec, batch = planned_batch(run)
-    program = Program(experiment.build(run.setup(spec)), batch, Placement(make_mesh("data:8"), rule), 0)
+    program = Program(run.training(spec).build(), batch, Placement(make_mesh("data:8"), rule), 0)
     program.compile()
     state, split_rule = program.abstract_state, OPTIMIZER_RULES["zero1"] if rule == "zero1" else RULES["fsdp"]
     statistics = getattr(state, "model_state", {}).get("batch_stats", {})

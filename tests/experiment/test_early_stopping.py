@@ -5,18 +5,17 @@ import types
 import numpy as np
 import pytest
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import optimizer
 from dlcore.modes.train import _early_stopping, _plateau
 from dlcore.optim.plateau import has_plateau_scale
 from experiments.classification import supervised
 
 
 def run(patience, monitor="accuracy", mode="max"):
-    experiment = types.SimpleNamespace(task=types.SimpleNamespace(monitor=monitor, monitor_mode=mode))
+    experiment = types.SimpleNamespace(parts=types.SimpleNamespace(monitor=monitor, mode=mode))
     return types.SimpleNamespace(flags=types.SimpleNamespace(patience=patience), experiment=experiment)
 
 
@@ -25,14 +24,14 @@ def splits(valid):
 
 
 def test_the_hook_goes_by_the_measure_that_selects_the_best():
-    assert _early_stopping(run(0), Setup(None, {}, 1, None), splits(None)) == []
-    (hook,) = _early_stopping(run(3, "fid", "min"), Setup(None, {}, 1, None), splits(object()))
+    assert _early_stopping(run(0), Run(None, Flags({}), {}), splits(None)) == []
+    (hook,) = _early_stopping(run(3, "fid", "min"), Run(None, Flags({}), {}), splits(object()))
     assert (hook.monitor, hook.patience, hook.sign) == ("valid/fid", 3, -1)
 
 
 def test_without_a_validation_split_there_is_nothing_to_wait_for():
     with pytest.raises(FlagError, match=r"--patience=3: no validation to compare; allowed: 0, or data with"):
-        _early_stopping(run(3), Setup(None, {}, 1, None), splits(None))
+        _early_stopping(run(3), Run(None, Flags({}), {}), splits(None))
 
 
 def test_flags_are_checked_before_anything_is_read():
@@ -45,14 +44,14 @@ def test_flags_are_checked_before_anything_is_read():
 
 
 def plateau(monitor="accuracy", mode="max", **flags):
-    experiment = types.SimpleNamespace(task=types.SimpleNamespace(monitor=monitor, monitor_mode=mode))
+    experiment = types.SimpleNamespace(parts=types.SimpleNamespace(monitor=monitor, mode=mode))
     values = {"schedule": "plateau", "milestones": None, "plateau_patience": 2, "decay_factor": 0.2} | flags
     return types.SimpleNamespace(flags=Flags(values), experiment=experiment)
 
 
 @pytest.mark.covers("SC-05")
 def test_the_plateau_goes_by_the_measure_that_selects_the_best():
-    setup = Setup(None, {}, 1, None)
+    setup = Run(None, Flags({}), {})
     (hook,) = _plateau(plateau("fid", "min"), setup, splits(object()))
     assert (hook.monitor, hook.plateau.patience, hook.plateau.factor, hook.plateau.maximize) == (
         "valid/fid", 2, 0.2, False,
@@ -68,10 +67,10 @@ def test_the_plateau_goes_by_the_measure_that_selects_the_best():
 
 
 def test_the_optimizer_of_the_flags_has_the_scale_of_the_plateau_and_no_rate_is_known_before():
-    setup = Setup(resolve(supervised.experiment, ["--schedule=plateau"]), {"train_size": 100}, 10, None)
-    params = {"w": np.ones(2, np.float32)}
-    assert has_plateau_scale(optimizer.build(setup).init(params))
-    assert optimizer.schedule(setup) is None
-    cosine = setup._replace(flags=resolve(supervised.experiment, []))
-    assert not has_plateau_scale(optimizer.build(cosine).init(params))
-    assert optimizer.schedule(cosine)(0) >= 0
+    experiment, params = supervised.experiment, {"w": np.ones(2, np.float32)}
+    plateau = experiment.run(resolve(experiment, ["--schedule=plateau"]), {"train_size": 100}, 10)
+    assert has_plateau_scale(plateau.optimizer().init(params))
+    assert plateau.rate_of_step() is None
+    cosine = plateau.replace(flags=resolve(experiment, []))
+    assert not has_plateau_scale(cosine.optimizer().init(params))
+    assert cosine.rate_of_step()(0) >= 0

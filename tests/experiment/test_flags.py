@@ -11,6 +11,7 @@ import pytest
 from dlcore.detection.fcos import FCOS
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
+from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import read_config, resolve, split_runs
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import (
@@ -25,11 +26,10 @@ from dlcore.experiment.setting import (
 )
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
-from dlcore.models import list_models
+from dlcore.models import Zoo, list_models
 from dlcore.models.registry import MODELS
 from experiments.classification import supervised
 from experiments.transfer import domain_adaptation
@@ -287,7 +287,7 @@ def test_help_of_a_page_is_complete(capsys):
         assert caught.value.code == 0
     text = capsys.readouterr().out
     assert "Train a small ResNet on handwritten digits." in text
-    settings = {**RUN, **experiment.merged.settings}
+    settings = {**RUN, **experiment.settings}
     for name, setting in settings.items():
         assert f"  --{name}=" in text, name
         if setting.help:
@@ -452,13 +452,28 @@ def never(*args):
     raise AssertionError("flags are read before anything else")
 
 
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """Data.
+
+    Args:
+      own: the experiment's own
+      kind: a word
+    """
+
+    own: float = 1.0
+    kind: Literal["a", "b"] = "a"
+
+    reads_files = False
+
+
 PAGE = Experiment(
     file=__file__,
     doc="An experiment.",
-    learner=learner,
-    task=Task(),
-    model="resnet8_cifar",
-    settings={"own": Setting(1.0, "the experiment's own"), "kind": Setting("a", type=Literal["a", "b"])},
+    technique=learner,
+    data=Own(),
+    network=Zoo("resnet8_cifar"),
+    measures=[Measure("accuracy")],
     defaults={"l2": 2.0, "own": 2.0, "model.width": 2, "batch_size": 2},
     smoke={"l2": 3.0, "model.width": 3, "steps": 3},
 )

@@ -57,12 +57,12 @@ def test_validations_are_an_epoch_apart():
 
 
 def test_a_setup_has_the_fitted_batch_the_steps_and_the_dtype_of_the_precision():
-    setup = run_of().setup({"train_size": 44})
+    setup = run_of().training({"train_size": 44})
     assert (setup.flags.batch_size, setup.steps, setup.dtype, setup.optimizer) == (10, 9, jnp.float32, "optimizer")
-    setup = run_of(precision="bf16").setup({"train_size": 44, "batch_size": 4})
+    setup = run_of(precision="bf16").training({"train_size": 44, "batch_size": 4})
     assert (setup.flags.batch_size, setup.steps, setup.dtype) == (4, 22, jnp.bfloat16)
     run = run_of()
-    other = run.setup({"train_size": 44}, run.flags.replace(seed=5), np.float64)
+    other = run.training({"train_size": 44}, run.flags.replace(seed=5), np.float64)
     assert (other.flags.seed, other.dtype, run.flags.seed) == (5, np.float64, 3)
 
 
@@ -77,9 +77,9 @@ def test_a_default_batch_that_the_data_cannot_fill_becomes_a_power_of_two():
     assert fitted(Source.indices(9), ["batch_size"]) is None
     assert fitted(sources(a=40, b=21), b=3) == 4
     assert fitted(sources(a=40, b=21)) is None
-    setup = run_of().setup_of(Splits(Source.indices(9), None, None, {"x": 1}))
+    setup = run_of().training_of(Splits(Source.indices(9), None, None, {"x": 1}))
     assert (setup.flags.batch_size, setup.spec["batch_size"], setup.spec["train_size"], setup.steps) == (8, 8, 9, 2)
-    assert "batch_size" not in run_of().setup_of(Splits(Source.indices(10), None, None, {})).spec
+    assert "batch_size" not in run_of().training_of(Splits(Source.indices(10), None, None, {})).spec
 
 
 def test_each_source_has_batches_of_its_ratio(monkeypatch):

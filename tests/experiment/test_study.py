@@ -78,7 +78,7 @@ def test_an_integer_with_a_positive_default_has_limits():
         experiment = find_experiment(entry.name)
         is_study = isinstance(experiment, Study)
         settings = settings_of(experiment.function if is_study else experiment.learner)
-        settings |= {} if is_study else experiment.merged.settings
+        settings |= {} if is_study else experiment.settings
         numbers = {name: s for name, s in settings.items() if type(s.default) is int and s.default > 0}
         bare += [f"{entry.name} --{name}" for name, s in numbers.items() if accepts(name, s, -1_000_000)]
     assert not bare

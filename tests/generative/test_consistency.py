@@ -209,15 +209,15 @@ def test_a_run_of_another_page_or_of_other_images_is_no_teacher(monkeypatch, tmp
     page = find_experiment("generative.consistency")
     flags = resolve(page, []).replace(init_from=str(tmp_path))
     with pytest.raises(ValueError, match=r"no such run; allowed: the folder of a run of generative\.edm"):
-        page.merged.settings["init_from"].origin(flags)
+        page.settings["init_from"].origin(flags)
     teacher_run = Weights("init_from", tmp_path, spec={"image_shape": [4, 4, 1]}, settings={"sigma_data": 0.3})
     monkeypatch.setattr(earlier_run, "origin", lambda *args: teacher_run)
     with pytest.raises(ValueError, match=r"trained with sigma_data=0\.3; allowed: 0\.5"):
-        page.merged.settings["init_from"].origin(flags)
+        page.settings["init_from"].origin(flags)
     monkeypatch.setattr(earlier_run, "origin", lambda *args: teacher_run._replace(settings={}))
     with pytest.raises(ValueError, match=r"image_shape.*\[8, 8, 1\]"):
-        page.task.start(Setup(flags, {"image_shape": [8, 8, 1]}, 1, None)).check(None)
-    assert page.task.start(Setup(resolve(page, []), {}, 1, None)) is None
+        Setup(flags, {"image_shape": [8, 8, 1]}, 1, None).start().check(None)
+    assert Setup(resolve(page, []), {}, 1, None).start() is None
 
 
 @pytest.mark.weekly

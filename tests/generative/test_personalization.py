@@ -23,8 +23,9 @@ from dlcore.generative.personalization import (
 )
 from dlcore.generative.text_to_image import TextUNet, WordEncoder
 from dlcore.nn.position import sinusoidal_encoding
+from dlcore.tasks.subjects import subject_images
 from dlcore.transfer.lora import LoRA
-from experiments.generative.personalization import experiment, subject_images
+from experiments.generative.personalization import experiment
 
 TOKEN, RATE, WEIGHT = 6, 0.5, 3.0
 CLASS_TOKENS = np.array([[1, 4], [1, 5], [2, 4]])
@@ -230,7 +231,7 @@ def test_bad_arguments_are_named():
 )
 def test_bad_settings_are_named_before_any_work(words, message):
     with pytest.raises(FlagError, match=message):
-        experiment.task.check(resolve(experiment, words))
+        experiment.run(resolve(experiment, words)).check()
 
 
 def test_similarity_by_hand():

@@ -126,7 +126,7 @@ def test_one_update_by_hand():
     ("words", "labels"), [([], range(10)), (["--classes=dog,cat"], [5, 3]), (["--classes=cat", "--batch_size=1"], [3])]
 )
 def test_the_page_draws_the_classes_that_are_asked_for(words, labels):
-    splits = page.experiment.task.data(resolve(page.experiment, ["--smoke", *words]))
+    splits = page.experiment.run(resolve(page.experiment, ["--smoke", *words])).load()
     assert splits.train.arrays["label"].tolist() == list(labels)
     assert [splits.train.class_names[k] for k in labels] == splits.spec["class_names"]
 
@@ -140,4 +140,4 @@ def test_the_page_draws_the_classes_that_are_asked_for(words, labels):
 )
 def test_unknown_classes_and_images_that_no_batch_holds_are_refused(words, problem):
     with pytest.raises(ValueError, match=problem):
-        page.experiment.task.data(resolve(page.experiment, ["--smoke", *words]))
+        page.experiment.run(resolve(page.experiment, ["--smoke", *words])).load()

@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.image_optimization import ImageState
@@ -18,6 +17,7 @@ from dlcore.interpretability.style_transfer import noise_image
 from dlcore.interpretability.texture_synthesis import repetition, texture_loss, tile_sample
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
+from dlcore.tasks import styles
 from experiments.interpretability import texture_synthesis as page
 from tests.interpretability.linear import Linear
 
@@ -123,7 +123,7 @@ def test_bad_input_is_named():
     ],
 )
 def test_the_size_is_that_of_the_flags(words, size):
-    splits = page.experiment.task.data(resolve(page.experiment, ["--smoke", *words]))
+    splits = page.experiment.run(resolve(page.experiment, ["--smoke", *words])).load()
     assert splits.spec["size"] == size
     assert splits.train.arrays["sample"].shape[1] == 16
 
@@ -133,11 +133,11 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     """Of maps that see one pixel each, whole tiles have the sample's Gram matrices; noise has others."""
     rng = np.random.default_rng(2)
     network = SimpleNamespace(model=Linear(), variables=weights(rng), mean=MEAN, std=STD)
-    monkeypatch.setattr(page, "load_network", lambda source: network)
+    monkeypatch.setattr(styles, "load_network", lambda source: network)
     flags = resolve(page.experiment, ["--smoke", "--style_layers=a,b"])
-    splits = page.experiment.task.data(flags)
-    assert page.experiment.task.evaluators(Setup(flags, splits.spec, 1, None), splits, "valid") == []
-    (evaluator,) = page.experiment.task.evaluators(Setup(flags, splits.spec, 1, None), splits, "test")
+    splits = page.experiment.run(flags).load()
+    assert Setup(flags, splits.spec, 1, None).evaluators(splits, "valid") == []
+    (evaluator,) = Setup(flags, splits.spec, 1, None).evaluators(splits, "test")
     sample = splits.test.arrays["sample"]
     outputs = {"image": tile_sample(sample[0], (32, 32))[None] / np.float32(255)}
     numbers = evaluator.finish(evaluator.add(None, outputs, {"sample": sample}))
@@ -150,7 +150,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
         for w in network.variables["params"].values()
     ]
     assert numbers["gram_loss_noise"] == pytest.approx(np.mean(terms), rel=1e-4)
-    same = page.experiment.task.evaluators(Setup(flags, {**splits.spec, "size": [16, 16]}, 1, None), splits, "test")[0]
+    same = Setup(flags, {**splits.spec, "size": [16, 16]}, 1, None).evaluators(splits, "test")[0]
     assert "repetition" not in same.finish((sample[0] / np.float32(255), sample[0])), "an image of the sample's size"
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dlcore.data.decoding import load_center_crop, load_image
 from dlcore.data.digits import digits
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -53,7 +54,7 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
     assert not any("opt_state/0/0" in name for name in weights), "moments of the optimizer are not read"
     resolved = ResolvedRun(experiment, resolve(experiment, [f"--run={trained}"]))
     spec = resolved.config()["spec"]
-    learner = experiment.build(resolved.setup(spec))
+    learner = resolved.training(spec).build()
     state = restore_state(resolved, learner, resolved.example(spec), "last")[1]
     for rows in (1, 5):
         source = digits("test").take(rows)
@@ -121,10 +122,10 @@ def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
     levels = np.rint(images * 255).astype(np.uint8)
     resolved = ResolvedRun(experiment, resolve(experiment, [f"--run={trained}"]))
     spec = resolved.config()["spec"]
-    learner = experiment.build(resolved.setup(spec))
+    learner = resolved.training(spec).build()
     state = restore_state(resolved, learner, resolved.example(spec), "last")[1]
     source = Source({"image": levels.astype(np.float32) / 255, "label": np.zeros(5, np.int32)}, 5)
-    want = experiment.task.describe(predict(learner, state, source, placement=resolved.placement()), spec)
+    want = experiment.use.describe(predict(learner, state, source, placement=resolved.placement()), Facts.of(spec))
     folder = trained / "export"
     for found in (loaded_predict(levels, folder), loaded_predict(levels.astype(np.float64) / 255, folder)):
         assert [row["class"] for row in found] == [row["class"] for row in want]

@@ -12,16 +12,14 @@ from flax import linen as nn
 from dlcore.classification import supervised
 from dlcore.data.source import Source
 from dlcore.diagnostics.gradient_check import VERDICTS, LeafCheck, verdict
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run, Sanity
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training import optimizer
 from dlcore.learner import Learner, State
 from dlcore.main import run
 from dlcore.modes import gradcheck
 from experiments.classification.supervised import experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 SMALL = ["--mode=gradcheck", "--model=mlp", "--batch_size=32", "--gradcheck_samples=2"]
 
@@ -44,15 +42,15 @@ class Small(nn.Module):
 
 
 def planted():
-    def build(setup):
+    def build(run):
         return supervised.learner(
-            model=Small(setup.dtype),
-            optimizer=optimizer.build(setup),
-            preprocess=labeled_images.preprocess(setup),
-            l2=setup.flags.l2,
+            model=Small(run.dtype),
+            optimizer=run.optimizer(),
+            preprocess=run.arguments()["preprocess"],
+            l2=run.flags.l2,
         )
 
-    return with_task(experiment, build=build)
+    return with_run(experiment, build=build)
 
 
 def printed(capsys, experiment, *words, status):
@@ -105,17 +103,17 @@ def test_a_step_that_rounding_swallows_is_refused_before_any_work(capsys, monkey
     def unread(flags):
         raise AssertionError("data was read")
 
-    assert error in printed(capsys, with_task(experiment, data=unread), *words, status=2)
+    assert error in printed(capsys, with_run(experiment, load=unread), *words, status=2)
 
 
 @pytest.mark.weekly
 def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
-    def build(setup):
+    def build(run):
         return supervised.learner(
-            model=Small(setup.dtype), optimizer=optimizer.build(setup), preprocess=labeled_images.preprocess(setup)
+            model=Small(run.dtype), optimizer=run.optimizer(), preprocess=run.arguments()["preprocess"]
         )
 
-    out = printed(capsys, with_task(experiment, build=build), status=1)
+    out = printed(capsys, with_run(experiment, build=build), status=1)
     assert "penalty: nothing was compared, so nothing was proven" in out
     assert "no gradient is wrong" not in out
 
@@ -140,13 +138,13 @@ def test_every_verdict_has_a_meaning():
 def halving(seen, gain=0.5):
     """A page of one weight w, which each step multiplies by the gain; the loss is w^2 / 2, and l2 w^2 is added."""
 
-    def build(setup):
-        seen.append(setup)
+    def build(run):
+        seen.append(run)
 
         def loss(params, state, batch):
             seen.append(batch)
-            value = params["w"].astype(setup.dtype)
-            return value**2 / 2 + setup.flags.get("l2", 0.0) * value**2, {}
+            value = params["w"].astype(run.dtype)
+            return value**2 / 2 + run.flags.get("l2", 0.0) * value**2, {}
 
         def update(state, batch):
             return state.replace(step=state.step + 1, params={"w": gain * state.params["w"]}), {}
@@ -161,13 +159,23 @@ def halving(seen, gain=0.5):
 
 def stand_in(build, start=None, regularizer="l2"):
     flags = SimpleNamespace(seed=3, replace=lambda **changes: changes)
-    task = SimpleNamespace(start=lambda setup: start, regularizer=regularizer)
+
+    class Halving(Run):
+        def build(self):
+            return build(self)
+
+        def start(self):
+            return start
+
+    def training(flags, dtype):
+        return Halving(None, flags, {}, 1000, dtype)
+
     return SimpleNamespace(
         flags=flags,
         plain={"dropout": 0.0},
-        experiment=SimpleNamespace(build=build, task=task, name="topic.page"),
-        setup_of=lambda data, flags, dtype: Setup(flags, {}, 1000, dtype),
-        check_network=lambda data, batch: None,
+        experiment=SimpleNamespace(sanity=Sanity(regularizer=regularizer), name="topic.page"),
+        training_of=lambda data, flags, dtype: training(flags, dtype),
+        build=lambda *given: None,
     )
 
 
@@ -192,7 +200,7 @@ def test_losses_are_those_of_a_training_that_ends_where_the_loss_has_halved():
         _, params = gradcheck.losses_after_burn_in(stuck, splits())
         assert params["w"] == pytest.approx(2 * 0.99**20), "20 steps at most"
     setup, batch = seen[0], seen[1]
-    assert setup == Setup({"spmd": "jit", "dropout": 0.0}, {}, 20, jnp.float64)
+    assert (setup.flags, setup.steps, setup.dtype) == ({"spmd": "jit", "dropout": 0.0}, 20, jnp.float64)
     chex.assert_shape(batch["image"], (8, 2))
     assert batch["image"].dtype == np.float64
     assert sorted(batch["label"]) == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -16,12 +16,11 @@ from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.diagnostics.gradient_check import LeafCheck
+from dlcore.experiment.parts import Measure, Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, settings_of
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training import backbone, optimizer
 from dlcore.main import run
 from dlcore.modes import sanity
 from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
@@ -30,7 +29,7 @@ from dlcore.run.hooks import STOP
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification import distillation
 from experiments.classification.supervised import experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50", "--augment=none"]
 
@@ -233,7 +232,7 @@ def test_predict_needs_no_data(trained, files, capsys):
         raise AssertionError("data was read")
 
     words = ["--mode=predict", f"--run={trained}", f"--input={files / '0.png'}"]
-    assert run(with_task(experiment, data=never), words) == 0
+    assert run(with_run(experiment, load=never), words) == 0
 
 
 @pytest.mark.slow
@@ -260,7 +259,7 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
     assert row["input"] == str(tmp_path / "good.png")
     (tmp_path / "empty").mkdir()
     assert "empty" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'empty'}")
-    other = with_task(experiment, inputs=None)
+    other = dataclasses.replace(experiment, use=object())
     assert run(other, ["--mode=predict", f"--run={trained}", f"--input={tmp_path}"]) == 2
 
 
@@ -290,24 +289,24 @@ def table(capsys, some_experiment, *words, status):
 def passed(check, some_experiment, *words):
     """Whether one check alone passes; None where it does not apply."""
     resolved = ResolvedRun(some_experiment, resolve(some_experiment, [*SMALL, *words]))
-    data = some_experiment.task.data(resolved.flags.replace(**resolved.plain))
+    data = some_experiment.run(resolved.flags.replace(**resolved.plain)).load()
     return check(Bench(resolved, data)).passed
 
 
 def planted(model=None, wrap=lambda learner: learner, **settings):
     """The experiment with another model, or its learner wrapped, or other settings of it."""
 
-    def build(setup):
+    def build(run):
         return wrap(
             supervised.learner(
-                model=backbone.build(setup) if model is None else model(setup),
-                optimizer=optimizer.build(setup),
-                preprocess=labeled_images.preprocess(setup),
-                **{**setup.flags.group("learner"), **settings},
+                model=run.arguments()["model"] if model is None else model(run),
+                optimizer=run.optimizer(),
+                preprocess=run.arguments()["preprocess"],
+                **{**run.flags.group("learner"), **settings},
             )
         )
 
-    return with_task(experiment, build=build)
+    return with_run(experiment, build=build)
 
 
 class Small(nn.Module):
@@ -417,11 +416,11 @@ def test_labels_that_leak_fail():
 def test_labels_that_are_not_of_their_images_fail():
     """The training labels are permuted; twenty examples can still be memorized."""
 
-    def data(flags):
-        right = labeled_images.data(flags)
+    def load(run):
+        right = Run.load(run)
         return right._replace(train=shuffle_labels(right.train, 3))
 
-    wrong = with_task(experiment, data=data)
+    wrong = with_run(experiment, load=load)
     assert [passed(check, wrong) for check in (LABELS, OVERFIT, SHUFFLED)] == [False, True, True]
 
 
@@ -462,7 +461,7 @@ def judged(monkeypatch, check, accuracy, counts):
     monkeypatch.setattr(sanity, "fit", fit)
     monkeypatch.setattr(sanity, "evaluate", evaluate)
     resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
-    data = labeled_images.data(resolved.flags)
+    data = resolved.load()
     label = np.repeat(np.arange(len(counts)), counts)
     valid = dataclasses.replace(data.valid.subset(np.arange(len(label))), arrays={"label": label})
     return check(Bench(resolved, data._replace(valid=valid))), seen, data, label
@@ -501,10 +500,10 @@ def test_sanity_switches_off_every_regularization():
         for name in getattr(getattr(model, "func", model), "__dataclass_fields__", {})
         if "drop" in name and name != "dropout_form"  # which says how, not how much
     }
-    assert fields == {name for name in experiment.task.plain if "drop" in name}
+    assert fields == {name for name in experiment.sanity.plain if "drop" in name}
     mixes = {name for name in settings_of(supervised.learner) if name.endswith("_alpha")}
     assert mixes == {"mixup_alpha", "cutmix_alpha"}
-    assert mixes <= set(experiment.task.plain) & set(distillation.experiment.task.plain)
+    assert mixes <= set(experiment.sanity.plain) & set(distillation.experiment.sanity.plain)
     words = ["--mixup_alpha=0.4", "--cutmix_alpha=1", "--model.dropout=0.5", "--label_smoothing=0.1"]
     words += ["--l1=0.1", "--max_norm=0.01"]
     assert passed(OVERFIT, experiment, "--model.hidden=64", *words) is True
@@ -535,7 +534,9 @@ def test_a_gradient_that_is_not_a_number_fails():
 
 
 def test_checks_without_an_expected_loss_or_a_penalty_do_not_apply():
-    bare = with_task(experiment, expected_loss=None, regularizer=None)
+    bare = dataclasses.replace(
+        experiment, sanity=dataclasses.replace(experiment.sanity, expected_loss=None, regularizer=None)
+    )
     assert [passed(check, bare) for check in (INITIAL, PENALTY)] == [None, None]
 
 
@@ -568,7 +569,7 @@ def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
     )
     assert passed(GRADIENT, experiment, *words) is True
     assert passed(GRADIENT, wrong, *words) is False
-    source = labeled_images.data(resolve(experiment, [*SMALL, *words])).train
+    source = experiment.run(resolve(experiment, [*SMALL, *words])).load().train
     assert len(set(source.arrays["label"][:8])) == 1
     for seed in (0, 1):
         np.testing.assert_array_equal(
@@ -583,9 +584,9 @@ def test_trainings_and_gradients_start_where_the_run_would(trained):
     assert passed(LABELS, experiment, *still) is False
     assert passed(LABELS, experiment, *still, f"--init_from={trained}") is True
     assert passed(INITIAL, experiment, f"--init_from={trained}") is True, "of the learner's own initial values"
-    lost = with_task(
+    lost = with_run(
         experiment,
-        start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: x * jnp.nan, state.params)),
+        start=lambda run: lambda state: state.replace(params=jax.tree.map(lambda x: x * jnp.nan, state.params)),
     )
     assert passed(GRADIENT, lost) is False
 
@@ -605,7 +606,7 @@ def test_a_gradient_check_takes_fewer_examples_where_they_are_large(size, exampl
     resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
     images_of = np.zeros((20, size, size, 3), np.uint8)
     train = Source({"image": images_of, "label": np.arange(20, dtype=np.int32) % 10})
-    data = labeled_images.data(resolved.flags)._replace(train=train)
+    data = resolved.load()._replace(train=train)
     with jax.enable_x64(True):
         losses_after_burn_in(ResolvedRun(planted(wrap=wrap), resolved.flags), data)
     assert set(seen) == {examples}  # 2^17 / (3 * 96^2 + 1) is 4.7, and 8 * 3 * 64^2 is less than 2^17
@@ -620,7 +621,7 @@ def test_a_learner_without_a_loss_says_not_applicable(capsys):
     """Where a technique has no differentiable scalar the mode prints "not applicable"."""
     bare = planted(wrap=lambda learner: learner._replace(loss=None))
     assert [passed(check, bare) for check in (INITIAL, PENALTY, GRADIENT)] == [None] * 3
-    overfit = with_task(bare, overfit=None, headline="f1")
+    overfit = dataclasses.replace(bare, sanity=dataclasses.replace(bare.sanity, overfit=None), measures=[Measure("f1")])
     verdicts, out = table(capsys, overfit, status=0)
     assert verdicts == dict.fromkeys(NAMES, "applicable")
     assert out.count("not applicable") == len(NAMES)
@@ -646,7 +647,7 @@ def test_the_penalty_must_raise_the_loss_at_every_strength(monkeypatch, losses, 
         Bench, "initial_loss", lambda bench, learner: strengths.append(learner.loss) or losses[len(strengths) - 1]
     )
     resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
-    row = PENALTY(Bench(resolved, labeled_images.data(resolved.flags)))
+    row = PENALTY(Bench(resolved, resolved.load()))
     assert strengths == [{"l2": strength} for strength in (0.0, 1e-4, 1e-3, 1e-2)]
     shown = " < ".join(f"{loss:.4f}" for loss in losses)
     assert row == (NAMES[1], shown, "--l2 in (0.0, 0.0001, 0.001, 0.01)", rises)
@@ -655,7 +656,7 @@ def test_the_penalty_must_raise_the_loss_at_every_strength(monkeypatch, losses, 
 def test_of_many_classes_and_of_clips_of_a_video_little_can_be_said(monkeypatch):
     """150 steps say little of 101 classes; of the clips of a video the first counts: 10 of each class."""
     resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
-    data = labeled_images.data(resolved.flags)
+    data = resolved.load()
     bench = Bench(resolved, data)
     bench.spec = {**bench.spec, "num_classes": 101}
     assert LABELS(bench) == (NAMES[4], "–", "150 steps say little of 101 classes", None)
@@ -704,7 +705,9 @@ def test_one_check_that_fails_fails_the_mode(monkeypatch, capsys, verdicts, stat
     monkeypatch.setattr(sanity, "Bench", lambda *given: given)
     seen = []
     flags = SimpleNamespace(replace=lambda **changes: changes, batch_size=9, seed=3)
-    run = SimpleNamespace(flags=flags, plain={"l2": 0.0}, check_network=lambda *given: seen.append(given))
+    run = SimpleNamespace(
+        flags=flags, plain={"l2": 0.0}, training_of=lambda data: data, build=lambda *given: seen.append(given)
+    )
     assert sanity.sanity(run) == status
     assert seen == [({"l2": 0.0}, ({"l2": 0.0}, 9, 3))], "without regularization"
     head, *lines = capsys.readouterr().out.splitlines()

@@ -7,12 +7,13 @@ classification.supervised with other settings.
 import jax
 import pytest
 
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import run
 from dlcore.modes.sanity import CHECKS, Bench
 from experiments import experiment_names, find_experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 GRADIENT = CHECKS[3]
 WITH_LOSS = {
@@ -195,15 +196,15 @@ def times_three(experiment):
     """The experiment with a right loss whose gradient is three times too large."""
 
     def build(setup):
-        learner = experiment.build(setup)
+        learner = Run.build(setup)
         return learner._replace(loss=lambda params, *rest: learner.loss(tripled(params), *rest))
 
-    return with_task(experiment, build=build)
+    return with_run(experiment, build=build)
 
 
 def gradient(experiment, *words):
     resolved = ResolvedRun(experiment, resolve(experiment, list(words)))
-    return GRADIENT(Bench(resolved, experiment.task.data(resolved.flags.replace(**resolved.plain))))
+    return GRADIENT(Bench(resolved, experiment.run(resolved.flags.replace(**resolved.plain)).load()))
 
 
 @pytest.mark.weekly

@@ -39,7 +39,7 @@ def resolved(*arguments):
 
 def learner_of(some):
     spec, batch = planned_batch(some)
-    return some.experiment.build(some.setup(spec)), batch
+    return some.training(spec).build(), batch
 
 
 @pytest.fixture(scope="module")
@@ -309,8 +309,8 @@ def test_a_recipe_needs_no_data():
     assert batch["image"].dtype == np.uint8
     chex.assert_shape([batch["label"], batch["index"]], (32,))
     assert spec["num_classes"] == 1000
-    assert experiment.task.planned(resolve(experiment, [])) is None  # digits are there
-    spec, batch = experiment.task.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))
+    assert experiment.run(resolve(experiment, [])).planned() is None  # digits are there
+    spec, batch = experiment.run(resolve(experiment, ["--dataset=cifar10", "--image_size=64"])).planned()
     assert spec["image_shape"] == [64, 64, 3]
     chex.assert_shape(batch["image"], (1, 64, 64, 3))
 

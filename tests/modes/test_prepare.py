@@ -9,7 +9,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.main import run
 from dlcore.run.step import Program
 from experiments.classification.supervised import experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 SPEC = {"dataset": "toy", "image_shape": [4, 4, 1], "num_classes": 2, "class_names": ["a", "b"]}
 SPEC |= {"mean": [0.5], "std": [0.5]}
@@ -23,10 +23,10 @@ def images(count, channels=1, last=1):
 
 def page(**splits):
     given = {"train": images(8), "valid": images(4), "test": images(4), "spec": SPEC} | splits
-    return with_task(experiment, data=lambda flags: Splits(**given), panels=None, pictures=None)
+    return with_run(experiment, load=lambda run: Splits(**given))
 
 
-def refuse(setup, splits):
+def refuse(run, splits):
     raise FlagError("--l2=0: not of these data; allowed: others")
 
 
@@ -39,7 +39,7 @@ def refuse(setup, splits):
         (page(test=images(0)), "test: holds no example; allowed: at least one, or test=None"),
         (page(valid=images(4, last=2)), "label=2: out of range, example 3 of valid; allowed: integers from 0 to 1"),
         (page(train=images(8, last=-1)), "label=-1: out of range, example 7 of train; allowed: integers from 0 to 1"),
-        (with_task(page(), notes=refuse), "--l2=0: not of these data; allowed: others"),
+        (with_run(page(), messages=refuse), "--l2=0: not of these data; allowed: others"),
     ],
 )
 def test_splits_and_notes_are_checked_before_anything_is_written(tmp_path, capsys, monkeypatch, case, message):

@@ -112,16 +112,15 @@ def profiled(monkeypatch, tmp_path):
             log.append(("hot", *args))
             return rows
 
-        task = SimpleNamespace(start=lambda setup: ("start", setup))
-        page = SimpleNamespace(name="a.page", task=task, build=lambda setup: ("learner", setup))
+        training = SimpleNamespace(start=lambda: ("start", "setup"))
         one = SimpleNamespace(
             folder=tmp_path,
-            experiment=page,
+            experiment=SimpleNamespace(name="a.page"),
             flags=Flags({"profile_steps": steps, "seed": 6}),
-            setup_of=lambda data: "setup",
+            training_of=lambda data: training,
             pipelines=lambda data: "pipelines",
             placement=lambda: "placement",
-            check_network=lambda data, batch: log.append(("checked", batch)),
+            build=lambda training, batch: log.append(("checked", batch)) or ("learner", "setup"),
         )
         monkeypatch.setattr(jax.profiler, "trace", trace)
         monkeypatch.setattr(module, "load_data", lambda run: "data")

@@ -97,9 +97,9 @@ def drawn(name: str, folder: Path) -> str:
     """The report of a page under --smoke."""
     experiment = importlib.import_module(f"experiments.{name}").experiment
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", f"--run_dir={folder}"]))
-    data = experiment.task.data(run.flags)
-    setup = run.setup_of(data)
-    learner = experiment.build(setup)
+    data = experiment.run(run.flags).load()
+    setup = run.training_of(data)
+    learner = setup.build()
     batch = batch_at(run.pipelines(data), 0)
     state = made_up(jax.eval_shape(learner.init, jax.random.key(0), batch))
     with MetricsWriter(folder) as writer:

@@ -23,35 +23,35 @@ FLAGS = {
 
 def run_of(tmp_path, config=None, without=(), **flags):
     """Make a run of stand-ins in a folder."""
-    task = SimpleNamespace(
-        evaluators=lambda setup, data, split: [f"evaluator of {split}"],
-        start=lambda setup: "start",
-        hooks=lambda setup: ["hook"],
-        report_hooks=lambda setup, build: [("report hook", build)],
-        notes=lambda setup, data: ["of the page"],
-        data=lambda flags: DATA,
-        monitor="accuracy",
-        monitor_mode="min",
+    training = SimpleNamespace(
+        evaluators=lambda data, split: [f"evaluator of {split}"],
+        start=lambda: "start",
+        hooks=lambda: ["hook"],
+        report_hooks=lambda: ["report hook"],
+        messages=lambda data: ["of the page"],
+        rate_of_step=lambda: "rate",
+        build=lambda: "built",
+        steps=42,
+        spec={"train_size": 7},
     )
     return SimpleNamespace(
         folder=tmp_path / "run",
         flags=Flags({name: value for name, value in {**FLAGS, **flags}.items() if name not in without}),
-        experiment=SimpleNamespace(
-            name="a.page", task=task, schedule=lambda setup: "rate", build=lambda setup: "built"
-        ),
+        experiment=SimpleNamespace(name="a.page", parts=SimpleNamespace(monitor="accuracy", mode="min")),
         tracking="tracking",
         placement=lambda: "placement",
         eval_every=lambda setup: 10,
         config=lambda: config,
         pipelines=lambda data: "pipelines",
-        setup_of=lambda data: SimpleNamespace(steps=42, spec={"train_size": 7}),
+        load=lambda: DATA,
+        training_of=lambda data: training,
         write_config=lambda *args: None,
     )
 
 
 def test_a_training_and_a_search_give_fit_the_same_arguments(tmp_path):
     run = run_of(tmp_path)
-    setup = run.setup_of(DATA)
+    setup = run.training_of(DATA)
     expected = {
         "steps": 42, "seed": 3, "valid": DATA.valid, "evaluators": ["evaluator of valid"], "eval_batch_size": 9,
         "start": "start", "hooks": ["hook"], "placement": "placement", "log_every": 4, "learning_rate": "rate",
@@ -73,7 +73,7 @@ def fitted(monkeypatch, tmp_path):
         run = run_of(tmp_path, config={} if resumed else None, **flags)
         (run.folder / "checkpoints" / "3").mkdir(parents=True, exist_ok=True)
         if spec is not None:
-            run.setup_of = lambda data: SimpleNamespace(steps=42, spec=spec)
+            run.training_of(data).spec = spec
         run.write_config = lambda *args: asked["config"].append(args)
         monkeypatch.setattr(module, "batch_at", lambda pipelines, step: ("batch", step))
         monkeypatch.setattr(module, "is_first", lambda: first)
@@ -96,7 +96,7 @@ def test_fit_gets_what_was_prepared_and_all_that_flags_say_of_its_folder(fitted,
     assert args == ("learner", "pipelines")
     hooks = ["hook", ("report hook", asked.run.experiment.build), ("watch", ("batch", 0))]
     assert words == {
-        **module.fit_arguments(asked.run, asked.run.setup_of(DATA), DATA),
+        **module.fit_arguments(asked.run, asked.run.training_of(DATA), DATA),
         "folder": asked.run.folder, "progress": False, "changed_data": True, "tracking": "tracking",
         "input_pipeline": "dlcore", "hooks": hooks,
         "saving": Saving(7.0, 8, 6, monitor="accuracy", mode="min", grace_seconds=5.0),
@@ -251,10 +251,10 @@ def test_changed_data_of_a_finished_run_are_said_or_refused_with_the_way_out(tmp
         module._check_finished(run_of(tmp_path, changed_data=False), {})
     gone = run_of(tmp_path)
 
-    def missing(flags):
+    def missing():
         raise OSError
 
-    gone.experiment.task.data = missing
+    gone.load = missing
     module._check_finished(gone, {})
     assert capsys.readouterr().out == ""
 
@@ -262,7 +262,7 @@ def test_changed_data_of_a_finished_run_are_said_or_refused_with_the_way_out(tmp
 def test_a_resumed_run_is_normalized_as_at_its_beginning(tmp_path, monkeypatch):
     config = {"spec": {"mean": [0.25], "image_shape": [4, 4, 1]}}
     run = run_of(tmp_path)
-    run.experiment.task.data = lambda flags: DATA._replace(spec={"mean": [0.5], "std": [0.75], "image_shape": [8]})
+    run.load = lambda: DATA._replace(spec={"mean": [0.5], "std": [0.75], "image_shape": [8]})
     monkeypatch.setattr(module, "config_of", lambda run: config)
     monkeypatch.setattr(module, "check_resumed", lambda *args: ["resumed"])
     monkeypatch.setattr(module, "known_data", lambda folder, config: ("known", folder))

@@ -12,27 +12,23 @@ from flax import linen as nn
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training import optimizer
 from dlcore.main import run
 from dlcore.models import create_model
 from dlcore.modes import watch as watch_module
 from dlcore.modes.watch import Watch, kernels_in_order, watch_hooks
 from dlcore.run import fit
 from experiments.classification.supervised import experiment
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 SMALL = ["--batch_size=32", "--augment=none", "--log_every=10", "--progress=false"]
 MLP = [*SMALL, "--model=mlp", "--model.hidden=32,16"]
 
 
 def planted(model):
-    def build(setup):
-        return supervised.learner(
-            model=model, optimizer=optimizer.build(setup), preprocess=labeled_images.preprocess(setup)
-        )
+    def build(run):
+        return supervised.learner(model=model, optimizer=run.optimizer(), preprocess=run.arguments()["preprocess"])
 
-    return with_task(experiment, build=build)
+    return with_run(experiment, build=build)
 
 
 class Dead(nn.Module):

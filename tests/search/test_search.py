@@ -11,6 +11,7 @@ import pytest
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, join
+from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting
@@ -34,7 +35,7 @@ from dlcore.search.trials import (
     retrain,
     run_trials,
 )
-from tests.overriding import with_task
+from tests.overriding import with_run
 
 PAGE = "experiments.classification.supervised"
 FLAGS = [
@@ -153,7 +154,7 @@ def test_another_space_in_the_same_folder_is_refused_before_training(tmp_path, c
 
 def test_only_traced_settings_share_a_program():
     resolved = ResolvedRun(experiment_of(PAGE), resolve(experiment_of(PAGE), FLAGS))
-    data = resolved.experiment.task.data(resolved.flags)
+    data = resolved.experiment.run(resolved.flags).load()
     assert can_share(resolved, data, ["learning_rate", "l2", "weight_decay", "label_smoothing"])
     assert not can_share(resolved, data, ["model.dropout"]), "a rate that Python looks at"
     assert not can_share(resolved, data, ["epochs"]), "nothing that the step uses"
@@ -255,9 +256,9 @@ def share_of_zeros(setup, splits, split):
 @pytest.fixture
 def page(monkeypatch):
     """The page with a start that triples the parameters, and with an evaluator."""
-    experiment = with_task(
+    experiment = with_run(
         experiment_of(PAGE),
-        start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: 3 * x, state.params)),
+        start=lambda run: lambda state: state.replace(params=jax.tree.map(lambda x: 3 * x, state.params)),
         evaluators=share_of_zeros,
     )
     monkeypatch.setattr(importlib.import_module(PAGE), "experiment", experiment)
@@ -301,13 +302,13 @@ def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
 
 
 def test_the_sense_of_a_metric_is_the_metrics():
-    experiment = with_task(experiment_of(PAGE), monitor="loss", monitor_mode="min")
+    experiment = dataclasses.replace(experiment_of(PAGE), measures=[Measure("loss", "min")])
     senses = {"accuracy": "max", "loss": "min", "map50/word_error": "max", "word_error_rate": "min", "kid": "min"}
     senses |= {"calibration/ece": "min", "bleu4": "max", "policy_loss": "min", "knn_untrained": "max", "top5": "max"}
     senses |= {"nll": "min", "silog": "min", "sq_rel": "min", "r5": "max"}  # of dlcore.report.measures
     assert {metric: monitor_mode_of(metric, experiment) for metric in senses} == senses
     assert monitor_mode_of("loss", experiment, "max") == "max"
-    assert monitor_mode_of("mine", with_task(experiment, monitor="mine")) == "min"
+    assert monitor_mode_of("mine", dataclasses.replace(experiment, measures=[Measure("mine", "min")])) == "min"
 
 
 def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
@@ -345,8 +346,8 @@ def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     resolved = ResolvedRun(
         experiment, resolve(experiment, [*FLAGS, "--steps=60", "--eval_every=5", "--learning_rate=0.05"])
     )
-    data = resolved.experiment.task.data(resolved.flags)
-    learner = resolved.experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
+    data = resolved.experiment.run(resolved.flags).load()
+    learner = resolved.training({**data.spec, "train_size": len(data.train)}).build()
     pipeline = Pipeline(data.train, 64)
     result = fit(
         learner,

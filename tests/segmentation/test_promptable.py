@@ -332,8 +332,8 @@ def test_hidden_points_change_nothing_and_corners_are_a_box():
 def test_more_clicks_give_better_masks():
     """Of objects with a core in which a click is ambiguous; the page as it stands, one seed."""
     page = ResolvedRun(experiment, resolve(experiment, []))
-    splits = experiment.task.data(page.flags)
-    learner = experiment.build(page.setup_of(splits))
+    splits = experiment.run(page.flags).load()
+    learner = page.training_of(splits).build()
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
     pipeline = Pipeline(splits.train, page.flags.batch_size)
     result = fit(learner, pipeline, steps=page.flags.steps, placement=placement, progress=False)

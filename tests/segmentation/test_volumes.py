@@ -178,13 +178,13 @@ def test_a_window_larger_than_the_volumes_is_refused():
 def test_the_page_finds_planted_organs():
     """Better than the best interval of intensity, with surfaces within a voxel's length; the page as it stands."""
     page = ResolvedRun(experiment, resolve(experiment, []))
-    splits = experiment.task.data(page.flags)
-    setup = page.setup_of(splits)
-    learner = experiment.build(setup)
+    splits = experiment.run(page.flags).load()
+    setup = page.training_of(splits)
+    learner = setup.build()
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
     pipeline = Pipeline(splits.train, page.flags.batch_size)
     state = fit(learner, pipeline, steps=page.flags.steps, placement=placement, progress=False).state
-    measures = experiment.task.evaluators(setup, splits, "test")
+    measures = setup.evaluators(splits, "test")
     numbers = evaluate(learner, state, splits.test, batch_size=8, placement=placement, evaluators=measures)
     assert numbers["dice"] > splits.spec["trivial"]["dice"][0] + 0.3
     assert numbers["surface_distance"] < 1.0

@@ -59,9 +59,9 @@ def test_the_page_trains_version_two(monkeypatch):
     recipes.contrastive_augmentation("color")
     assert blurs == [((0.1, 2.0), 0.5)]
     assert Embedder.head == "mlp"
-    assert experiment.merged.defaults["temperature"] == 0.2
-    assert not {"embedder.head", "schedule"} & set(experiment.merged.defaults)
-    assert experiment.merged.settings["schedule"].default == "cosine"
+    assert experiment.defaults["temperature"] == 0.2
+    assert not {"embedder.head", "schedule"} & set(experiment.values)
+    assert experiment.settings["schedule"].default == "cosine"
 
 
 @pytest.mark.slow

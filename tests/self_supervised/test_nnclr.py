@@ -57,7 +57,7 @@ def test_a_queue_shorter_than_a_batch_is_refused():
     from experiments.self_supervised.nnclr import experiment
 
     with pytest.raises(FlagError, match="--queue_size=10: smaller than a batch; allowed: at least 128"):
-        experiment.task.check(resolve(experiment, ["--queue_size=10"]))
+        experiment.run(resolve(experiment, ["--queue_size=10"])).check()
 
 
 @pytest.mark.weekly

@@ -112,7 +112,7 @@ def test_queues_and_batches_that_are_too_small():
         (["--head.outputs=600"], "--head.outputs=600: more prototypes than the 576 images .*allowed: at most 576"),
     ):
         with pytest.raises(FlagError, match=message):
-            experiment.task.check(resolve(experiment, words))
+            experiment.run(resolve(experiment, words)).check()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 
 from dlcore.cost.memory import memory_report
 from dlcore.diagnostics.trivial import baseline
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
@@ -85,7 +84,7 @@ def test_as_many_seeds_learn_as_asked_for():
 @pytest.mark.slow
 def test_the_optimizers_of_all_seeds_are_counted():
     flags = resolve(ppo_page.experiment, ["--num_seeds=2", "--batch_size=4"])
-    learner = ppo_page.experiment.build(Setup(flags, {}, 10, np.float32))
+    learner = Setup(flags, {}, 10, np.float32).build()
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
     report = memory_report(state, {})
     assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts
@@ -158,13 +157,13 @@ def test_minibatches_buffers_and_rewards_are_checked_by_the_flags_alone(page, wo
     """PPO: 32 instances of 64 steps; DQN: 16 instances, 64 steps at once, 5 seeds of 2 x 4 + 9 bytes a step."""
     flag = words[0].partition("=")[0]
     with pytest.raises(FlagError, match=f"^{flag}{message}"):
-        page.experiment.task.check(resolve(page.experiment, words))
-    page.experiment.task.check(resolve(page.experiment, []))
+        page.experiment.run(resolve(page.experiment, words)).check()
+    page.experiment.run(resolve(page.experiment, [])).check()
 
 
 def test_an_unknown_environment_is_refused_by_the_flags_alone():
     with pytest.raises(ValueError, match=r"^environment='Foo': unknown; allowed: names of gymnax such as"):
-        ppo_page.experiment.task.check(resolve(ppo_page.experiment, ["--environment=Foo"]))
+        ppo_page.experiment.run(resolve(ppo_page.experiment, ["--environment=Foo"])).check()
 
 
 @pytest.mark.slow

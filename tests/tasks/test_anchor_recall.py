@@ -29,7 +29,7 @@ def test_it_tells_which_boxes_can_be_found():
 @pytest.mark.covers("DE-14")
 def test_an_experiment_reads_the_anchors_off_its_model():
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", "--single_stage.scales=2,3"]))
-    data = run.experiment.task.data(run.flags)
-    (note,) = experiment.task.notes(run.setup_of(data), data)
+    data = run.experiment.run(run.flags).load()
+    (note,) = run.training_of(data).messages(data)
     # Strides 8 and 16 of 96 pixels, two scales, three ratios.
     assert note.startswith(f"{(144 + 36) * 2 * 3} anchors find at best ")

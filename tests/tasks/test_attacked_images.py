@@ -4,12 +4,9 @@ from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.tasks import attacked_images
-from dlcore.tasks.attacked_images import AttackedImages, RobustnessDrop
+from dlcore.tasks.attacked_images import RobustAccuracy, RobustnessDrop
 
 
 def test_the_first_image_of_eight_classes_is_shown_under_attack_as_what_it_is_taken_for(monkeypatch, bare_panels):
@@ -44,7 +41,7 @@ def test_the_first_image_of_eight_classes_is_shown_under_attack_as_what_it_is_ta
         outputs={"probabilities": "p"},
         history="curves",
     )
-    curves, (title, (shown, attacked, epsilon, titles), caption), classifier = AttackedImages().panels(context)
+    curves, (title, (shown, attacked, epsilon, titles), caption), classifier = attacked_images.panels(context)
     assert (curves, title, epsilon) == ("curves", "Test images under attack", 0.25)
     np.testing.assert_allclose(shown[:, 0, 0, 0], (8 - np.arange(8)) / 10, rtol=1e-6)
     np.testing.assert_allclose(attacked, shown + 0.1, rtol=1e-6)
@@ -55,14 +52,7 @@ def test_the_first_image_of_eight_classes_is_shown_under_attack_as_what_it_is_ta
     assert (pictures is images, true.tolist()) == (True, labels.tolist())
 
 
-def test_the_network_gets_normalized_images_and_training_stops_on_request(monkeypatch):
-    monkeypatch.setattr(attacked_images.backbone, "build", lambda setup: "network")
-    monkeypatch.setattr(attacked_images.labeled_images, "preprocess", lambda setup: "normalize")
-    task, flags = AttackedImages(), Flags({"early_stop": None, "init_from": None})
-    setup = Setup(flags, {"num_classes": 4}, 1, None)
-    assert task.arguments(setup) == {"model": "network", "preprocess": "normalize"}
-    assert task.expected_loss(setup) == pytest.approx(np.log(4))
-    assert task.start(setup) is None
-    assert task.hooks(setup) == []
-    (hook,) = task.hooks(setup._replace(flags=flags.replace(early_stop=0.3)))
+def test_training_stops_on_request():
+    assert RobustAccuracy().hooks(None) == []
+    (hook,) = RobustAccuracy(early_stop=0.3).hooks(None)
     assert (type(hook), hook.drop, hook.monitor) == (RobustnessDrop, 0.3, "valid/robust_accuracy")

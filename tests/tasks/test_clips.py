@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.parts import with_flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
@@ -46,7 +45,7 @@ def own(tmp_path):
 @pytest.mark.covers("VD-15")
 def test_own_videos_become_splits_with_views(own):
     flags = resolve(PAGE, [f"--data_dir={own}", "--clip_length=3", "--views=2", "--valid_fraction=0.3"])
-    splits = PAGE.task.data(flags)
+    splits = PAGE.run(flags).load()
     assert splits.spec["class_names"] == ["dark", "light"]
     assert splits.spec["image_shape"] == [3, 16, 16, 3]
     assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
@@ -66,7 +65,7 @@ def test_a_data_set_as_its_authors_lay_it_out(tmp_path):
     (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in names[1:]))
     (lists / "testlist01.txt").write_text(f"{names[0]}\n")
     words = [f"--data_dir={tmp_path}", "--dataset=ucf101", "--clip_length=3", "--views=2", "--valid_fraction=0.3"]
-    splits = PAGE.task.data(resolve(PAGE, words))
+    splits = PAGE.run(resolve(PAGE, words)).load()
     assert splits.spec["dataset"] == "ucf101"
     assert splits.test.names.tolist() == [f"{names[0]} view 0", f"{names[0]} view 1"]
     assert splits.test.arrays["label"].tolist() == [0, 0]
@@ -79,12 +78,12 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
     words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
     flags = resolve(PAGE, words, predict.MODE.settings)
     spec = {"class_names": ["dark", "light"], "image_shape": [3, 16, 16, 3], "views": 2}
-    source, names = PAGE.task.inputs(flags, spec)
+    source, names = inputs_of(PAGE, flags, spec)
     assert names == [str(own / "light" / "0.gif")]
     # 6 frames, clips of 3: the views start at 0 and 3.
     assert source.arrays["image"][:][..., 0, 0, 0].tolist() == [[200, 201, 202], [203, 204, 205]]
     # Mean logits (0, log 3): probabilities 1/4 and 3/4.
-    (row,) = PAGE.task.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
+    (row,) = PAGE.use.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, Facts.of(spec))
     assert row["class"] == "light"
     assert row["probabilities"]["light"] == pytest.approx(0.75)
 
@@ -111,9 +110,9 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
 )
 def test_flags_that_do_not_fit(words, message):
     with pytest.raises(FlagError, match=message):
-        PAGE.task.check(resolve(PAGE, words))
+        PAGE.run(resolve(PAGE, words)).check()
     for good in (["--clip_length=9", "--short=loop"], ["--clip_length=8"], ["--clip_length=4", "--stride=2"]):
-        PAGE.task.check(resolve(PAGE, good))
+        PAGE.run(resolve(PAGE, good)).check()
 
 
 @pytest.mark.slow(only=["two_stream", "r2plus1d_18", "s3d", "swin3d", "mvit"])
@@ -157,7 +156,7 @@ def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     monkeypatch.setattr(clips, "open_weights", lambda source, argument: weights)
     monkeypatch.setattr(Weights, "variables", lambda weights: {"params": single})
     state = ModelState(0, 0, params("slow"), None, {})
-    slow = PAGE.task.start(setup)(state).params
+    slow = setup.start()(state).params
     for tap in range(3):
         np.testing.assert_allclose(slow["net"]["conv1"]["kernel"][tap], single["net"]["conv1"]["kernel"] / 3, rtol=1e-6)
     np.testing.assert_array_equal(slow["logits"]["kernel"], single["logits"]["kernel"])
@@ -200,8 +199,8 @@ def test_the_smallest_clips_of_each_network_are_accepted(monkeypatch, words, num
     monkeypatch.setattr(clip_data.LabeledClips, "check", lambda self, run: None)
     bad, good = ([word.format(number) for word in words] for number in numbers)
     with pytest.raises(FlagError, match=r"clip_length="):
-        PAGE.task.check(resolve(PAGE, bad))
-    PAGE.task.check(resolve(PAGE, good))
+        PAGE.run(resolve(PAGE, bad)).check()
+    PAGE.run(resolve(PAGE, good)).check()
 
 
 def test_networks_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
@@ -216,7 +215,7 @@ def test_odds_of_a_video_are_those_of_the_mean_logits_of_its_views():
     Large logits do not overflow.
     """
     logits = np.array([[2.0, 0], [0, 0], [0, 3], [0, 3], [999, 999], [999, 999]])
-    first, second, third = PAGE.task.describe({"logits": logits}, {"views": 2, "class_names": ["up", "down"]})
+    first, second, third = PAGE.use.describe({"logits": logits}, Facts.of({"views": 2, "class_names": ["up", "down"]}))
     assert first["probabilities"] == pytest.approx({"up": np.e / (1 + np.e), "down": 1 / (1 + np.e)})
     assert second["probabilities"] == pytest.approx({"up": 1 / (1 + np.exp(3)), "down": np.exp(3) / (1 + np.exp(3))})
     assert third["probabilities"] == {"up": 0.5, "down": 0.5}
@@ -259,9 +258,9 @@ def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean
 
 def test_clips_are_measured_by_video_and_start_from_random_weights_unless_named():
     setup = Setup(resolve(PAGE, []), {"class_names": ["a", "b", "c"]}, 1, jnp.float32, PAGE.optimizer)
-    assert PAGE.task.start(setup) is None
-    assert PAGE.task.expected_loss(setup) == pytest.approx(np.log(3))
-    (evaluator,) = PAGE.task.evaluators(setup, None, "test")
+    assert setup.start() is None
+    assert PAGE.sanity.expected_loss(setup) == pytest.approx(np.log(3))
+    (evaluator,) = setup.evaluators(None, "test")
     rows = {"video": np.array([4, 4]), "label": np.array([1, 1])}
     outputs = {name: np.array([[0.6, 0.4], [0.1, 0.9]]) for name in ("logits", "probabilities")}
     assert evaluator.finish(evaluator.add(None, outputs, rows)) == {evaluator.names[0]: 1.0}

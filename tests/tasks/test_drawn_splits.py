@@ -1,5 +1,6 @@
 """Data that programs draw: how many examples each split has, by which seed, of which size, and their baselines."""
 
+import dataclasses
 import importlib
 import re
 from types import SimpleNamespace
@@ -8,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
-from dlcore.tasks import boxes, latent_space, prompted_masks, text_prompts, volumes
-from experiments.detection import fcos
+from dlcore.kits.generative import image_generation
+from dlcore.tasks import boxes, prompted_masks, text_prompts, volumes
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
 from experiments.segmentation import volumes as volumes_page
@@ -37,14 +38,14 @@ def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_
     calls, arrays = [], {"image": np.zeros((1, 4, 4, 3), np.uint8), "boxes": np.zeros((1, 6, 4), np.float32)}
     drawn = Source(arrays, class_names=("a",), name="scenes (train)")
     monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
-    flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    splits = boxes.data(flags, masks=True)
+    images = boxes.BoxImages(image_size=(48, 48), num_scenes=num_scenes, masks=True)
+    splits = images.load()
     assert splits[:3] == (drawn, drawn, drawn)
     assert (splits.spec["image_shape"], splits.spec["max_boxes"], splits.spec["dataset"]) == ([4, 4, 3], 6, "scenes")
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
     loaded = {"masks": True, "keypoints": False, "stuff": False}
     assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
-    boxes.data(flags.replace(max_boxes=4))
+    dataclasses.replace(images, max_boxes=4).load()
     assert calls[-1][1]["max_boxes"] == 4
 
 
@@ -69,7 +70,7 @@ def test_prompted_scenes_have_the_same_shares_and_say_their_baselines(monkeypatc
 def test_sam_is_built_for_the_side_of_the_scenes_and_flips_on_request():
     def build(*words):
         flags = resolve(promptable.experiment, ["--smoke", *words])
-        return promptable.experiment.task.arguments(Setup(flags, SPEC, 10, jnp.bfloat16))
+        return Setup(flags, SPEC, 10, jnp.bfloat16).arguments()
 
     given = build()
     model = given["model"].model
@@ -150,7 +151,7 @@ def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_a
 
     monkeypatch.setattr(text_prompts, "captions", recorded(calls, draw))
     words = [f"--num_images={num_images}", "--image_size=24", "--grid=3", "--pairs=0.5"]
-    splits = text_to_image.experiment.task.data(resolve(text_to_image.experiment, words))
+    splits = text_to_image.experiment.run(resolve(text_to_image.experiment, words)).load()
     assert [args for args, _ in calls] == [(num_images, 0), (few[0], 1), (few[1], 2)]
     assert all(settings == {"size": 24, "grid": 3, "pairs": 0.5} for _, settings in calls)
     assert splits.train.arrays["tokens"].tolist() == [
@@ -161,11 +162,11 @@ def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_a
 
 def test_the_network_of_prompts_and_the_note_of_its_measure():
     flags = resolve(text_to_image.experiment, ["--smoke", "--num_samples=7"])
-    splits = text_to_image.experiment.task.data(flags)
+    splits = text_to_image.experiment.run(flags).load()
     assert splits.notes == ("object_correctness: 7 samples of test prompts, shapes read without a network",)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (16, 8, 8)
     np.testing.assert_array_equal(splits.shown.arrays["tokens"], splits.test.arrays["tokens"])
-    given = text_to_image.experiment.task.arguments(Setup(flags, splits.spec, 10, jnp.float32))
+    given = Setup(flags, splits.spec, 10, jnp.float32).arguments()
     assert given["shape"] == (16, 16, 3)
     task, setup = text_to_image.experiment.task, Setup(flags, splits.spec, 10, jnp.float32)
     assert task.evaluators(setup, splits, "valid") == []
@@ -178,11 +179,12 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
 
 
 def test_a_prompt_of_the_longest_length_fits_between_its_two_marks():
-    spec = text_to_image.experiment.task.data(resolve(text_to_image.experiment, ["--smoke"])).spec
-    most = spec["length"] - 2
-    assert text_prompts.tokens_of("a " * most, spec).shape == (most + 2,)
+    spec = text_to_image.experiment.run(resolve(text_to_image.experiment, ["--smoke"])).load().spec
+    facts = Facts.of(spec)
+    most = facts.length - 2
+    assert text_prompts.tokens_of("a " * most, facts).shape == (most + 2,)
     with pytest.raises(ValueError, match=f"{most + 1} words; allowed: at most {most}"):
-        text_prompts.tokens_of("a " * (most + 1), spec)
+        text_prompts.tokens_of("a " * (most + 1), facts)
 
 
 def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
@@ -190,23 +192,24 @@ def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
     monkeypatch.setattr(
         importlib.import_module("dlcore.data.factor_shapes"), "factor_shapes", recorded(calls, "source")
     )
-    splits = vae.experiment.task.data(resolve(vae.experiment, ["--dataset=factors", "--num_images=160"]))
+    splits = vae.experiment.run(resolve(vae.experiment, ["--dataset=factors", "--num_images=160"])).load()
     assert [args for args, _ in calls] == [(160, 0, 16), (16, 1, 16), (20, 2, 16)]
     assert splits.spec["num_classes"] == len(splits.spec["class_names"])
-    vae.experiment.task.data(resolve(vae.experiment, ["--dataset=factors", "--num_images=20", "--image_size=12"]))
+    vae.experiment.run(resolve(vae.experiment, ["--dataset=factors", "--num_images=20", "--image_size=12"])).load()
     assert [args for args, _ in calls[3:]] == [(20, 0, 12), (8, 1, 12), (8, 2, 12)]
 
 
 @pytest.mark.parametrize(("split", "dataset", "found"), [("test", "digits", ["measure"]), ("valid", "digits", [])])
 def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_images(monkeypatch, split, dataset, found):
-    monkeypatch.setattr(latent_space.image_generation, "evaluators", lambda *args: ["measure"])
+    monkeypatch.setattr(image_generation, "evaluators", lambda *args: ["measure"])
     asked = []
-    monkeypatch.setattr(latent_space.image_generation, "network_of", lambda *args: asked.append(args))
-    setup = SimpleNamespace(flags=SimpleNamespace(dataset=dataset), spec="spec")
-    assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == found
-    assert asked == ([(setup.flags, "spec", vae.experiment.task.classifier)] if split == "valid" else [])
-    setup.flags.dataset = "factors"
-    assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == []
+    monkeypatch.setattr(image_generation, "network_of", lambda *args: asked.append(args))
+    run = SimpleNamespace(facts=Facts(dataset=dataset), setup=SimpleNamespace(flags="flags", spec="spec"))
+    measure = image_generation.FinalFrechet(classifier="page")
+    assert measure.evaluators(run, None, split) == found
+    assert asked == ([("flags", "spec", "page")] if split == "valid" else [])
+    run.facts = Facts(dataset="factors")
+    assert measure.evaluators(run, None, split) == []
 
 
 @pytest.mark.parametrize(("num_volumes", "few"), [(60, (12, 20)), (10, (8, 8))])
@@ -273,8 +276,8 @@ def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
     classes[0, 0, 0, :3] = 0
     outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}
     spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
-    (row,) = volumes_page.experiment.task.describe(outputs, spec)
-    (exact,) = volumes_page.experiment.task.describe(outputs, {**spec, "spacing": [2.0, 1.0, 0.72222]})
+    (row,) = volumes_page.experiment.use.describe(outputs, Facts.of(spec))
+    (exact,) = volumes_page.experiment.use.describe(outputs, Facts.of({**spec, "spacing": [2.0, 1.0, 0.72222]}))
     assert exact["volumes"]["liver"] == 4.333  # 3 of 1.44444, rounded
     assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
 

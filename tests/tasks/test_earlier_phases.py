@@ -1,6 +1,7 @@
 """Tasks that begin with what an earlier run trained: latents, codes and teachers; and images of the first phase."""
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,18 +13,19 @@ import pytest
 from flax import struct
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.tasks import code_priors, distilled_images, latent_images
-from dlcore.tasks.code_priors import CodePriors
-from dlcore.tasks.distilled_images import DistilledImages
-from dlcore.tasks.latent_images import LatentImages, ReconstructedImages
+from dlcore.tasks.code_priors import FrozenCodes
+from dlcore.tasks.distilled_images import Teacher
+from dlcore.tasks.latent_images import FirstStage
 from dlcore.weights.open import Weights
 
-SPEC = {"image_shape": [4, 6, 3], "num_classes": 2}
+SPEC = {"image_shape": [4, 6, 3], "class_names": ["a", "b"], "num_classes": 2}
 
 
 @struct.dataclass
@@ -53,7 +55,6 @@ class Autoencoder:
 def phase(monkeypatch):
     """The first phase's run: what it was asked for, and what was compared."""
     calls = []
-    monkeypatch.setattr(latent_images, "AutoencoderKL", Autoencoder)
     monkeypatch.setattr(earlier_run, "find_or_train", lambda *rest: calls.append(rest) or Path("run"))
     monkeypatch.setattr(earlier_run, "check_same", lambda *rest: calls.append(rest))
     monkeypatch.setattr(earlier_run, "check_facts", lambda *rest: calls.append(rest))
@@ -65,20 +66,21 @@ def flags_of(**values):
     return Flags(known | {"autoencoder.groups": 4} | values, {"autoencoder": ("autoencoder.groups",)})
 
 
+def run_of(flags, data=None, dtype=None, spec=SPEC):
+    network = latent_images.ImageAutoencoder(partial(Autoencoder, groups=4))
+    parts = SimpleNamespace(network=network, data=data, technique=partial(print, num_codes=16))
+    return Run(Facts.of(spec), 1, None, dtype, 0, parts, Setup(flags, spec, 1, dtype))
+
+
 def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
     """Three of five images with pixels 0, 1/2 and 1, that is -1, 0 and 1, times 10: a deviation of 10 sqrt(2/3)."""
     images = np.ones((5, 4, 6, 3), np.float32) * np.array([0, 0.5, 1, 1, 1], np.float32)[:, None, None, None]
-
-    def data(flags, labels):
-        assert labels is False
-        return Splits(Source({"image": images}), 0, 0, {})
-
-    monkeypatch.setattr(latent_images.labeled_images, "data", data)
+    data = SimpleNamespace(load=lambda seed: Splits(Source({"image": images}), 0, 0, {}))
     monkeypatch.setattr(latent_images, "NUM_SCALED", 3)
     monkeypatch.setattr(latent_images, "latent_scale", lambda mean, deviation: float(mean.std() * deviation.mean()))
     monkeypatch.setattr(earlier_run, "load", lambda folder: earlier_run.EarlierPhase(None, {"w": np.float32(10)}))
-    setup = Setup(flags_of(), SPEC, 1, jnp.float32)
-    start = LatentImages(first_phase="the page").start(setup)
+    run = run_of(flags_of(), data, jnp.float32)
+    start, setup = FirstStage("the page").start(run), run.setup
     locked = start.replace(Held()).locked
     assert locked["scale"] == pytest.approx(10 * np.sqrt(2 / 3), rel=1e-5)
     assert locked["autoencoder"] == {"w": 10}
@@ -93,7 +95,7 @@ def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
         (setup.flags, "first_stage", "generative.autoencoder_kl", "autoencoder"),
         ("it", found.spec, SPEC, "image_shape"),
     ]
-    setting = LatentImages().settings()["first_stage"]
+    setting = FirstStage.settings["first_stage"]
     assert (setting.default, setting.origin("flags")) == (None, found)
     assert phase[-1] == ("flags", "first_stage", "generative.autoencoder_kl", "autoencoder")
     monkeypatch.setattr(earlier_run, "origin", lambda *rest: None)
@@ -102,13 +104,12 @@ def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
 
 
 def test_the_first_phase_is_measured_at_the_end(phase, monkeypatch, tmp_path):
-    monkeypatch.setattr(latent_images.GuidedImages, "evaluators", lambda self, setup, splits, split: [split])
     monkeypatch.setattr(earlier_run, "find_or_train", lambda *rest: tmp_path)
-    setup, splits = Setup(flags_of(smoke=True), SPEC, 1, None), Splits(None, None, None, {}, shown="shown")
-    assert LatentImages().evaluators(setup, splits, "test") == ["test"]
+    run, splits = run_of(flags_of(smoke=True)), Splits(None, None, None, {}, shown="shown")
+    assert FirstStage().evaluators(run, splits, "test") == []
     (tmp_path / "result.json").write_text(json.dumps({"value": 21.5}))
-    assert LatentImages().evaluators(setup, splits, "valid") == ["valid"]
-    _, psnr = LatentImages().evaluators(setup, splits, "test")
+    assert FirstStage().evaluators(run, splits, "valid") == []
+    (psnr,) = FirstStage().evaluators(run, splits, "test")
     assert psnr.finish(psnr.add(None, None, None)) == {"reconstruction_psnr": 21.5}
     assert (psnr.source, psnr.names) == ("shown", ("reconstruction_psnr",))
 
@@ -116,8 +117,8 @@ def test_the_first_phase_is_measured_at_the_end(phase, monkeypatch, tmp_path):
 def test_latents_have_the_sides_and_channels_that_the_autoencoder_leaves(phase, monkeypatch):
     applied = SimpleNamespace(apply=lambda variables, *rest, method: (variables, *rest, method))
     monkeypatch.setattr(latent_images, "LatentDiffusion", lambda network, autoencoder: applied)
-    setup = Setup(flags_of(), SPEC, 1, jnp.bfloat16)
-    arguments = latent_images.latent_arguments(setup, "network")
+    run = run_of(flags_of(), dtype=jnp.bfloat16)
+    arguments = latent_images.latent_arguments(run, "network")
     assert (arguments["shape"], arguments["locked"]) == ((2, 3, 5), ("autoencoder", "scale"))
     assert arguments["encode"]("p", "keys", {"image": "x"}) == ({"params": "p"}, "x", "keys", "encoded")
     assert arguments["decode"]("p", "z") == ({"params": "p"}, "z", "decoded")
@@ -125,19 +126,17 @@ def test_latents_have_the_sides_and_channels_that_the_autoencoder_leaves(phase, 
         with pytest.raises(
             ValueError, match=rf"sides do not divide; allowed: levels that divide {shape[0]}x{shape[1]}"
         ):
-            latent_images.latent_arguments(setup._replace(spec={"image_shape": shape}), None)
-    model = ReconstructedImages().arguments(setup)["model"]
+            latent_images.latent_arguments(run_of(flags_of(), spec={"image_shape": shape}), None)
+    model = run.parts.network.arguments(run)["model"]
     assert model.fields == {"groups": 4, "image_channels": 3, "dtype": jnp.bfloat16}
 
 
 def test_reconstructions_stand_beside_their_images(monkeypatch, tmp_path):
-    monkeypatch.setattr(latent_images.labeled_images, "data", lambda flags, labels: (flags, labels))
-    task = ReconstructedImages()
-    assert task.data("flags") == ("flags", False)
+    use = latent_images.WriteReconstructions()
     outputs = {"mean": np.zeros((2, 2, 3, 5)), "image": np.float32([[[[0.2]]], [[[0.4]]]])}
-    assert task.describe(outputs, {}) == [{"text": "reconstructed from 2 x 3 x 5 numbers"}] * 2
+    assert use.describe(outputs, Facts()) == [{"text": "reconstructed from 2 x 3 x 5 numbers"}] * 2
     source = Source({"image": np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)})
-    files = task.write(tmp_path, outputs, source, ["some/a.png", "b.jpg"], {})
+    files = use.write(tmp_path, outputs, source, ["some/a.png", "b.jpg"], Facts())
     assert [file.name for file in files] == ["0_a_reconstruction.png", "1_b_reconstruction.png"]
     pictures = [np.asarray(Image.open(file)) for file in files]
     for picture, pair in zip(pictures, ((0, 51), (255, 102)), strict=True):
@@ -150,7 +149,7 @@ def test_reconstructions_stand_beside_their_images(monkeypatch, tmp_path):
         data=SimpleNamespace(test=SimpleNamespace(arrays={"image": np.arange(13)})), outputs={"image": -np.arange(13)},
         history="curves",
     )  # fmt: skip
-    rows, curves = task.panels(context)
+    rows, curves = latent_images.ReconstructedImages().panels(context, None)
     assert curves == "curves"
     assert rows["test images"].tolist() == [*range(12)]
     assert rows["reconstructed"].tolist() == [-k for k in range(12)]
@@ -161,8 +160,8 @@ def test_codes_are_those_of_the_frozen_first_phase(phase, monkeypatch):
     flags = Flags(dict(flags_of()) | values, {"net": ("net.width",)})
     loaded = earlier_run.EarlierPhase(None, {"w": 1}, fields={"codebook": {"vectors": np.ones(2), "usage": 5}})
     monkeypatch.setattr(earlier_run, "load", lambda *rest: phase.append(rest) or loaded)
-    setup = Setup(flags, SPEC, 1, None)
-    start = CodePriors(first_phase="the page").start(setup)
+    run = run_of(flags)
+    start = FrozenCodes("the page").start(run)
     frozen = start.replace(Held()).frozen
     assert (frozen["autoencoder"], frozen["codebook"].tolist()) == ({"w": 1}, [1, 1])
     (_, argument, page, words), load = phase
@@ -177,18 +176,10 @@ def test_codes_are_those_of_the_frozen_first_phase(phase, monkeypatch):
         monkeypatch.setattr(earlier_run, "origin", lambda *rest, name=setting: found._replace(settings={name: 4}))
         with pytest.raises(ValueError, match=rf"init_from='there': trained with {setting}=4; allowed: "):
             code_priors.origin(flags)
-    assert CodePriors().expected_loss(setup) == pytest.approx(np.log(16))
-    with pytest.raises(TypeError, match="CodePriors does not say its prior"):
-        CodePriors().prior(setup)
-    monkeypatch.setattr(code_priors.SampledLatentSpace, "arguments", lambda self, setup: {"model": "m"})
-    monkeypatch.setattr(CodePriors, "prior", lambda self, setup: "p")
-    assert CodePriors().arguments(setup) == {"model": "m", "prior": "p"}
+    assert code_priors.uniform_codes(run) == pytest.approx(np.log(16))
 
 
-class Pupils(DistilledImages):
-    teacher_page = "generative.ddpm"
-    teacher_use = "whose network it follows"
-    teacher_facts = ("num_timesteps",)
+TEACHER = Teacher("generative.ddpm", "whose network it follows", same=("num_timesteps",))
 
 
 def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monkeypatch):
@@ -202,7 +193,9 @@ def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monke
     optimizer = SimpleNamespace(build=lambda setup: optax.trace(0.9))
     flags = Flags({"init_from": "run", "num_timesteps": 7})
     setup = Setup(flags, SPEC, 1, None, optimizer)
-    start = Pupils().start(setup)
+    parts = SimpleNamespace(network=SimpleNamespace(clone=lambda dtype: ("a copy", dtype)))
+    run_of = lambda setup: Run(Facts(), 7, None, jnp.float32, 0, parts, setup)  # noqa: E731
+    start = TEACHER.start(run_of(setup))
     start.check(Held())
     assert phase == [("init_from", "generative.ddpm", "unet"), ("run", "its spec", SPEC, "image_shape")]
     state = start.replace(Held(locked={"teacher": {"w": 0, "b": 5}}))
@@ -212,13 +205,11 @@ def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monke
     saved["student"] = {"w": np.float32(2)}
     assert start.replace(Held(locked={"teacher": {"w": 0}})).params == {"student": {"w": 2}}
     with pytest.raises(ValueError, match="run: trained with num_timesteps=7; allowed: 8"):
-        Pupils().origin(flags.replace(num_timesteps=8))
+        TEACHER.origin(flags.replace(num_timesteps=8))
     none = setup._replace(flags=flags.replace(init_from=None))
-    assert Pupils().start(none) is None
-    assert Pupils().origin(none.flags) is None
-    setting = Pupils().settings()["init_from"]
+    assert TEACHER.start(run_of(none)) is None
+    assert TEACHER.origin(none.flags) is None
+    setting = TEACHER.settings["init_from"]
     assert setting.help == "the folder of a run of generative.ddpm, whose network it follows"
-    model = SimpleNamespace(copy=lambda: "a copy")
-    monkeypatch.setattr(distilled_images.DenoisedImages, "arguments", lambda self, setup: {"model": model})
-    assert Pupils().arguments(setup) == {"model": model, "teacher": "a copy"}
-    assert Pupils().arguments(none) == {"model": model, "teacher": None}
+    assert TEACHER.arguments(run_of(setup)) == {"teacher": ("a copy", jnp.float32), "num_steps": 7}
+    assert TEACHER.arguments(run_of(none)) == {"teacher": None, "num_steps": 7}

@@ -162,10 +162,10 @@ def test_the_notes_say_how_many_labels_each_measure_has():
 def started():
     """(run, splits of few images, setup, learner, state before the first step)."""
     run = resolved()
-    data = run.experiment.task.data(run.flags)
+    data = run.experiment.run(run.flags).load()
     data = data._replace(train=data.train.take(150), test=data.test.take(50))
-    setup = run.setup_of(data)
-    learner = run.experiment.build(setup)
+    setup = run.training_of(data)
+    learner = setup.build()
     return run, data, setup, learner, jax.jit(learner.init)(jax.random.key(1), data.test[:4])
 
 
@@ -173,7 +173,7 @@ def started():
 @pytest.mark.covers("SS-01")
 def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started):
     run, data, setup, learner, state = started
-    evaluators = run.experiment.task.evaluators(setup, data, "test")
+    evaluators = setup.evaluators(data, "test")
     found = Evaluation(learner, run.placement()).evaluator_measures(state, evaluators, data.test, 200)
     judged = ("knn", "probe", "fine_tune_10", "fine_tune_20")
     names = {name + end for name in judged for end in ("", "_untrained")}
@@ -184,7 +184,7 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
     assert all(0 <= found[name] <= 1 for name in names)
     # Before the first step the trained encoder is the untrained one.
     assert (found["knn"], found["probe"]) == (found["knn_untrained"], found["probe_untrained"])
-    text = simclr.experiment.task.notes(setup, data)[0]
+    text = setup.messages(data)[0]
     assert text.startswith("k-NN with k = 5 and temperature 0.07, linear probe: by the labels of 100 training images; ")
     assert f"fine-tuning with 10 and 20 labels, {setup.flags.fine_tune_steps} steps of 64 images" in text
 
@@ -193,7 +193,7 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
 def test_the_encoder_of_fine_tuning_is_the_learners(started):
     """Its features of a state are those that `predict` gives, and training mode changes the statistics."""
     _, data, setup, learner, state = started
-    encoder, rows = simclr.experiment.task.encoder(setup), data.test[:4]
+    encoder, rows = setup.encoder(), data.test[:4]
     images = encoder.prepare(rows["image"])
     features, _ = jax.jit(encoder.apply, static_argnums=2)(encoder.variables(state), images, None)
     np.testing.assert_allclose(features, learner.predict(state, rows)["features"], rtol=1e-4, atol=1e-5)
@@ -228,18 +228,18 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
     """A queue of a billion keys has 64 numbers of 4 bytes in each."""
     monkeypatch.setattr("dlcore.run.memory.memory_bytes", lambda: 24 * 10**9)
     with pytest.raises(FlagError, match=message):
-        page.experiment.task.check(resolve(page.experiment, words))
-    page.experiment.task.check(resolve(page.experiment, []))
-    page.experiment.task.check(resolve(page.experiment, ["--dataset=folder", "--data_dir=d", "--fine_tune=1e9"]))
+        page.experiment.run(resolve(page.experiment, words)).check()
+    page.experiment.run(resolve(page.experiment, [])).check()
+    page.experiment.run(resolve(page.experiment, ["--dataset=folder", "--data_dir=d", "--fine_tune=1e9"])).check()
 
 
 def test_a_task_gives_modules_and_plain_values_to_its_pages():
     """Their defaults are empty dicts, which a page that sets none of its own has."""
-    assert simclr.experiment.merged.modules["embedder"].func is Embedder
-    assert dino.experiment.merged.modules["head"].func is DINONet
-    assert mixmatch.experiment.task.plain == classifier_panels.PLAIN
+    assert simclr.experiment.modules["embedder"].func is Embedder
+    assert dino.experiment.modules["head"].func is DINONet
+    assert mixmatch.experiment.sanity.plain == classifier_panels.PLAIN
     own = with_task(mixmatch.experiment, plain={"weight_decay": 0.0})
-    assert own.task.plain == {"weight_decay": 0.0}
+    assert own.sanity.plain == {"weight_decay": 0.0}
 
 
 def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):

@@ -19,7 +19,7 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import State
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.gan_classifier import GanClassifierState
 from dlcore.semi_supervised.twin import TwinState
 from dlcore.semi_supervised.two_streams import TwoStreamState
@@ -36,7 +36,7 @@ def run_of(*words):
 @pytest.fixture(scope="module")
 def data():
     run = run_of("--labels_per_class=2", "--unlabeled_ratio=3", "--label_seed=5")
-    return run, experiment.task.data(run.flags)
+    return run, experiment.run(run.flags).load()
 
 
 def test_a_step_takes_so_many_unlabeled_images_for_each_labeled_one(data):
@@ -58,7 +58,7 @@ def test_the_labels_are_those_of_the_draw_and_it_is_named(data):
     assert counts.tolist() == [2] * 10
     assert "20 labeled images, 2 of each class, drawn by label_seed 5" in splits.notes[-1]
     assert np.bincount(splits.valid.arrays["label"]).tolist() == [10] * 10
-    other = experiment.task.data(run_of("--labels_per_class=2", "--seed=5").flags)
+    other = experiment.run(run_of("--labels_per_class=2", "--seed=5").flags).load()
     assert "drawn by label_seed 5" in other.notes[-1], "--seed unless --label_seed"
     whole = splits.train["unlabeled"].arrays["image"]
     assert all((image == whole).all((1, 2, 3)).any() for image in splits.train["labeled"].arrays["image"])
@@ -73,7 +73,7 @@ def test_the_labels_are_those_of_the_draw_and_it_is_named(data):
 )
 def test_a_batch_larger_than_a_stream_is_one_line(words, message):
     with pytest.raises(FlagError, match=message):
-        experiment.task.data(run_of(*words).flags)
+        experiment.run(run_of(*words).flags).load()
 
 
 def test_streams_that_do_not_fit_are_refused():
@@ -105,7 +105,7 @@ def test_the_supervised_twin_can_be_left_out(data):
     states, measures = {}, {}
     for words in ((), ("--twin=false",)):
         run = run_of("--labels_per_class=2", "--unlabeled_ratio=3", "--label_seed=5", *words)
-        learner = experiment.build(run.setup_of(splits))
+        learner = run.training_of(splits).build()
         batch = batch_at(run.pipelines(splits), 0)
         states[words] = jax.eval_shape(learner.init, jax.random.key(0), batch)
         measures[words] = set(jax.eval_shape(learner.evaluate, states[words], batch["labeled"]))
@@ -123,7 +123,7 @@ def test_runs_with_the_twin_keep_their_folders():
 
 def test_the_loss_at_initialization_is_that_of_the_networks_that_learn(data):
     _, splits = data
-    losses = [experiment.task.expected_loss(run_of(*words).setup_of(splits)) for words in ((), ("--twin=false",))]
+    losses = [experiment.sanity.expected_loss(run_of(*words).training_of(splits)) for words in ((), ("--twin=false",))]
     assert losses == pytest.approx([2 * np.log(10), np.log(10)])
 
 
@@ -149,7 +149,7 @@ def test_unlabeled_images_come_from_a_folder_of_their_own(folders):
     labeled, unlabeled = folders
     words = ["--dataset=folder", f"--data_dir={labeled}", f"--unlabeled_dir={unlabeled}", "--batch_size=4"]
     run = run_of(*words, "--labels_per_class=none")
-    splits = experiment.task.data(run.flags)
+    splits = experiment.run(run.flags).load()
     held_out = len(splits.valid) + len(splits.test)
     assert (len(splits.train["labeled"]), len(splits.train["unlabeled"])) == (20 - held_out, 30)
     assert splits.spec["unlabeled_size"] == 30
@@ -158,9 +158,9 @@ def test_unlabeled_images_come_from_a_folder_of_their_own(folders):
     chex.assert_shape(batch["unlabeled"]["image"], (4 * run.flags.unlabeled_ratio, 8, 8, 3))
     assert batch["unlabeled"]["image"].dtype == batch["labeled"]["image"].dtype == np.uint8
     assert f"30 unlabeled ones, of {unlabeled}" in " ".join(splits.notes)
-    few = experiment.task.data(run_of(*words, "--labels_per_class=2").flags)
+    few = experiment.run(run_of(*words, "--labels_per_class=2").flags).load()
     assert len(few.train["labeled"]) == 4
-    learner = experiment.build(run.setup_of(splits))
+    learner = run.training_of(splits).build()
     state = jax.eval_shape(learner.init, jax.random.key(0), batch)
     jax.eval_shape(learner.update, state, batch)
 
@@ -168,11 +168,11 @@ def test_unlabeled_images_come_from_a_folder_of_their_own(folders):
 def test_unlabeled_folders_that_are_none_get_one_line(folders, tmp_path):
     words = ["--dataset=folder", f"--data_dir={folders[0]}", "--labels_per_class=2", "--batch_size=4"]
     with pytest.raises(FlagError, match=r"--unlabeled_dir=nowhere: not found; allowed: a folder or \.zip of images"):
-        experiment.task.data(run_of(*words, "--unlabeled_dir=nowhere").flags)
+        experiment.run(run_of(*words, "--unlabeled_dir=nowhere").flags).load()
     with pytest.raises(ValueError, match=r"holds no image; allowed: \.png"):
-        experiment.task.data(run_of(*words, f"--unlabeled_dir={tmp_path}").flags)
+        experiment.run(run_of(*words, f"--unlabeled_dir={tmp_path}").flags).load()
     with pytest.raises(FlagError, match=r"--unlabeled_ratio=9: 36 unlabeled images a step .*; allowed: at most 30"):
-        experiment.task.data(run_of(*words, f"--unlabeled_dir={folders[1]}", "--unlabeled_ratio=9").flags)
+        experiment.run(run_of(*words, f"--unlabeled_dir={folders[1]}", "--unlabeled_ratio=9").flags).load()
 
 
 def test_unlabeled_images_are_read_in_the_form_and_the_memory_of_the_flags(monkeypatch):

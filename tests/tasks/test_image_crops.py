@@ -12,7 +12,6 @@ import pytest
 from dlcore.data.facts import Facts
 from dlcore.data.images import Views
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
@@ -28,7 +27,7 @@ SPEC |= {"train_size": 640}
 
 def arguments(page, *argv, steps=100):
     setup = Setup(resolve(page.experiment, ["--smoke", *argv]), SPEC, steps, jnp.float32)
-    return page.experiment.task.arguments(setup)
+    return setup.arguments()
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_crops_that_do_not_fit_the_image_or_the_patches_are_refused(page, words,
     smoke = [] if words[0].startswith("--model=") else ["--smoke"]  # whose settings are fields of the page's own model
     setup = Setup(resolve(page.experiment, [*smoke, *words]), SPEC, 100, jnp.float32)
     with pytest.raises(FlagError, match=message):
-        page.experiment.task.arguments(setup)
+        setup.arguments()
 
 
 @pytest.mark.parametrize("name", ["global_area", "local_area"])
@@ -122,7 +121,7 @@ def test_images_are_normalized_by_the_statistics_of_the_data():
 
 def test_the_encoder_of_a_teacher_is_that_of_its_own_weights():
     setup = Setup(resolve(dino.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
-    encoder = dino.experiment.task.encoder(setup)
+    encoder = setup.encoder()
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     weights = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     state = SimpleNamespace(

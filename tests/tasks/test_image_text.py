@@ -6,47 +6,42 @@ import io
 import json
 import math
 import zipfile
+from types import SimpleNamespace
 
 import chex
 import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.questions import ANSWERS
 from dlcore.data.source import Source
 from dlcore.data.words import END, START
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.vision_language import image_text_results as results
 from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.tasks import image_text
-from dlcore.tasks.image_text import CaptionedClips, CaptionedImages, ImageQuestions
-
-
-def flags(task, **changes):
-    return Flags({name: setting.default for name, setting in task.settings().items()} | changes)
+from dlcore.tasks.image_text import AskImages, CaptionedClips, ClipsOrImages, ImageQuestions
 
 
 def test_questions_and_what_a_run_keeps():
-    data = ImageQuestions().data(flags(ImageQuestions(), num_questions=20))
+    data = ImageQuestions(num_questions=20).load()
     assert (len(data.train), len(data.valid), len(data.test)) == (20, 8, 10)
     assert data.spec["answers"] == list(ANSWERS)
     spec = json.loads(json.dumps(data.spec))
     assert len(vocabulary(spec)) == 29
-    other = ImageQuestions().data(flags(ImageQuestions(), num_questions=20, seed=5))
-    np.testing.assert_array_equal(data.test.arrays["image"], other.test.arrays["image"])
 
 
 @pytest.mark.parametrize(
-    ("task", "few", "counts"),
+    ("data", "counts"),
     [
-        (ImageQuestions(), {"num_questions": 9000}, [(9000, 0), (900, 1), (2000, 2)]),
-        (ImageQuestions(), {"num_questions": 1000}, [(1000, 0), (100, 1), (500, 2)]),
-        (CaptionedClips(), {"num_clips": 3000}, [(3000, 0), (300, 1), (1000, 2)]),
-        (CaptionedImages(), {"num_images": 3000, "grid": 2}, [3000, 300, 1000]),
+        (ImageQuestions(num_questions=9000), [(9000, 0), (900, 1), (2000, 2)]),
+        (ImageQuestions(num_questions=1000), [(1000, 0), (100, 1), (500, 2)]),
+        (CaptionedClips(num_clips=3000), [(3000, 0), (300, 1), (1000, 2)]),
+        (ClipsOrImages("shapes", num_images=3000, grid=2), [3000, 300, 1000]),
     ],
 )
-def test_a_tenth_validates_and_half_tests_but_no_more_than_a_limit(monkeypatch, task, few, counts):
+def test_a_tenth_validates_and_half_tests_but_no_more_than_a_limit(monkeypatch, data, counts):
     """Questions are tested by 2,000 at most, clips and images by 1,000; clips may have equal sentences."""
     calls, parts = [], Source({"image": np.zeros((1, 2, 3, 3), np.uint8), "clip": np.zeros((1, 2, 2, 3, 3), np.uint8)})
     draw = lambda *counts, **settings: calls.append((counts, settings)) or parts  # noqa: E731
@@ -57,14 +52,14 @@ def test_a_tenth_validates_and_half_tests_but_no_more_than_a_limit(monkeypatch, 
         "captioned_shapes",
         lambda flags, counts: calls.extend((n, {}) for n in counts) or [parts] * 3,
     )
-    spec = task.data(flags(task, **few)).spec
+    spec = data.load().spec
     assert [found for found, _ in calls] == counts
-    if isinstance(task, CaptionedClips):
+    if isinstance(data, CaptionedClips):
         assert [settings["distinct"] for _, settings in calls] == [False] * 3
         assert calls[0][1] == {
             "size": 32, "distinct": False, "frames": 8, "path": "hopping", "camera": False, "shuffled": False
         }  # fmt: skip
-    elif isinstance(task, ImageQuestions):
+    elif isinstance(data, ImageQuestions):
         assert calls[0][1] == {"size": 36, "grid": 3}
     else:
         assert spec["grid"] == 2
@@ -79,17 +74,12 @@ def test_photographs_have_sides_of_96_pixels_unless_told_otherwise(monkeypatch):
 
     monkeypatch.setattr(image_text.captioned_images, "flickr8k_splits", splits)
     with pytest.raises(StopIteration):
-        CaptionedImages().data(flags(CaptionedImages(), dataset="flickr8k"))
+        ClipsOrImages("flickr8k").load()
     assert asked == [(None, 96)]
 
 
-class DistinctClips(CaptionedClips):
-    num_sentences = 15
-
-
 def test_clips_to_retrieve_differ():
-    task = DistinctClips()
-    data = task.data(flags(task, num_clips=12, frames=2))
+    data = CaptionedClips(num_clips=12, frames=2, num_sentences=15).load()
     assert (len(data.train), len(data.valid), len(data.test)) == (12, 15, 15)
     assert len({tokens.tobytes() for tokens in data.test.arrays["captions"]}) == 15
     assert data.spec["image_shape"] == [32, 32, 3]
@@ -108,10 +98,7 @@ def test_photographs_keep_all_words_of_their_references(tmp_path):
         (tmp_path / f"captions_{stem}.json.gz").write_bytes(gzip.compress(content))
         with zipfile.ZipFile(tmp_path / f"{stem}.zip", "w") as file:
             file.writestr("x.png", png(90))
-    chosen = flags(
-        CaptionedImages(), dataset="flickr8k", data_dir=str(tmp_path), image_size=16, min_count=1, caption_length=6
-    )
-    data = CaptionedImages().data(chosen)
+    data = ClipsOrImages("flickr8k", str(tmp_path), 16, min_count=1, caption_length=6).load()
     assert results.references_of(data.test.arrays, data.spec) == [["a dog", "a cat sits"]]
     assert vocabulary(data.spec).decode(data.test.arrays["captions"][0, 1]) == "a <unk> <unk>"
     assert "references" not in data.train.arrays
@@ -119,21 +106,21 @@ def test_photographs_keep_all_words_of_their_references(tmp_path):
         f"1 of the 1 {split} images" for split in ("validation", "test")
     ]
     with pytest.raises(FlagError, match="--data_dir: missing"):
-        CaptionedImages().data(flags(CaptionedImages(), dataset="flickr8k"))
+        ClipsOrImages("flickr8k").load()
 
 
 def test_files_are_asked_the_question(tmp_path):
     for name in "xy":
         (tmp_path / f"{name}.png").write_bytes(png(90))
-    spec = ImageQuestions().data(flags(ImageQuestions(), num_questions=10)).facts
-    asked = flags(ImageQuestions(), input=str(tmp_path), question="what shape is the red thing")
-    source, names = ImageQuestions().inputs(asked, spec)
+    spec = ImageQuestions(num_questions=10).load().facts
+    run, question = SimpleNamespace(facts=Facts.of(spec)), "what shape is the red thing"
+    source, names = AskImages(question).inputs(str(tmp_path), run)
     assert names == [str(tmp_path / "x.png"), str(tmp_path / "y.png")]
     chex.assert_shape(source.arrays["image"], (2, 36, 36, 3))
-    assert [vocabulary(spec).decode(tokens) for tokens in source.arrays["question"]] == [asked.question] * 2
+    assert [vocabulary(spec).decode(tokens) for tokens in source.arrays["question"]] == [question] * 2
     for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is unknown"), ("", "0 words")):
         with pytest.raises(FlagError, match=message):
-            ImageQuestions().inputs(flags(ImageQuestions(), input=str(tmp_path), question=text), spec)
+            AskImages(text).inputs(str(tmp_path), run)
 
 
 def test_trivial_sentences_by_hand():
@@ -182,8 +169,8 @@ def test_blind_guesses_by_hand():
 
 
 def test_answers_and_sentences_in_words():
-    spec = {"answers": ["red", "green"], "words": {"kind": "words", "words": ["a", "dog"]}}
-    (row,) = results.describe_answers({"probabilities": np.array([[0.25, 0.75]])}, spec)
+    facts = Facts(answers=("red", "green"))
+    (row,) = results.describe_answers({"probabilities": np.array([[0.25, 0.75]])}, facts)
     assert row == {"answer": "green", "probabilities": {"green": 0.75, "red": 0.25}}
 
 

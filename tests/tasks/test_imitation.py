@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, with_flags
 from dlcore.experiment.resolve import resolve
@@ -48,7 +47,7 @@ def test_the_best_seed_is_recorded_once(expert):
     assert any((actions == played).all() for actions in chosen)
     file = expert / "demonstrations.npz"
     written = file.stat().st_mtime_ns
-    splits = find_experiment(PAGE).task.data(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3"))
+    splits = find_experiment(PAGE).run(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3")).load()
     assert file.stat().st_mtime_ns == written
     chosen = demonstrations.select(first.first(2), 3)
     np.testing.assert_array_equal(splits.train.arrays["observation"], chosen["observation"])

@@ -13,6 +13,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.kits.generative import sample_panels
 from dlcore.modes.predict import MODE
 from dlcore.tasks import latent_space
+from dlcore.tasks.latent_space import Reconstructions
 from experiments.generative import vae
 
 TASK = vae.experiment.task
@@ -33,7 +34,7 @@ def test_factors_have_the_same_test_split_in_every_run():
 def test_images_that_are_no_intensities_are_refused(monkeypatch):
     splits = TASK.data(flags())
     bright = Source({"image": 2 * splits.train.arrays["image"]})
-    monkeypatch.setattr(latent_space.labeled_images, "data", lambda flags, labels: splits._replace(train=bright))
+    monkeypatch.setattr(latent_space.Images, "load", lambda *rest: splits._replace(train=bright))
     with pytest.raises(ValueError, match=r"train images: values from 0 to 2, and a likelihood needs intensities"):
         TASK.data(flags())
 
@@ -136,7 +137,7 @@ def test_a_traversal_takes_the_dimensions_that_say_most(context):
 
 
 def test_all_panels_are_there(context):
-    shown = TASK.panels(context)
+    shown = Reconstructions().panels(context, None)
     assert shown[0].subtitle == "The first 20, unselected."
     titles = [panel.title for panel in shown]
     assert titles[:6] == [
@@ -150,7 +151,10 @@ def test_all_panels_are_there(context):
     plain = {k: v for k, v in context.outputs.items() if k in ("reconstruction", "features")}
     context.outputs = plain
     context.spec = {"image_shape": [8, 8, 1]}
-    assert [panel.title for panel in TASK.panels(context)][:2] == ["Reconstructions", "Interpolation"]
+    assert [panel.title for panel in Reconstructions().panels(context, None)][:2] == [
+        "Reconstructions",
+        "Interpolation",
+    ]
 
 
 def test_twelve_images_stand_above_their_noise_and_reconstructions_and_64_samples_are_shown(monkeypatch, bare_panels):
@@ -161,7 +165,7 @@ def test_twelve_images_stand_above_their_noise_and_reconstructions_and_64_sample
     context = SimpleNamespace(
         data=SimpleNamespace(test=Source({"image": numbers})), outputs=outputs, spec={}, history="curves"
     )
-    (samples, *texts), (rows, *_), nearest, curves = TASK.panels(context)
+    (samples, *texts), (rows, *_), nearest, curves = Reconstructions().panels(context, None)
     assert (samples.tolist(), texts) == ([*range(300, 364)], ["Samples", "The first 64, unselected."])
     assert {name: values.tolist() for name, values in rows.items()} == {
         "test images": [*range(12)], "with noise": [*range(100, 112)], "reconstructed": [*range(200, 212)]

@@ -26,8 +26,8 @@ from experiments.segmentation import unet
 WRITERS = {
     "boxes": box_results.write,
     "masks": mask_results.SegmentImages().write,
-    "prompts": prompt_results.write,
-    "segments": segment_results.write,
+    "prompts": prompt_results.SegmentByPrompts().write,
+    "segments": segment_results.FindSegments().write,
     "meshes": SolidMeshes.write,
     "volumes": volumes.SegmentScans().write,
 }
@@ -38,8 +38,9 @@ def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_
     """Of no image at all."""
     task, folder = (None,) if name == "meshes" else (), tmp_path / "new" / "folder"
     outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
+    facts = spec if name in ("boxes", "meshes") else Facts.of(spec)
     for _ in range(2):
-        WRITERS[name](*task, folder, outputs, None, [], Facts.of(spec) if name in ("masks", "volumes") else spec)
+        WRITERS[name](*task, folder, outputs, None, [], facts)
         assert folder.is_dir()
 
 
@@ -57,7 +58,7 @@ def pictures(folder, count, size=(12, 16)):
 
 
 def test_scenes_need_no_folder_and_the_splits_differ():
-    data = unet.experiment.task.data(flags("--num_scenes=12"))
+    data = unet.experiment.run(flags("--num_scenes=12")).load()
     assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["class_names"][0] == "background"
@@ -68,18 +69,18 @@ def test_scenes_need_no_folder_and_the_splits_differ():
 def test_a_folder_without_splits_is_carved(tmp_path):
     pictures(tmp_path, 10)
     (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c", "d"]}')
-    data = unet.experiment.task.data(
+    data = unet.experiment.run(
         flags("--dataset=folder", f"--data_dir={tmp_path}", "--image_size=6,8", "--valid_fraction=0.2")
-    )
+    ).load()
     assert len(data.train) + len(data.valid) == 10
     assert data.test is data.valid
     assert data.spec["image_shape"] == [6, 8, 3]
     assert any("no test split" in note for note in data.notes)
     assert any("classes without a pixel: d" in note for note in data.notes)
     with pytest.raises(ValueError, match="data_dir=None: missing"):
-        unet.experiment.task.data(flags("--dataset=folder"))
+        unet.experiment.run(flags("--dataset=folder")).load()
     with pytest.raises(ValueError, match="scenes are square"):
-        unet.experiment.task.data(flags("--image_size=32,64"))
+        unet.experiment.run(flags("--image_size=32,64")).load()
 
 
 def test_baselines_by_hand():
@@ -231,8 +232,8 @@ def test_a_run_from_training_to_masks(tmp_path, capsys):
 )
 def test_a_backbone_without_the_maps_is_refused_before_data_are_read(page, words, message):
     with pytest.raises(ValueError, match=message):
-        page.experiment.task.check(resolve(page.experiment, words))
-    page.experiment.task.check(resolve(page.experiment, []))
+        page.experiment.run(resolve(page.experiment, words)).check()
+    page.experiment.run(resolve(page.experiment, [])).check()
 
 
 def test_images_are_described_by_their_classes_and_drawn(monkeypatch):

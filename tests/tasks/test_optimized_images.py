@@ -9,23 +9,27 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.experiment.task import Task
 from dlcore.models.vgg import VGG
 from dlcore.tasks import optimized_images
-from dlcore.tasks.optimized_images import OptimizedImages, average_pooling, check_batch_size, image_panels
+from dlcore.tasks.optimized_images import (
+    FrozenNetwork,
+    ImageFilm,
+    PixelOptimizer,
+    average_pooling,
+    check_batch_size,
+    image_panels,
+)
 
 
 def film_of(count):
-    """The only hook of a task of `count` images, whose image i has the value i / 10."""
-    task = OptimizedImages()
-    if count != 1:
-        object.__setattr__(task, "num_images", lambda setup: count)
+    """The only hook of a report of `count` images, whose image i has the value i / 10."""
+    part = ImageFilm() if count == 1 else ImageFilm(lambda run: count)
     learner = types.SimpleNamespace(
         predict=lambda state, batch: {
             "image": jnp.broadcast_to(batch["index"][:, None, None, None] / 10, (len(batch["index"]), 2, 2, 3))
         }
     )
-    (film,) = task.report_hooks(None, lambda setup: learner)
+    (film,) = part.report_hooks(types.SimpleNamespace(setup=None), lambda setup: learner)
     return film
 
 
@@ -43,12 +47,8 @@ def test_the_images_are_filmed_five_a_row():
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
-def test_the_optimizer_by_name(name, monkeypatch):
-    monkeypatch.setattr(optimized_images.FrozenNetwork, "arguments", lambda self, setup: {"model": "network"})
-    setup = types.SimpleNamespace(flags=types.SimpleNamespace(optimizer=name, learning_rate=0.25))
-    arguments = OptimizedImages().arguments(setup)
-    assert arguments["model"] == "network"
-    optimizer, params = arguments["optimizer"], jnp.array([3.0, -4.0])
+def test_the_optimizer_by_name(name):
+    optimizer, params = PixelOptimizer(name, learning_rate=0.25).build(10), jnp.array([3.0, -4.0])
     state = optimizer.init(params)
     if name == "lbfgs":
         assert state[0].diff_params_memory.shape == (10, 2)
@@ -68,11 +68,9 @@ def test_a_network_pools_by_the_mean_if_it_can():
 def test_the_network_is_loaded_from_its_flag(averages, monkeypatch):
     network = types.SimpleNamespace(model=VGG(num_classes=2), variables={"params": {}}, mean=[0.5], std=[0.2])
     monkeypatch.setattr(optimized_images, "load_network", {"folder": network}.__getitem__)
-    task = type("Averaging", (optimized_images.FrozenNetwork,), {"averages": averages})()
-    arguments = task.arguments(types.SimpleNamespace(flags=types.SimpleNamespace(network="folder")))
+    arguments = FrozenNetwork("folder", averages).arguments(None)
     assert arguments["model"].pooling == ("avg" if averages else "max")
     assert (arguments["mean"], arguments["std"], arguments["variables"]) == ([0.5], [0.2], {"params": {}})
-    assert issubclass(type(task), Task)
 
 
 def test_all_images_fit_into_a_batch():

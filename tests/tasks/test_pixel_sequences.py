@@ -2,21 +2,30 @@
 
 import json
 import types
+from functools import partial
 
 import chex
 import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
+from dlcore.data.images import Images
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
 from dlcore.main import run
 from dlcore.tasks import pixel_sequences
-from dlcore.tasks.pixel_sequences import NUM_COMPLETIONS, color_fields, independent_nats
+from dlcore.tasks.pixel_sequences import (
+    NUM_COMPLETIONS,
+    BeliefNetworks,
+    CompleteOrDraw,
+    PixelImages,
+    PixelNetwork,
+    independent_nats,
+)
 from experiments.generative.fvbn import experiment
 
 SMALL = ["--smoke", "--steps=1", "--model=fvbn", "--conditional"]
@@ -97,9 +106,9 @@ def test_unknown_classes_are_refused(trained, capsys, words, said):
 
 
 def test_images_that_are_no_intensities_are_refused(monkeypatch, capsys, tmp_path):
-    splits = labeled_images.data(resolve(experiment, []))
+    splits = Images("digits").load()
     bad = Source({**splits.train.arrays, "image": 2 * splits.train.arrays["image"] - 1})
-    monkeypatch.setattr(labeled_images, "data", lambda flags, labels: splits._replace(train=bad))
+    monkeypatch.setattr(Images, "load", lambda *rest: splits._replace(train=bad))
     assert run(experiment, [*SMALL, f"--run_dir={tmp_path}"]) == 1
     assert "train images: values from -1 to 1" in capsys.readouterr().err
 
@@ -114,14 +123,29 @@ def test_images_are_completed_below_their_middle():
     assert set(pixel_sequences._repeated(np.zeros((1, 2, 1, 1)), None)) == {"image", "known"}
 
 
-def test_default_features_are_rounded_up_to_blocks_of_the_colors():
-    class Words(types.SimpleNamespace):
-        def group(self, prefix):
-            assert prefix == "net"
-            return {"features": 16, "head_features": 16, "depth": 4}
+class Net(types.SimpleNamespace):
+    """Stands for a network of pixels."""
 
-    setup = types.SimpleNamespace(flags=Words(given=["net.head_features"]), spec={"image_shape": [8, 8, 3]})
-    assert color_fields(setup, "net") == {"features": 18, "head_features": 16, "depth": 4, "colors": 3}
+    features, head_features = 16, 16
+
+
+def run_of(levels=4, conditional=False, binarization="none", shape=(8, 8, 3)):
+    parts = types.SimpleNamespace(
+        data=PixelImages(levels=levels),
+        network=types.SimpleNamespace(conditional=conditional),
+        technique=partial(print, binarization=binarization),
+    )
+    facts = Facts(image_shape=shape, class_names=("a", "b", "c"))
+    return Run(facts, 1, None, "dtype", 0, parts, types.SimpleNamespace(flags="flags"))
+
+
+def test_default_features_are_rounded_up_to_blocks_of_the_colors():
+    values = {"net.features": 16, "net.head_features": 16, "net.depth": 4, "conditional": False}
+    flags = Flags(values, {"net": ("net.features", "net.head_features", "net.depth")}, frozenset({"net.head_features"}))
+    network = PixelNetwork(Net).with_flags(flags)
+    fields = {"features": 18, "head_features": 16, "depth": 4, "colors": 3}
+    observed = {"levels": 4, "num_classes": 0, "dtype": "dtype"}
+    assert vars(network.arguments(run_of())["model"]) == fields | observed
 
 
 def test_independent_pixels_of_several_levels(monkeypatch):
@@ -171,7 +195,7 @@ def test_completions_stand_below_the_image_and_its_half(monkeypatch, bare_panels
         state=None,
         history="curves",
     )
-    titles = pixel_sequences.PixelSequences.panels(None, context)
+    titles = pixel_sequences.SamplesAndCompletions().panels(context, None)
     assert titles == ["Samples", "Completions", "nearest", "curves", "Real images"]
     assert panels[0][2] == (
         "The first 5, unselected. Test images: 1.23 nats, 0.500 bits a dimension (x); independent pixels: 2.00 nats."
@@ -184,31 +208,30 @@ def test_completions_stand_below_the_image_and_its_half(monkeypatch, bare_panels
 
 
 def test_samples_are_described_by_their_nats():
-    described = pixel_sequences.PixelSequences.describe(None, {"nats": np.array([1.236])}, {})
+    described = CompleteOrDraw().describe({"nats": np.array([1.236])}, Facts())
     assert described == [{"nats": 1.236, "text": "-log p = 1.24 nats"}]
-
-
-def pixel_flags(**changes):
-    values = {"dataset": "digits", "image_size": None, "levels": 4, "binarization": "none", "sample_class": None}
-    values |= {"conditional": True, "num_drawn": 3}
-    return Flags(values | changes)
 
 
 @pytest.mark.parametrize(
     ("dataset", "size", "read"), [("folder", None, 28), ("digits", None, None), ("folder", 12, 12)]
 )
-def test_images_of_a_folder_are_small_and_independent_pixels_are_the_baseline(monkeypatch, dataset, size, read):
+def test_images_of_a_folder_are_small(monkeypatch, dataset, size, read):
+    source = Source({"image": np.zeros((2, 2, 3, 1), np.float32)})
+
+    def load(self, seed, min_classes):
+        assert (self.dataset, self.image_size) == (dataset, read)
+        return Splits(source, source, source, {})
+
+    monkeypatch.setattr(Images, "load", load)
+    assert PixelImages(dataset, image_size=size).load().train is source
+
+
+def test_independent_pixels_are_the_baseline(monkeypatch):
     """6 ln 2 nats of 2 x 3 pixels are a bit a dimension."""
-
-    def data(flags, labels):
-        assert (flags.image_size, labels) == (read, False)
-        source = Source({"image": np.zeros((2, 2, 3, 1), np.float32)})
-        return Splits(source, source, source, {"image_shape": [2, 3, 1]}, ("a note",))
-
-    monkeypatch.setattr(labeled_images, "data", data)
+    source = Source({"image": np.zeros((2, 2, 3, 1), np.float32)})
+    data = Splits(source, source, source, {"image_shape": [2, 3, 1]}, ("a note",))
     monkeypatch.setattr(pixel_sequences, "independent_nats", lambda flags, splits: 6 * np.log(2))
-    task = pixel_sequences.PixelSequences()
-    splits = task.data(pixel_flags(dataset=dataset, image_size=size))
+    splits = pixel_sequences.PixelLikelihood().finish_data(data, run_of())
     assert len(splits.shown) == pixel_sequences.NUM_SHOWN
     assert splits.notes == (
         "a note",
@@ -216,29 +239,28 @@ def test_images_of_a_folder_are_small_and_independent_pixels_are_the_baseline(mo
     )
     trivial, rule = splits.spec["trivial"], "independent pixels"
     assert trivial == {"nll_nats_4_levels": (6 * np.log(2), rule), "bits_per_dim_4_levels": (pytest.approx(1), rule)}
-    binary = task.data(pixel_flags(dataset=dataset, image_size=size, levels=2, binarization="threshold"))
+    binary = pixel_sequences.PixelLikelihood().finish_data(data, run_of(2, binarization="threshold"))
     assert "independent pixels (binarized: threshold) have" in binary.notes[1]
-    assert task.expected_loss(Setup(pixel_flags(), {}, 1, None)) == pytest.approx(np.log(4))
+    assert pixel_sequences.uniform_levels(run_of()) == pytest.approx(np.log(4))
 
 
 def test_samples_and_completions_have_the_class_that_is_asked_for(tmp_path):
-    spec, task = {"image_shape": [2, 2, 1], "class_names": ["a", "b"]}, pixel_sequences.PixelSequences()
-    source, names = task.drawn(pixel_flags(sample_class="b"), spec)
+    run, use = run_of(conditional=True, shape=(2, 2, 1)), CompleteOrDraw(num_drawn=3, sample_class="b")
+    source, names = use.samples(run)
     assert (source.arrays["label"].tolist(), len(source), len(names)) == ([1, 1, 1], 3, 3)
-    assert task.drawn(pixel_flags(), spec)[0].arrays == {}
+    assert CompleteOrDraw(num_drawn=3).samples(run)[0].arrays == {}
     with pytest.raises(ValueError, match="--sample_class=b: the run has no classes; allowed: of --conditional runs"):
-        task.drawn(pixel_flags(sample_class="b", conditional=False), spec)
+        use.samples(run_of())
     pixels = np.array([[0, 255], [51, 102]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
     Image.fromarray(255 - pixels).save(tmp_path / "other.png")
-    flags = pixel_flags(input=str(tmp_path), skip_bad=False, sample_class="b")
-    source, names = task.inputs(flags, spec)
+    source, names = use.inputs(str(tmp_path), run)
     files = [str(tmp_path / "mine.png"), str(tmp_path / "other.png")]
     assert names == [name for name in files for _ in range(NUM_COMPLETIONS)]
     assert source.arrays["label"].tolist() == [1] * 2 * NUM_COMPLETIONS
     # The image, its upper half and four completions stand in a row, a pixel between two.
     drawn = np.arange(32, dtype=np.float32).reshape(8, 2, 2, 1) / 255
-    file, other = task.write(tmp_path / "out", {"sample": drawn}, source, names, spec)
+    file, other = use.write(tmp_path / "out", {"sample": drawn}, source, names, run.facts)
     assert [path.name for path in (file, other)] == ["mine_completions.png", "other_completions.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(other))[:, :2], 255 - pixels)
     np.testing.assert_array_equal(np.asarray(Image.open(other))[:, 3:5], [[255, 0], [0, 0]])
@@ -249,13 +271,12 @@ def test_samples_and_completions_have_the_class_that_is_asked_for(tmp_path):
     np.testing.assert_array_equal(picture[:, 3:5], [[0, 255], [0, 0]])
     for k in range(4):
         np.testing.assert_array_equal(picture[:, 3 * k + 6 : 3 * k + 8], 4 * k + np.array([[0, 1], [2, 3]]))
-    files = task.write(tmp_path / "drawn", {"sample": drawn[:2]}, Source.indices(2), ["x", "y"], spec)
+    files = use.write(tmp_path / "drawn", {"sample": drawn[:2]}, Source.indices(2), ["x", "y"], run.facts)
     assert [path.name for path in files] == ["0_x.png", "1_y.png", "samples.png"]
 
 
 @pytest.mark.parametrize(("conditional", "classes"), [(True, 3), (False, 0)])
 def test_a_network_knows_classes_where_it_is_conditional(conditional, classes):
-    setup = Setup(pixel_flags(conditional=conditional), {"num_classes": 3, "image_shape": [2, 3, 1]}, 1, "dtype")
-    arguments = pixel_sequences.network_arguments(setup, dict, depth=5)
-    network = {"levels": 4, "num_classes": classes, "dtype": "dtype", "depth": 5}
-    assert arguments == {"model": network, "shape": (2, 3, 1)}
+    network = BeliefNetworks(made=partial(dict, depth=5), conditional=conditional)
+    expected = {"levels": 4, "num_classes": classes, "dtype": "dtype", "depth": 5}
+    assert network.arguments(run_of()) == {"model": expected}

@@ -24,21 +24,21 @@ def resolved(page, *words):
 
 def built(page, *words):
     run = resolved(page, *words)
-    data = run.experiment.task.data(run.flags)
-    return run, data, run.experiment.build(run.setup_of(data))
+    data = run.experiment.run(run.flags).load()
+    return run, data, run.training_of(data).build()
 
 
 @pytest.mark.covers("SS-11")
 def test_an_exemplars_class_is_its_index_in_every_epoch():
     run = resolved(exemplar, "--exemplars=100", "--batch_size=50")
-    data = run.experiment.task.data(run.flags)
+    data = run.experiment.run(run.flags).load()
     assert len(data.train) == 100
     for step in range(4):  # two epochs
         rows = run.pipelines(data).batch_at(step)
         np.testing.assert_array_equal(rows["exemplar"], rows["index"])
     assert set(data.valid.arrays["exemplar"]) == set(data.test.arrays["exemplar"]) == {-1}
     with pytest.raises(FlagError, match=r"--exemplars=5000: more than images; allowed: at most \d+"):
-        exemplar.experiment.task.data(resolve(exemplar.experiment, ["--exemplars=5000"]))
+        exemplar.experiment.run(resolve(exemplar.experiment, ["--exemplars=5000"])).load()
 
 
 def test_the_accuracy_of_a_task_counts_every_example_once():

@@ -11,14 +11,17 @@ import pytest
 from dlcore.data.facts import Facts
 from dlcore.data.images import Images, Resizing
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.generative.vq_model import VQModel
+from dlcore.generative.vq_vae import VQVAE
 from dlcore.models import Zoo
 from dlcore.self_supervised.fill_in import FillIn
-from dlcore.tasks import discrete_codes, phased_codes, reconstruction
+from dlcore.tasks import phased_codes, reconstruction
+from dlcore.tasks.phased_codes import PhasedAdamW
 from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops, MeanImage
-from experiments.generative import vq_vae, vq_vae_2
+from experiments.generative import vq_vae
 from experiments.self_supervised import cross_channel, inpainting
 
 SPEC = {"num_classes": 4, "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0.25] * 3, "train_size": 64}
@@ -35,7 +38,7 @@ def test_the_note_of_the_mean_image_by_hand():
     """The mean of (0 - 0.5)^2 and (0 - 1)^2 is 0.625."""
     note = "mse of the mean image on the test split: 0.6250"
     assert MeanImage().finish_data(two_pixels(), None).notes == ("a note", note)
-    shown = discrete_codes.with_mean_image(two_pixels())
+    shown = MeanImage(shown=64).finish_data(two_pixels(), None)
     assert shown.notes == ("a note", note)
     np.testing.assert_array_equal(shown.shown.arrays["image"], two_pixels().test.arrays["image"])
     # The first 10,000 images of each split are read: behind them training has a large value, and the test too.
@@ -44,7 +47,7 @@ def test_the_note_of_the_mean_image_by_hand():
     many = Splits(Source({"image": train}), None, Source({"image": train}), {})
     note = "mse of the mean image on the test split: 0.0000"
     assert MeanImage().finish_data(many, None).notes == (note,)
-    shown = discrete_codes.with_mean_image(many)
+    shown = MeanImage(shown=64).finish_data(many, None)
     assert shown.notes == (note,)
     assert len(shown.shown) == 64
 
@@ -125,48 +128,49 @@ def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
 # Codes, and the phases of a run
 
 
-def phased(share, steps=10, *argv):
-    return Setup(resolve(vq_vae_2.experiment, [f"--prior_share={share}", *argv]), SPEC, steps, jnp.float32)
-
-
 @pytest.mark.parametrize(("share", "counts"), [(0.25, (8, 2)), (0.35, (6, 4)), (0.0, (10, 0)), (0.99, (0, 10))])
 def test_the_last_share_of_the_steps_trains_the_prior(share, counts):
     """Shares of 2.5 and 3.5 steps are rounded to the even numbers 2 and 4."""
-    assert phased_codes.phases(phased(share)) == counts
+    assert PhasedAdamW(prior_share=share).phases(10) == counts
 
 
 def test_each_phase_has_a_whole_schedule_of_its_own(monkeypatch):
     """Phases of eight and two steps: a cosine without a warm-up begins at its peak in each."""
-    setup = phased(0.2, 10, "--warmup=0", "--learning_rate=0.5", "--schedule=cosine")
-    rate = phased_codes.PhasedAdamW().rate_of_step(setup)
+    run = SimpleNamespace(steps=10, steps_per_epoch=None)
+    optimizer = PhasedAdamW(prior_share=0.2, warmup=0.0, learning_rate=0.5, schedule="cosine")
+    rate = optimizer.rate_of_step(10)
     assert [float(rate(step)) for step in (0, 4, 8, 9)] == pytest.approx([0.5, 0.25, 0.5, 0.25])
-    is_prior_step = vq_vae_2.experiment.task.arguments(setup)["is_prior_step"]
+    is_prior_step = optimizer.arguments(run)["is_prior_step"]
     assert [bool(is_prior_step(step)) for step in (7, 8)] == [False, True]
-    steps = []
-    monkeypatch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
+    lengths = []
+    monkeypatch.setattr(phased_codes.AdamW, "build", lambda self, steps, steps_per_epoch: lengths.append(steps))
     for share in (0.2, 0.0, 0.99):
-        phased_codes.PhasedAdamW().build(phased(share))
-        vq_vae_2.experiment.task.arguments(phased(share))
-    assert steps == [8, 2, 10, 1, 1, 10]  # an optimizer is built for a step at least
+        PhasedAdamW(prior_share=share).build(10)
+        PhasedAdamW(prior_share=share).arguments(run)
+    assert lengths == [8, 2, 10, 1, 1, 10]  # an optimizer is built for a step at least
 
 
 def test_a_run_without_a_prior_has_the_error_as_its_headline_and_no_samples(monkeypatch):
-    task, parent = vq_vae_2.experiment.task, phased_codes.SampledLatentSpace
-    monkeypatch.setattr(parent, "data", lambda self, flags: two_pixels())
-    monkeypatch.setattr(parent, "evaluators", lambda *args: ["evaluator"])
-    monkeypatch.setattr(parent, "report_hooks", lambda *args: ["film"])
-    assert task.data(SimpleNamespace(prior_share=0.25)).spec == {}
-    assert task.data(SimpleNamespace(prior_share=0.0)).spec == {"headline": "mse"}
-    for share, expected in ((0.25, True), (0.0, False)):
-        setup = phased(share)
-        assert task.evaluators(setup, None, "test") == ["evaluator"] * expected
-        assert task.report_hooks(setup, None) == ["film"] * expected
+    monkeypatch.setattr(phased_codes.FinalFrechet, "evaluators", lambda *args: ["evaluator"])
+    monkeypatch.setattr(phased_codes.FilmSamples, "report_hooks", lambda *args: ["film"])
+    monkeypatch.setattr(phased_codes.ReconstructOrDraw, "samples", lambda *args: "samples")
+    runs = {
+        k: SimpleNamespace(steps=10, parts=SimpleNamespace(optimizer=PhasedAdamW(prior_share=k))) for k in (0.25, 0.0)
+    }
+    for share, run in runs.items():
+        assert phased_codes.PriorFrechet().evaluators(run, None, "test") == ["evaluator"] * (share > 0)
+        assert phased_codes.FilmPrior().report_hooks(run, None) == ["film"] * (share > 0)
+        headline = {} if share else {"headline": "mse"}
+        assert phased_codes.PriorBits().finish_data(two_pixels(), run).spec == headline
+    assert phased_codes.ReconstructOrDrawPrior().samples(runs[0.25]) == "samples"
+    with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from"):
+        phased_codes.ReconstructOrDrawPrior().samples(runs[0.0])
 
 
-@pytest.mark.parametrize("name", ["vqvae", "vqmodel"])
-def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name):
+@pytest.mark.parametrize(("name", "network"), [("vqvae", VQVAE), ("vqmodel", VQModel)])
+def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name, network):
     flags = resolve(vq_vae.experiment, ["--smoke", f"--architecture={name}"])
-    network = vq_vae.experiment.task.network(Setup(flags, SPEC, 10, jnp.bfloat16))
-    assert type(network) is discrete_codes.CodeGrids.modules[name]
-    assert (network.shape, network.dtype) == ((8, 8, 3), jnp.bfloat16)
+    model = vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, jnp.bfloat16))["model"]
+    assert type(model) is network
+    assert (model.shape, model.dtype) == ((8, 8, 3), jnp.bfloat16)
     assert vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, None))["model"].dtype is None

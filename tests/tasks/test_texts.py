@@ -18,7 +18,7 @@ from experiments.sequence.language_model import experiment as language_model
 
 
 def splits(page, path, *words):
-    return page.task.data(resolve(page, ["--smoke", "--dataset=file", f"--data_dir={path}", *words]))
+    return page.run(resolve(page, ["--smoke", "--dataset=file", f"--data_dir={path}", *words])).load()
 
 
 @pytest.mark.parametrize("page", [char_rnn, language_model])

@@ -14,7 +14,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.captions import caption_words
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 
 ROOT = pathlib.Path(__file__).parents[2] / "experiments"
@@ -83,7 +82,7 @@ def networks(value, path):
 def test_networks_and_their_images_have_the_type_of_the_run(name):
     experiment = importlib.import_module(f"experiments.{name}").experiment
     setup = Setup(resolve(experiment, ["--smoke"]), SPEC, 10, jnp.float64, experiment.optimizer)
-    arguments = experiment.task.arguments(setup) | (experiment.arguments(setup) if experiment.arguments else {})
+    arguments = setup.arguments() | (experiment.arguments(setup) if experiment.arguments else {})
     found = [pair for key, value in arguments.items() if key not in FIXED for pair in networks(value, key)]
     assert found
     assert [pair for pair in found if pair[1] != jnp.float64] == []

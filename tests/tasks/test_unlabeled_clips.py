@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.preprocess import to_signed
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
@@ -30,7 +29,7 @@ def test_the_encoder_of_a_page_is_that_of_its_learner(name):
     clips = np.random.default_rng(0).integers(0, 256, (2, 6, 16, 16, 3), np.uint8)
     rows = {"image": clips, "index": np.arange(2)}
     learner = page.build(setup)
-    encoder = page.task.encoder(setup)
+    encoder = setup.encoder()
 
     @jax.jit
     def run(key):
@@ -69,7 +68,7 @@ def test_film_strips_show_four_frames():
 def test_flags_that_do_not_fit(words, message):
     page = PAGES["video_mae"]
     with pytest.raises(FlagError, match=message):
-        page.task.check(resolve(page, words))
+        page.run(resolve(page, words)).check()
 
 
 def test_the_report_shows_film_strips_of_clips():

@@ -19,7 +19,6 @@ from dlcore.data.volume_files import (
     stem,
     volume_splits,
 )
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.extras import MissingPackage
 from dlcore.modes.predict import MODE

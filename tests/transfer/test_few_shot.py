@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def test_splits_share_no_character():
-    splits = few_shot.experiment.task.data(flags(shot=0))
+    splits = few_shot.experiment.run(flags(shot=0)).load()
     seen = [
         {tuple(row) for row in part[np.arange(10)]["attributes"].reshape(-1, 20)}
         for part in (splits.train, splits.valid, splits.test)
@@ -47,7 +47,7 @@ def test_splits_share_no_character():
 
 
 def test_omniglot_says_that_it_is_partial(folder):
-    splits = few_shot.experiment.task.data(flags(dataset="omniglot", data_dir=folder, train_way=60))
+    splits = few_shot.experiment.run(flags(dataset="omniglot", data_dir=folder, train_way=60)).load()
     assert splits.spec["characters"] == [45, 5, 8]
     assert splits.train.arrays["query"].shape[1:] == (60, 5, 28, 28, 1), "45 characters, each in four turns"
     assert "50 characters of 12 alphabets, where the original has 964 of 30; 5 of them" in splits.notes[0]
@@ -69,23 +69,21 @@ def test_omniglot_says_that_it_is_partial(folder):
 )
 def test_impossible_episodes_and_missing_data_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
-        few_shot.experiment.task.data(flags(**changes))
+        few_shot.experiment.run(flags(**changes)).load()
 
 
 def test_omniglot_describes_no_characters(folder):
     with pytest.raises(ValueError, match="shot=0: omniglot/background describes no classes; allowed: 1 or more"):
-        few_shot.experiment.task.data(flags(dataset="omniglot", data_dir=folder, shot=0))
+        few_shot.experiment.run(flags(dataset="omniglot", data_dir=folder, shot=0)).load()
 
 
 @pytest.mark.covers("TL-09")
 def test_the_test_measures_other_episodes_of_the_same_characters():
     """A network that finds the class of all queries but the last of an episode, and one that always says the first."""
-    splits = few_shot.experiment.task.data(flags(also=("5x5", "3x2"), query=2))
+    splits = few_shot.experiment.run(flags(also=("5x5", "3x2"), query=2)).load()
     setup = Setup(flags(also=("5x5", "3x2"), query=2), splits.spec, 1, None)
-    assert few_shot.experiment.task.evaluators(setup, splits, "valid") == []
-    for evaluator, (way, shot) in zip(
-        few_shot.experiment.task.evaluators(setup, splits, "test"), ((5, 5), (3, 2)), strict=True
-    ):
+    assert setup.evaluators(splits, "valid") == []
+    for evaluator, (way, shot) in zip(setup.evaluators(splits, "test"), ((5, 5), (3, 2)), strict=True):
         rows = evaluator.source[np.arange(4)]
         assert rows["support"].shape[1:3] == (way, shot)
         assert rows["query"].shape[1:3] == (way, 2)

@@ -10,15 +10,13 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.classification import supervised
 from dlcore.cost.step_flops import step_flops
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import parts as parts_kit
-from dlcore.kits.training.parts import PartsAdamW, parts_of, unfold_gradual
+from dlcore.kits.training.parts import parts_of, unfold_gradual
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.optim import create_optimizer
-from dlcore.optim.partial import Part, layer_parts, layers_of, partial_optimizer
+from dlcore.optim.partial import Part, PartsAdamW, layer_parts, layers_of, partial_optimizer
 from dlcore.transfer.frozen import PartlyFrozen
 
 STEPS = 4
@@ -273,24 +271,23 @@ def test_each_flag_reaches_the_optimizer_of_each_part(monkeypatch):
         asked.append((name, [round(float(rate(k)), 4) for k in (0, 2)], rest))
         return optax.scale_by_learning_rate(rate)
 
-    monkeypatch.setattr(parts_kit, "create_optimizer", create_optimizer)
+    monkeypatch.setattr("dlcore.optim.partial.create_optimizer", create_optimizer)
     flags = {
         "parts": ("head", "*:0.1@0.5"), "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.8,
         "second_momentum": 0.7, "weight_decay": 0.2, "clip_value": 4.0, "clip_norm": None, "layer_decay": None,
         "schedule": "linear", "warmup": 0.0,
     }  # fmt: skip
-    setup = Setup(Flags(flags), {}, 8, None)
-    tx = PartsAdamW().build(setup)
+    tx = PartsAdamW(**flags).build(8)
     rest = {"momentum": 0.8, "second_momentum": 0.7, "weight_decay": 0.2, "clip_value": 4.0}
     assert asked == [("adam", [0.5, 0.375], rest), ("adam", [0.025, 0.0125], rest)]
     params = {"head": jnp.ones(()), "blocks_0": {"w": jnp.ones(())}}
     updates, _ = tx.update(params, tx.init(params), params)
     assert jax.tree.map(float, updates) == {"head": -0.5, "blocks_0": {"w": 0.0}}
-    decayed = PartsAdamW().build(setup._replace(flags=Flags({**flags, "layer_decay": 0.5, "parts": ("*",)})))
+    decayed = PartsAdamW(**{**flags, "layer_decay": 0.5, "parts": ("*",)}).build(8)
     updates, _ = decayed.update(params, decayed.init(params), params)
     assert jax.tree.map(float, updates) == {"head": -0.5, "blocks_0": {"w": -0.25}}
     # A gradient of (1, 1) has the norm sqrt 2: clipped to sqrt(1/2), it is halved.
-    clipped = parts_kit.build_optimizer(setup._replace(flags=Flags({**flags, "clip_norm": 0.5**0.5, "parts": ("*",)})))
+    clipped = PartsAdamW(**{**flags, "clip_norm": 0.5**0.5, "parts": ("*",)}).build(8)
     updates, _ = clipped.update(params, clipped.init(params), params)
     np.testing.assert_allclose(updates["head"], -0.25, rtol=1e-6)
 

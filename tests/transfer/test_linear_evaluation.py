@@ -206,8 +206,8 @@ def written(name, folder, monkeypatch):
     """Write a run without training, whose weights are random numbers: (run, setup, state)."""
     experiment = find_experiment(name)
     run = ResolvedRun(experiment, resolve(experiment, [*SERVED[name], f"--run_dir={folder}"]))
-    setup = run.setup_of(experiment.task.data(run.flags))
-    state = filled(jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec)))
+    setup = run.training_of(experiment.run(run.flags).load())
+    state = filled(jax.eval_shape(setup.build().init, jax.random.key(0), run.example(setup.spec)))
     state = state.technique if isinstance(state, TwinState) else state
     folder.mkdir()
     run.write_config(setup.spec)
@@ -254,7 +254,7 @@ def key():
 def test_every_page_with_images_serves_or_has_no_encoder():
     """A new page of a backbone serves by itself; one that has another encoder of images says which."""
     pages = [find_experiment(entry.name) for entry in experiment_names()]
-    serve = {p.name for p in pages if isinstance(p, Experiment) and (p.merged.model or p.task.encoder) is not None}
+    serve = {p.name for p in pages if isinstance(p, Experiment) and (p.model or p.task.encoder) is not None}
     assert set(SERVED) <= serve
     assert not any(name.startswith(("rl.", "sequence.", "vision3d.")) for name in serve)
 
@@ -269,11 +269,11 @@ def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, 
     """On the run's own images nothing is converted; DINO's are the teacher's, colorization's of images in gray."""
     run, setup, state = written(name, tmp_path / "run", monkeypatch)
     network = page.load_encoder(page.origin(str(run.folder)))
-    rows = run.experiment.task.data(run.flags).test[:4]
+    rows = run.experiment.run(run.flags).load().test[:4]
     encoder = page.converted(network.encoder, network.image_shape, rows["image"].shape[1:])
     features, _ = jax.jit(lambda v, x: encoder.apply(v, encoder.prepare(x), None))(network.variables, rows["image"])
     state = state.replace(rng=jax.random.key(0))
-    expected = jax.jit(lambda s, r: run.experiment.build(setup).predict(s, r)["features"])(state, rows)
+    expected = jax.jit(lambda s, r: setup.build().predict(s, r)["features"])(state, rows)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 1e-3
     untrained = jax.eval_shape(encoder.init, key())

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
+from dlcore.tasks import fine_tuning
 from dlcore.transfer.stages import probe_stages, stage_features
-from experiments.transfer import fine_tuning
 
 
 class Two(nn.Module):
@@ -54,7 +55,13 @@ def test_a_probe_learns_from_the_bank_and_is_asked_about_the_queries(monkeypatch
     )
     network = SimpleNamespace(model=Two(), variables={})
     monkeypatch.setattr(fine_tuning, "source_network", lambda flags: network)
-    monkeypatch.setattr(fine_tuning.labeled_images, "preprocess", lambda setup: lambda x: x)
-    lines = fine_tuning.notes(SimpleNamespace(flags=None, spec={"num_classes": 2}), splits)
+    images = SimpleNamespace(preprocess=lambda facts, dtype: lambda x: x)
+    run = SimpleNamespace(
+        facts=Facts(class_names=("a", "b")),
+        dtype=None,
+        parts=SimpleNamespace(data=SimpleNamespace(images=images)),
+        setup=SimpleNamespace(flags=None),
+    )
+    lines = fine_tuning.SourceWeights().messages(run, splits)
     assert "accuracy on validation images: stem 0.000, deep " in lines[0]
     assert "little data (20 labeled images of a class)" in lines[1]

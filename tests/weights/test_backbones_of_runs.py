@@ -15,13 +15,13 @@ from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
+from dlcore.tasks.fine_tuning import with_missing_layers
 from dlcore.weights.fit import backbone_of, fit_modules
 from dlcore.weights.network import load_network, open_classifier
 from dlcore.weights.start import _load, start_backbone
 from experiments import find_experiment
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
-from experiments.transfer.fine_tuning import _with_missing_layers
 from tests.saved_runs import save_state
 
 MODEL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
@@ -36,9 +36,9 @@ def filled(shapes, seed):
 def initial(experiment, *words):
     """(run, setup, the shapes of the initial state) of a page."""
     run = ResolvedRun(experiment, resolve(experiment, [*words]))
-    splits = experiment.task.data(run.flags)
-    setup = run.setup_of(splits)
-    return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
+    splits = experiment.run(run.flags).load()
+    setup = run.training_of(splits)
+    return run, setup, jax.eval_shape(setup.build().init, jax.random.key(0), run.example(setup.spec))
 
 
 def write_run(experiment, folder, *words):
@@ -125,7 +125,7 @@ def test_a_semi_supervised_page_starts_from_a_pretext(page, tmp_path):
     source = write_run(rotation, tmp_path / "run", *MODEL)
     experiment = find_experiment(f"semi_supervised.{page}")
     _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
-    state = experiment.task.start(setup)(filled(jax.tree.map(lambda x: x, _plain(shapes)), 7))
+    state = setup.start()(filled(jax.tree.map(lambda x: x, _plain(shapes)), 7))
     assert isinstance(state, TwinState)
     for one in state.states:
         assert_equal_backbone([one.params, one.model_state["batch_stats"]], _parts(source))
@@ -141,7 +141,7 @@ def test_the_classifier_of_a_gan_and_noisy_labels_start_from_a_pretext(tmp_path)
     experiment = find_experiment("semi_supervised.gan_classifier")
     _, setup, shapes = initial(experiment, *MODEL, *words)
     before = filled(_plain(shapes), 7)
-    technique, supervised = experiment.task.start(setup)(before).states
+    technique, supervised = setup.start()(before).states
     classifier = technique.params["discriminator"], technique.model_state["discriminator"]["batch_stats"]
     assert_equal_backbone(classifier, _parts(source))
     jax.tree.map(np.testing.assert_array_equal, technique.teacher["params"], technique.params["discriminator"])
@@ -150,7 +150,7 @@ def test_the_classifier_of_a_gan_and_noisy_labels_start_from_a_pretext(tmp_path)
 
     experiment = find_experiment("semi_supervised.noisy_labels")
     _, setup, shapes = initial(experiment, *MODEL, *words)
-    state = experiment.task.start(setup)(filled(_plain(shapes), 7))
+    state = setup.start()(filled(_plain(shapes), 7))
     assert set(state.params) == {"technique", "cross_entropy"}
     for name in state.params:
         assert_equal_backbone([state.params[name], state.model_state[name]["batch_stats"]], _parts(source))
@@ -184,9 +184,7 @@ def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path):
         assert any(hasattr(state, f"{copy}_params") for copy in ("teacher", "key"))
     if page == "deep_cluster":
         return  # whose start also clusters
-    for ours, theirs in zip(
-        *(jax.tree.leaves(s.params) for s in (experiment.task.start(setup)(before), state)), strict=True
-    ):
+    for ours, theirs in zip(*(jax.tree.leaves(s.params) for s in (setup.start()(before), state)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -198,8 +196,8 @@ def test_the_detector_of_a_panoptic_page_starts_from_a_pretext(tmp_path):
     _, setup, shapes = initial(experiment, *COLOR, f"--init_from={tmp_path / 'run'}")
     parts = {name: _plain(part) for name, part in shapes.parts.items()}
     before = filled(_plain(shapes).replace(parts=parts), 7)
-    experiment.task.start(setup).check(before)
-    state = experiment.task.start(setup)(before)
+    setup.start().check(before)
+    state = setup.start()(before)
     detector = state.params["instances"], state.parts["instances"].model_state["batch_stats"]
     assert_equal_backbone([tree["backbone"] for tree in detector], _parts(source))
     jax.tree.map(np.testing.assert_array_equal, state.params["semantic"], before.params["semantic"])
@@ -214,8 +212,8 @@ def test_both_networks_of_domain_adaptation_start_from_the_backbone_of_a_run(tec
     experiment = find_experiment("transfer.domain_adaptation")
     words = ["--smoke", f"--technique={technique}", f"--init_from={tmp_path / 'run'}", "--strength=5"]
     run, setup, shapes = initial(experiment, *words)
-    learner, start = experiment.build(setup), experiment.task.start(setup)
-    batch = batch_at(run.pipelines(experiment.task.data(run.flags)), 0)
+    learner, start = setup.build(), setup.start()
+    batch = batch_at(run.pipelines(experiment.run(run.flags).load()), 0)
     start.check(shapes)
     state = start(jax.jit(learner.init)(jax.random.key(0), batch))
     for twin in ("adapted", "source_only"):
@@ -236,7 +234,7 @@ def test_domain_adaptation_refuses_gray_networks_and_other_models(tmp_path):
     ):
         flags = resolve(experiment, [f"--init_from={tmp_path / 'run'}", *words])
         with pytest.raises(ValueError, match=message):
-            experiment.merged.settings["init_from"].origin(flags)
+            experiment.settings["init_from"].origin(flags)
 
 
 def test_co_teaching_is_not_started_from_weights():
@@ -245,14 +243,14 @@ def test_co_teaching_is_not_started_from_weights():
     with pytest.raises(
         FlagError, match=r"--init_from=RUN: both networks .* and stay equal; allowed: the other techniques"
     ):
-        experiment.task.check(flags)
+        experiment.run(flags).check()
 
 
 @pytest.mark.covers("TL-18")
 def test_fine_tuning_measures_the_stages_of_a_backbone_without_a_head():
     model, image = nn.Sequential([nn.Dense(2), nn.Dense(3)]), np.ones((1, 4), np.float32)
     body = {"layers_0": {"kernel": np.full((4, 2), 7.0), "bias": np.full(2, 7.0)}}
-    params = _with_missing_layers(model, {"params": body}, image)["params"]
+    params = with_missing_layers(model, {"params": body}, image)["params"]
     jax.tree.map(np.testing.assert_array_equal, params["layers_0"], body["layers_0"])
     np.testing.assert_array_equal(params["layers_1"]["kernel"], np.zeros((2, 3)))
 

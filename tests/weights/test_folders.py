@@ -81,11 +81,11 @@ def page_state(folder, *words):
     resolved = ResolvedRun(
         experiment, resolve(experiment, ["--smoke", "--model.width=16", f"--init_from={folder}", *words])
     )
-    data = experiment.task.data(resolved.flags)
-    setup = resolved.setup({**data.spec, "train_size": len(data.train)})
+    data = experiment.run(resolved.flags).load()
+    setup = resolved.training({**data.spec, "train_size": len(data.train)})
     batch = batch_at(resolved.pipelines(data), 0)
-    state = jax.jit(experiment.build(setup).init)(jax.random.key(0), batch)
-    return setup, state, experiment.task.start(setup)
+    state = jax.jit(setup.build().init)(jax.random.key(0), batch)
+    return setup, state, setup.start()
 
 
 @pytest.mark.slow

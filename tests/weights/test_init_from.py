@@ -10,7 +10,6 @@ import optax
 import pytest
 from flax import struct
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
@@ -26,6 +25,7 @@ from experiments import find_experiment
 from experiments.detection.localization import experiment as localization
 from experiments.detection.single_stage import experiment as single_stage
 from experiments.segmentation.unet import experiment as unet
+from tests.overriding import run_of
 
 WIDTH = "--model.width=4"
 
@@ -91,20 +91,20 @@ def test_weights_of_other_shapes_or_names_are_refused():
 def trained(experiment, folder, *words):
     """A run of one step: (its state, whose running statistics differ from the initial ones, and its setup)."""
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *words, f"--run_dir={folder}"]))
-    splits = experiment.task.data(run.flags)
-    setup = run.setup_of(splits)
+    splits = experiment.run(run.flags).load()
+    setup = run.training_of(splits)
     folder.mkdir()
     run.write_config(setup.spec)
-    return fit(experiment.build(setup), run.pipelines(splits), steps=1, folder=folder, progress=False).state
+    return fit(setup.build(), run.pipelines(splits), steps=1, folder=folder, progress=False).state
 
 
 def started(experiment, *words):
     """(The initial state, the state after `start`)."""
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *words]))
-    splits = experiment.task.data(run.flags)
-    setup = run.setup_of(splits)
-    state = jax.jit(experiment.build(setup).init)(jax.random.key(0), splits.train[:2])
-    return state, experiment.task.start(setup)(state)
+    splits = experiment.run(run.flags).load()
+    setup = run.training_of(splits)
+    state = jax.jit(setup.build().init)(jax.random.key(0), splits.train[:2])
+    return state, setup.start()(state)
 
 
 @pytest.mark.weekly
@@ -180,12 +180,10 @@ class Trained:
 
 def started_from(start, state, classes=("a", "b", "c"), model=None, **flags):
     """Start a state from the weights that `open_weights` gives, with SGD and momentum; return the state."""
-    setup = Setup(
+    setup = run_of(
         Flags({"init_from": "w", "model": model, **flags}),
         {"class_names": list(classes)},
-        1,
-        None,
-        SimpleNamespace(build=lambda setup: optax.sgd(0.1, momentum=0.9)),
+        optimizer=SimpleNamespace(build=lambda *length: optax.sgd(0.1, momentum=0.9)),
     )
     started = start(setup)
     assert started.check(state) is None
@@ -277,7 +275,7 @@ def test_a_pretext_takes_the_backbone_without_its_head_and_gives_its_teacher_a_c
 
 
 def test_without_weights_nothing_is_started():
-    setup = Setup(Flags({"init_from": None, "model": None}), {}, 1, None)
+    setup = run_of(Flags({"init_from": None, "model": None}))
     for start in (start_classifier, start_modules, start_backbone):
         assert start(setup) is None
     for opened in (open_classifier_of_model, open_modules):
@@ -304,10 +302,10 @@ def test_a_published_network_gives_the_backbone(page, name, words):
     """Also one that was published without a head; a pretext has a module `head` of its own, as the network has."""
     experiment = find_experiment(page)
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", f"--model={HUB / name}", *words]))
-    setup = run.setup_of(load_data(run))
-    shapes = jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
+    setup = run.training_of(load_data(run))
+    shapes = jax.eval_shape(setup.build().init, jax.random.key(0), run.example(setup.spec))
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.replace(rng=None))
-    start = experiment.task.start(setup)
+    start = setup.start()
     start.check(state)
     published = from_pretrained(HUB / name).variables["params"]
     backbone = start(state).params["backbone"]

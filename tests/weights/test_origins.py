@@ -12,7 +12,6 @@ import pytest
 
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import collect_training_keys
@@ -20,7 +19,6 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.models.normalization import normalization
-from dlcore.tasks.latent_images import LatentImages
 from dlcore.weights.check import check_origins, inherited_keys, take_normalization
 from dlcore.weights.network import check_studied, open_classifier
 from dlcore.weights.open import Weights, open_weights
@@ -28,9 +26,10 @@ from dlcore.weights.read import save_weights
 from dlcore.weights.start import start_classifier
 from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
-from experiments.generative import control_net
+from experiments.generative import control_net, latent_diffusion
 from experiments.interpretability import attribution, deep_dream, feature_space
 from experiments.transfer.fine_tuning import experiment as fine_tuning
+from tests.overriding import run_of
 
 IMAGES = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
 SPEC = {"image_shape": [2, 2, 1], "mean": [0.1], "std": [0.2], "class_names": ["a", "b"]}
@@ -101,12 +100,12 @@ def test_published_weights_have_their_own_normalization(tmp_path):
     save_weights(tmp_path / "known", {"x": np.zeros(1)}, {"model": "mixer_s16_224"})
     save_weights(tmp_path / "given", {"x": np.zeros(1)}, {"model": "resnet18", "mean": [0.3] * 3, "std": [0.7] * 3})
     assert open_weights(tmp_path / "known", "init_from").mean == (0.5, 0.5, 0.5)
-    found = supervised.merged.settings["init_from"].origin(
+    found = supervised.settings["init_from"].origin(
         resolve(supervised, ["--model=resnet18", f"--init_from={tmp_path / 'given'}"])
     )
     assert (found.mean, found.std) == ((0.3,) * 3, (0.7,) * 3)
     with pytest.raises(ValueError, match="weights of resnet18; allowed: of resnet34"):
-        supervised.merged.settings["init_from"].origin(
+        supervised.settings["init_from"].origin(
             resolve(supervised, ["--model=resnet34", f"--init_from={tmp_path / 'given'}"])
         )
 
@@ -122,14 +121,14 @@ def test_published_weights_have_their_own_normalization(tmp_path):
 def test_patterns_are_checked_without_data(words, message):
     flags = resolve(fine_tuning, ["--init_from=none", *words])
     with pytest.raises(FlagError, match=message):
-        fine_tuning.task.check(flags)
-    fine_tuning.task.check(resolve(fine_tuning, ["--init_from=none"]))
+        fine_tuning.run(flags).check()
+    fine_tuning.run(resolve(fine_tuning, ["--init_from=none"])).check()
 
 
 @pytest.mark.parametrize(
     ("page", "flag", "start", "fields", "spec", "message"),
     [
-        ("generative.latent_diffusion", "first_stage", LatentImages().start, "autoencoder",
+        ("generative.latent_diffusion", "first_stage", latent_diffusion.experiment.task.start, "autoencoder",
          {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
         ("generative.control_net", "base", control_net.experiment.task.start, "unet", {"image_shape": [8, 8, 3]},
          r"^base=.*: .*image_shape"),
@@ -144,10 +143,10 @@ def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled
     monkeypatch.setattr(earlier_run, "origin", lambda *args: found)
     flags = resolve(experiment, [])
     monkeypatch.setattr(control_net, "SCHEDULE", ())
-    setup = Setup(flags, {**other, **spec}, 1, None)
+    setup = experiment.run(flags, {**other, **spec})
     with pytest.raises(ValueError, match=message):
         start(setup).check(None)
-    start(setup._replace(spec=other)).check(None)
+    start(setup.replace(spec=other)).check(None)
     monkeypatch.setattr(earlier_run, "origin", lambda *args: None)
     start(setup).check(None)
 
@@ -178,12 +177,10 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, monkeypatch, tmp_pa
     spec = {"num_classes": len(names)}
     weights = Weights("init_from", tmp_path, class_names=names if named else None, spec=spec)
     monkeypatch.setattr(Weights, "variables", lambda weights: variables)
-    setup = Setup(
+    setup = run_of(
         Flags({"init_from": "w"}, {}),
         {"class_names": ["a", "b"]},
-        1,
-        None,
-        SimpleNamespace(build=lambda setup: optax.sgd(0.1)),
+        optimizer=SimpleNamespace(build=lambda *length: optax.sgd(0.1)),
     )
     start = start_classifier(setup, lambda flags: weights)
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})

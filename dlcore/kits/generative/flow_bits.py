@@ -63,7 +63,7 @@ class FrechetAndBits(Frechet):
         distances = super().evaluators(run, splits, split)
         if split != "test" or not distances:
             return distances
-        smoke = run.setup.flags.smoke
+        smoke = run.flags.smoke
         images = jnp.asarray(splits.test.arrays["image"][: 2 if smoke else NUM_IMAGES])
         sde, network = run.parts.technique.keywords["sde"], run.parts.network.clone(dtype=run.dtype)
         num_steps, name = 2 if smoke else LIKELIHOOD_STEPS, f"bits_per_dim_{LEVELS}_levels"

@@ -1,13 +1,16 @@
 """Images to generate: data, and distances of samples to real images in a classifier's features."""
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
+from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.evaluators.frechet import frechet_evaluator
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
@@ -25,6 +28,8 @@ __all__ = [
     "SETTINGS",
     "FinalFrechet",
     "Frechet",
+    "class_features",
+    "class_source",
     "data",
     "evaluators",
     "network_of",
@@ -79,11 +84,13 @@ class Frechet:
       classifier: page that trains the classifier where no flag names one
       num_samples: samples for the Fréchet distance at each evaluation
       monitor: metric that selects the checkpoint; None for the last
+      by_class: whether the samples are of each class in turn, which `class_consistency` compares with the classifier's
     """
 
     classifier: Experiment | None = None
     num_samples: Annotated[int, Range(2)] = 1000
     monitor: Annotated[str | None, "no flag"] = "frechet_distance"
+    by_class: Annotated[bool, "no flag"] = False
 
     metric: ClassVar[str] = "frechet_distance"
     mode: ClassVar[str] = "min"
@@ -92,11 +99,56 @@ class Frechet:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Say what is compared; the report shows the first NUM_SHOWN samples."""
-        return _compared(splits, run.setup.flags)
+        splits = _compared(splits, run.flags)
+        if not self.by_class:
+            return splits
+        return splits._replace(shown=class_source(NUM_SHOWN, splits.spec["num_classes"]))
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators, see `evaluators`."""
-        return evaluators(run.setup, splits, split, self.classifier)
+        """Build the evaluators, see `evaluators`; of samples by class also `class_consistency`, of two classes on."""
+        distances = evaluators(run, splits, split, self.classifier)
+        if not self.by_class:
+            return distances
+        source = class_source(self.num_samples, run.facts.num_classes)
+        distances = [evaluator._replace(source=source) for evaluator in distances]
+        if run.facts.num_classes == 1:
+            return distances
+        features = class_features(run.flags, run.spec, self.classifier)
+        return [*distances, class_consistency(lambda images: features(images)[1], source)]
+
+    def pictures(self, context: Any) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        from dlcore.report.generative import picture_grid
+
+        return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+def class_source(count: int, num_classes: int) -> Source:
+    """Build a source of labels that cycles through the classes.
+
+    Args:
+      count: number of samples.
+      num_classes: K.
+
+    Returns:
+      A source with `label`.
+    """
+    check_whole_number("count", count, 1)
+    check_whole_number("num_classes", num_classes, 1)
+    return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
+
+
+def class_features(flags: Flags, spec: dict, page: Experiment | None = None) -> Callable:
+    """Build the function from images to vectors and probabilities of classes, of the network of `--network`.
+
+    Args:
+      spec: facts of the data; must contain `image_shape` and `num_classes`.
+      page: page of the small classifier.
+
+    Returns:
+      Images [N, H, W, C] -> (vectors [N, D], probabilities [N, K]).
+    """
+    return feature_extractor(network_of(flags.replace(frechet_network=None), spec, page))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +171,13 @@ class FinalFrechet:
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators; none for "valid", and no samples of shapes, which no classifier knows."""
         if self.outputs == "reconstruction":
-            return reconstruction_evaluators(run.setup, splits, split, self.classifier)
+            return reconstruction_evaluators(run, splits, split, self.classifier)
         if run.facts.dataset == "factors":
             return []
         if split == "valid":
-            network_of(run.setup.flags, run.setup.spec, self.classifier)  # a bad --network is an error before training
+            network_of(run.flags, run.spec, self.classifier)  # a bad --network is an error before training
             return []
-        return evaluators(run.setup, splits, split, self.classifier)
+        return evaluators(run, splits, split, self.classifier)
 
 
 def data(flags: Flags) -> Splits:
@@ -174,7 +226,7 @@ def network_of(flags: Flags, spec: dict, page: Experiment | None = None) -> Trai
     return network._replace(input_size=network.side) if resized else network
 
 
-def evaluators(setup: Setup, splits: Splits, split: str, page: Experiment | None = None) -> list[Evaluator]:
+def evaluators(run: Run, splits: Splits, split: str, page: Experiment | None = None) -> list[Evaluator]:
     """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
     `--frechet_network`, or else `--network`, names the feature extractor.
@@ -187,20 +239,18 @@ def evaluators(setup: Setup, splits: Splits, split: str, page: Experiment | None
       The Fréchet distance and the kernel distance, and for the test split precision, recall, density and coverage, with
       intervals; none for fewer than two real images.
     """
-    features = feature_extractor(network_of(setup.flags, setup.spec, page))
+    features = feature_extractor(network_of(run.flags, run.spec, page))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     if len(real) < 2:  # no covariance
         return []
-    num_real = setup.flags.num_samples if setup.flags.get("smoke") else NUM_REAL
+    num_real = run.flags.num_samples if run.flags.get("smoke") else NUM_REAL
     order = np.random.default_rng(0).permutation(len(real))[:num_real]
     reference = features(real[np.sort(order)])[0]
-    source = Source.indices(setup.flags.num_samples, "samples")
+    source = Source.indices(run.flags.num_samples, "samples")
     return [frechet_evaluator(features, reference, source, intervals=split == "test")]
 
 
-def reconstruction_evaluators(
-    setup: Setup, splits: Splits, split: str, page: Experiment | None = None
-) -> list[Evaluator]:
+def reconstruction_evaluators(run: Run, splits: Splits, split: str, page: Experiment | None = None) -> list[Evaluator]:
     """Build the evaluators of the distance from reconstructed test images to the test images, at the end of a run.
 
     `--frechet_network`, or else `--network`, names the feature extractor.
@@ -213,8 +263,8 @@ def reconstruction_evaluators(
       The Fréchet distance and the kernel distance of `reconstruction` among the outputs of `predict`; none for "valid",
       and none for fewer than two images.
     """
-    network = network_of(setup.flags, setup.spec, page)  # a bad --network is an error before training
-    images = splits.test.take(setup.flags.num_samples)
+    network = network_of(run.flags, run.spec, page)  # a bad --network is an error before training
+    images = splits.test.take(run.flags.num_samples)
     if split == "valid" or len(images) < 2:
         return []
     features = feature_extractor(network)

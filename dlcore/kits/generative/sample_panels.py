@@ -3,7 +3,6 @@
 Diffusion models also show every sampler and its trajectories.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,20 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
-from dlcore.learner import Learner, example_keys
-from dlcore.modes.report_context import ReportContext
+from dlcore.learner import example_keys
 from dlcore.optim import parameter_ema
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 
 __all__ = [
+    "DiffusionPanels",
     "FilmSamples",
-    "FilmedSamples",
     "ShowSamples",
     "diffusion_panels",
     "edits",
@@ -176,25 +174,6 @@ def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
     return np.asarray(jax.jit(context.learner.predict)(context.state, batch)["decoded"])
 
 
-class FilmedSamples:
-    """Part of a task whose report has a film of its samples; stands before the other bases."""
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film samples of the same noise while the network trains.
-
-        Args:
-          build: the experiment's `build`.
-
-        Returns:
-          The hook, in a list.
-        """
-        from dlcore.modes.film import film_hooks
-        from dlcore.report.generative import picture_grid
-
-        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
-
-
 class ShowSamples:
     """Report of generated images: samples, the curves, and real images; TensorBoard shows the samples."""
 
@@ -210,9 +189,13 @@ class ShowSamples:
 class FilmSamples:
     """Report with a film of the samples, of the same noise while the network trains."""
 
-    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
+    def report_hooks(self, run: Run) -> list:
         """Film the samples."""
-        return FilmedSamples().report_hooks(run.setup, build)
+        from dlcore.report.filming import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+        return film_hooks(run, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
@@ -220,6 +203,18 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     from dlcore.report.generative import picture_grid
 
     return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+class DiffusionPanels:
+    """Report of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Build the panels, see `diffusion_panels`."""
+        return diffusion_panels(context, run.parts.network)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:

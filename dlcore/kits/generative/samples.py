@@ -3,24 +3,24 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.setting import FlagError, Seed, Setting
-from dlcore.experiment.task import Task
+from dlcore.experiment.parts import part_settings
+from dlcore.experiment.setting import FlagError, Seed
 from dlcore.learner import Range
 from dlcore.ops.checks import check_finite, check_indices
 
 __all__ = [
-    "SAMPLE_CLASS",
     "SETTINGS",
+    "DrawClasses",
     "DrawSamples",
-    "Samples",
     "class_index",
+    "class_inputs",
     "class_samples",
     "describe",
     "file_name",
@@ -28,14 +28,6 @@ __all__ = [
     "save",
     "write",
 ]
-
-
-SAMPLE_CLASS = {
-    "sample_class": Setting(
-        None, "class that --mode=predict draws, by name or number; by default all in turn", str | None, identity=False
-    )
-}
-"""The setting of pages whose samples have a class."""
 
 
 def number_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
@@ -93,6 +85,47 @@ def class_index(flag: str, word: str, spec: dict, more: str = "") -> int:
     if word.isdigit() and int(word) < len(names):
         return int(word)
     raise FlagError(f"--{flag}={word}: not a trained class; allowed: {', '.join(names[:20])}{more}")
+
+
+def class_inputs(text: str, spec: dict) -> tuple[Source, list[str]]:
+    """Parse `--input`: classes by name or number, or pairs of classes to interpolate between.
+
+        --input=3,7        a sample of class 3, one of class 7
+        --input=16x3       sixteen samples of class 3
+        --input=3..7       nine samples from class 3 to class 7: spherical interpolation of the noise; the class
+                           changes halfway
+
+    Args:
+      text: the value of `--input`.
+      spec: facts of the data; must contain `class_names`.
+
+    Returns:
+      (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
+
+    Raises:
+      FlagError: there is no such class.
+    """
+    class_names = list(spec["class_names"])
+    more = f", 16x{class_names[0]}, {class_names[0]}..{class_names[-1]}"
+    labels, endpoints, fractions, names = [], [], [], []
+    for word in text.split(","):
+        times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
+        first, between, last = rest.partition("..")
+        a, count = class_index("input", first, spec, more), 9 if between else int(times)
+        b = class_index("input", last, spec, more) if between else a
+        start = len(labels)
+        for k in range(count):
+            fraction = k / (count - 1) if between else 0.0
+            labels.append(a if fraction < 0.5 else b)
+            endpoints.append((start, start + 1) if between else (start + k, start + k))
+            fractions.append(fraction)
+            names.append(f"{rest} {fraction:.3g}" if between else (first if count == 1 else f"{first} {k}"))
+    arrays = {
+        "label": np.array(labels, np.int32),
+        "ends": np.array(endpoints, np.int32),
+        "share": np.array(fractions, np.float32),
+    }
+    return Source(arrays, len(labels)), names
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -157,23 +190,6 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Samples(Task):
-    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
-
-    Args:
-      num_drawn: samples that --mode=predict draws without --input
-      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
-    """
-
-    num_drawn: Annotated[int, Range(1), "no identity"] = 16
-    sample_seed: Annotated[Seed | None, "no identity"] = None
-
-    drawn = staticmethod(number_samples)
-    describe = staticmethod(describe)
-    write = staticmethod(write)
-
-
-@dataclasses.dataclass(frozen=True)
 class DrawSamples:
     """Use of a generator of noise alone: `--mode=predict` draws samples and writes them as images.
 
@@ -198,5 +214,28 @@ class DrawSamples:
         return write(folder, outputs, source, names, {})
 
 
-SETTINGS = Samples().settings()
-"""The flags of `Samples`, for experiments without a task."""
+@dataclasses.dataclass(frozen=True)
+class DrawClasses(DrawSamples):
+    """Use of a generator of classes: `--mode=predict` draws samples of each, or of those that `--input` names.
+
+    Args:
+      sample_class: class that --mode=predict draws, by name or number; by default all in turn
+    """
+
+    sample_class: Annotated[str | None, "no identity"] = None
+
+    input_kind: ClassVar[str] = "CLASS,CLASS"
+
+    def samples(self, run: Any) -> tuple[Source, list[str]]:
+        """Choose the classes of the samples."""
+        return class_samples(self, {"class_names": run.facts.class_names})
+
+    def inputs(self, path: str, run: Any) -> tuple[Source, list[str]]:
+        """Parse the classes that `--input` names, see `class_inputs`."""
+        if self.sample_class is not None:
+            raise FlagError(f"--sample_class={self.sample_class}: beside --input={path}; allowed: one of them")
+        return class_inputs(path, {"class_names": run.facts.class_names})
+
+
+SETTINGS = part_settings(DrawSamples())
+"""The flags of `DrawSamples`."""

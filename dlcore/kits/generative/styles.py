@@ -17,7 +17,7 @@ from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.learner import Evaluator
 from dlcore.models.network import Networks
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.weights.network import feature_extractor
 
@@ -101,8 +101,8 @@ class StyleDistances(Frechet):
         evaluators = super().evaluators(run, splits, split)
         if split != "test":
             return evaluators
-        setup, generator = run.setup, run.parts.network.build(run.facts, run.dtype)["generator"]
-        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec, self.classifier)
+        run, generator = run, run.parts.network.build(run.facts, run.dtype)["generator"]
+        network = image_generation.network_of(run.flags.replace(frechet_network=None), run.spec, self.classifier)
         extract = feature_extractor(network)
 
         def features(images: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.kits.images import labeled_images
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.report.triage import FEWEST_STEPS
 
@@ -46,7 +46,7 @@ class Accuracy:
     def messages(self, run: Run, splits: Splits) -> list[str]:
         """Say what label smoothing and few steps do to the numbers."""
         ema = run.parts.optimizer.ema
-        short = bool(ema) and run.steps < FEWEST_STEPS and not run.setup.flags.smoke
+        short = bool(ema) and run.steps < FEWEST_STEPS and not run.flags.smoke
         few = f"{run.steps} steps are few: the average of the weights that is tested (--ema={ema}) lags behind training"
         sentences = [text[0].lower() + text[1:].rstrip(".") for text in self.explanations(run)]
         return [*sentences, *([few] if short else [])]

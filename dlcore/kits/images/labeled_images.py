@@ -1,26 +1,19 @@
 """Labeled images as an experiment's flags describe them, for pages with a task: the records of `dlcore.data.images`."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from dlcore.data.augment.recipes import CLASSIFICATION, STRONG
 from dlcore.data.facts import Facts
 from dlcore.data.images import Augmentation, Images, Resizing, labeled_batch
 from dlcore.data.source import Source
-from dlcore.data.workers import DECODERS
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run, part_settings
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
-from dlcore.learner import Range
 
 __all__ = [
     "SETTINGS",
-    "ImageFlags",
-    "NamedImages",
-    "ResizedImages",
     "augmentation",
     "check_zoom",
     "data",
@@ -37,57 +30,7 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class NamedImages(Task):
-    """The flags that name images: an embedded set, tfds, a folder of class folders, or shards.
-
-    Args:
-      dataset: digits or photographs (embedded), folder, webdataset, parquet, or a tfds name such as mnist, cifar10
-      data_dir: where tfds data sets were prepared, a folder (or .zip) of class folders, or a folder of shards
-      image_size: side of the images of a folder, of shards or of a tfds data set; by default their own
-      valid_fraction: fraction of the training images held out for validation, by seed
-      skip_bad: folder and shards: leave out images that cannot be read, and say how many
-      columns: parquet: the columns of images and of labels, such as img,fine_label
-    """
-
-    dataset: Annotated[str, "essential"] = "digits"
-    data_dir: Annotated[str | None, "essential"] = None
-    image_size: Annotated[int | None, Range(1), "essential"] = None
-    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
-    skip_bad: bool = False
-    columns: Annotated[tuple[str, str] | None, "if changed"] = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ResizedImages(NamedImages):
-    """The flags of images by name, and of how they are read and resized.
-
-    Args:
-      input_size: side of the square that images are resized to (bilinear); by default both sides of images under 16
-        pixels are doubled
-      memory_limit: GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed
-      workers: threads that decode streamed images; by default one a core
-      decoder: decoder of streamed images; opencv is faster, and its pixels differ slightly
-    """
-
-    input_size: Annotated[int | None, Range(1)] = None
-    memory_limit: Annotated[float, Range(0)] = 4.0
-    workers: Annotated[int | None, Range(0), "no identity"] = None
-    decoder: Literal[DECODERS] = "pillow"
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFlags(ResizedImages):
-    """The flags of labeled images, which are augmented in training.
-
-    Args:
-      augment: augmentation of training images
-    """
-
-    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
-
-
-SETTINGS = ImageFlags().settings()
+SETTINGS = part_settings(Images(resizing=Resizing(), augmentation=Augmentation()))
 """The flags of labeled images, for experiments without a task."""
 
 
@@ -170,13 +113,13 @@ def shorter_side(flags: Flags, spec: dict) -> int:
     return _resized_images(flags).shorter_side(_facts(flags, spec))
 
 
-def preprocess(setup: Setup):
+def preprocess(run: Run):
     """Build the function from the data's images to the model's input.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
-    return _resized_images(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
+    return _resized_images(run.flags).preprocess(_facts(run.flags, run.spec), run.dtype)
 
 
 def augmentation(flags: Flags, spec: dict):

@@ -18,7 +18,6 @@ __all__ = [
     "inputs",
     "read_all",
     "stretched_images",
-    "stretched_inputs",
     "unique_stems",
 ]
 
@@ -74,11 +73,6 @@ class ClassifyImages:
     def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe each image by its class and the probabilities of all."""
         return describe(outputs, {"class_names": list(facts.class_names)})
-
-
-def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, as `stretched_images` of `--own_size`."""
-    return stretched_images(flags.input, Facts.of(spec), getattr(flags, "own_size", False))
 
 
 def stretched_images(path: str, facts: Facts, own_size: bool = False) -> tuple[Any, list[str]]:

@@ -13,7 +13,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Evaluator
 from dlcore.metrics.clustering import normalized_mutual_information
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.deep_cluster import Reclustering
 from dlcore.weights.start import MODULES, Start, start_backbone
 
@@ -30,7 +30,7 @@ def num_clusters(run: Run) -> int:
       Their number.
     """
     count, size = run.parts.technique.keywords["num_clusters"], run.facts.train_size
-    return count if count <= size or "num_clusters" in run.setup.flags.given else max(2, size // 2)
+    return count if count <= size or "num_clusters" in run.flags.given else max(2, size // 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Clusters:
 
     def start(self, run: Run) -> Start:
         """Start the backbone from the weights of `--init_from`, where there are some, and cluster its features."""
-        begin, weights = self.hooks(run)[0].begin, start_backbone(run.setup)
+        begin, weights = self.hooks(run)[0].begin, start_backbone(run)
         if weights is None:
             return Start(begin, lambda state: None)
         return Start(lambda state: begin(weights.replace(state)), weights.check)

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone
 from dlcore.models.vit import ViT
@@ -18,7 +18,7 @@ __all__ = ["backbone_encoder", "backbone_without_head", "encoder"]
 
 
 def encoder(
-    setup: Setup,
+    run: Run,
     model: nn.Module | None = None,
     variables: Callable[[Any], dict] | None = None,
     prepare: Preprocess | None = None,
@@ -38,19 +38,19 @@ def encoder(
     Returns:
       The encoder, for `fine_tuning`.
     """
-    model = backbone.build(setup, num_classes=1, axis_name=None) if model is None else model
-    prepare, augment = prepare or labeled_images.preprocess(setup), labeled_images.augmentation(setup.flags, setup.spec)
+    model = backbone.build(run, num_classes=1, axis_name=None) if model is None else model
+    prepare, augment = prepare or labeled_images.preprocess(run), labeled_images.augmentation(run.flags, run.spec)
 
     def backbone_of(state: Any) -> dict:
         trees = {"params": state.params, **state.model_state}
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
     return module_encoder(
-        model, prepare, setup.spec["image_shape"], variables or backbone_of, read, method=method, augment=augment
+        model, prepare, run.spec["image_shape"], variables or backbone_of, read, method=method, augment=augment
     )
 
 
-def backbone_without_head(setup: Setup, **fields: Any) -> nn.Module:
+def backbone_without_head(run: Run, **fields: Any) -> nn.Module:
     """Build the backbone of `--model`; a ViT has no head, so that it gives its class token.
 
     Args:
@@ -59,11 +59,11 @@ def backbone_without_head(setup: Setup, **fields: Any) -> nn.Module:
     Returns:
       The flax module, for `backbone_features` of `dlcore.self_supervised.networks`.
     """
-    model = backbone.build(setup, num_classes=1, **fields)
+    model = backbone.build(run, num_classes=1, **fields)
     return model.clone(num_classes=0) if isinstance(model, ViT) else model
 
 
-def backbone_encoder(setup: Setup, variables: Callable[[Any], dict] | None = None) -> Encoder:
+def backbone_encoder(run: Run, variables: Callable[[Any], dict] | None = None) -> Encoder:
     """Describe the backbone of `backbone_without_head` for fine-tuning.
 
     Args:
@@ -72,7 +72,7 @@ def backbone_encoder(setup: Setup, variables: Callable[[Any], dict] | None = Non
     Returns:
       The encoder: the class token of a ViT, the mean of the last map of another model.
     """
-    model = backbone_without_head(setup, axis_name=None)
+    model = backbone_without_head(run, axis_name=None)
     if isinstance(model, ViT):
-        return encoder(setup, model, variables, method="__call__", read=lambda token: token)
-    return encoder(setup, model, variables)
+        return encoder(run, model, variables, method="__call__", read=lambda token: token)
+    return encoder(run, model, variables)

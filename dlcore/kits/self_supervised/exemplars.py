@@ -45,7 +45,7 @@ class ExemplarImages(Images):
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Check that there are as many images as exemplars that a flag asks for."""
         count = len(splits.train)
-        if "exemplars" in run.setup.flags.given and count < self.exemplars:
+        if "exemplars" in run.flags.given and count < self.exemplars:
             raise FlagError(f"--exemplars={self.exemplars}: more than images; allowed: at most {count}")
         return splits
 

@@ -14,8 +14,8 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.kits.self_supervised import encoders
 from dlcore.models.mae import MAE
-from dlcore.modes.report_context import ReportContext
 from dlcore.ops import unpatchify
+from dlcore.report.context import ReportContext
 from dlcore.self_supervised.video_mae import TubeMAE
 
 __all__ = ["MaskedAutoencoder", "TubeAutoencoder"]
@@ -49,7 +49,7 @@ class MaskedAutoencoder:
     def encoder(self, run: Run) -> Encoder:
         """Describe the encoder, whose features are the mean of the patches' tokens."""
         return encoders.encoder(
-            run.setup,
+            run,
             self.arguments(run)["model"],
             lambda state: {"params": state.params},
             method="encode",

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,19 @@ from flax import linen as nn
 
 from dlcore.data.text import Vocabulary, read_utf8
 from dlcore.data.words import tokenizer_from_json
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import FlagError, Setting, field_settings
 from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.kits.training import earlier_run
-from dlcore.learner import Range
+from dlcore.learner import Range, check_record
 from dlcore.models import bert, create_model, gpt2
 from dlcore.weights.open import Weights, open_weights
 from dlcore.weights.start import Start
 
-__all__ = ["SETTINGS", "build", "check", "decode", "facts", "origin", "start", "text_encoder"]
+__all__ = ["TextEncoder", "build", "check", "decode", "facts", "origin", "start", "text_encoder"]
 
 PRETRAINING = "pretraining"
 PAGES = {"gpt2": "sequence.language_model", "bert": "sequence.masked_language_model"}
@@ -38,33 +39,54 @@ FORM = ("num_layers", "num_heads", "width")
 MASKED_WINDOW = 32
 """Least window of a masked language model that is trained first: it learns from 15 % of it, of 9 tokens from one."""
 
-SETTINGS = {
-    "model": Setting("gpt2", "network that reads a text", Literal["gpt2", "bert"], essential=True),
-    "num_layers": Setting(2, "blocks of a network that is not from weights", limits=Range(1)),
-    "num_heads": Setting(4, "attention heads of a network that is not from weights", limits=Range(1)),
-    "width": Setting(64, "features of a token in a network that is not from weights", limits=Range(1)),
-    "dropout": Setting(0.1, "probability to drop a feature in training", limits=Range(0, 0.99)),
-    "init_from": Setting(
-        PRETRAINING,
-        "weights to start from: a run of sequence.language_model (gpt2) or sequence.masked_language_model (bert), or a "
-        "folder of `dlcore convert`; pretraining finds or trains such a run on the text of --dataset; none starts from "
-        "random ones",
-        str | None,
-        essential=True,
-        origin=lambda flags: origin(flags),
-    ),
-    "pretraining_steps": Setting(1000, "training steps of --init_from=pretraining", limits=Range(1)),
-    "tokenizer": Setting(
-        None, "tokenizer.json of published weights; by default tokens are characters", str | None, essential=True
-    ),
-}
+
+@dataclasses.dataclass(frozen=True)
+class TextEncoder:
+    """The network that reads a text, its tokens, and the weights that it starts from.
+
+    Args:
+      model: network that reads a text
+      num_layers: blocks of a network that is not from weights
+      num_heads: attention heads of a network that is not from weights
+      width: features of a token in a network that is not from weights
+      dropout: probability to drop a feature in training
+      init_from: weights to start from: a run of sequence.language_model (gpt2) or sequence.masked_language_model
+        (bert), or a folder of `dlcore convert`; pretraining finds or trains such a run on the text of --dataset; none
+        starts from random ones
+      pretraining_steps: training steps of --init_from=pretraining
+      tokenizer: tokenizer.json of published weights; by default tokens are characters
+      given: names of the fields that have to be those of the weights.
+    """
+
+    model: Annotated[Literal["gpt2", "bert"], "essential"] = "gpt2"
+    num_layers: Annotated[int, Range(1)] = 2
+    num_heads: Annotated[int, Range(1)] = 4
+    width: Annotated[int, Range(1)] = 64
+    dropout: Annotated[float, Range(0, 0.99)] = 0.1
+    init_from: Annotated[str | None, "essential"] = PRETRAINING
+    pretraining_steps: Annotated[int, Range(1)] = 1000
+    tokenizer: Annotated[str | None, "essential"] = None
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The flag `--init_from`, with where its weights come from."""
+        return {"init_from": field_settings(self)["init_from"]._replace(origin=origin)}
+
+    def with_flags(self, flags: Flags) -> "TextEncoder":
+        """Return the record with the values of the flags."""
+        values = {name: flags[name] for name in field_settings(self) if name in flags}
+        return dataclasses.replace(self, **values, given=flags.given)
 
 
-def origin(flags: Flags) -> Weights | None:
+def origin(flags: Any) -> Weights | None:
     """Read where the weights of `--init_from` come from.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
+      flags: `TextEncoder`, or flags of the same names.
 
     Returns:
       The origin; None without weights, or where the page trains a run first.
@@ -87,12 +109,14 @@ def origin(flags: Flags) -> Weights | None:
         raise FlagError(f"--tokenizer={flags.tokenizer}: --{found.name} reads characters; allowed: none")
     network = _network(flags, found)
     for name in FORM:
-        if name in flags.given and flags[name] != getattr(network, name):
-            raise FlagError(f"--{name}={flags[name]}: not that of --{found.name}; allowed: {getattr(network, name)}")
+        if name in flags.given and getattr(flags, name) != getattr(network, name):
+            raise FlagError(
+                f"--{name}={getattr(flags, name)}: not that of --{found.name}; allowed: {getattr(network, name)}"
+            )
     return found
 
 
-def _network(flags: Flags, found: Weights | None, vocab_size: int = 2, window: int = 2) -> nn.Module:
+def _network(flags: Any, found: Weights | None, vocab_size: int = 2, window: int = 2) -> nn.Module:
     """The network in the form of its weights; without some, in that of the flags, for a vocabulary and a window."""
     extra = {"head": "pooled"} if flags.model == "bert" else {}  # without the head that fills in tokens
     if found is not None and found.page is None:
@@ -100,15 +124,19 @@ def _network(flags: Flags, found: Weights | None, vocab_size: int = 2, window: i
     if found is not None:
         fields, vocab_size = found.fields | {"window": found.settings["window"]}, len(found.spec["vocabulary"])
     else:
-        fields = {name: flags[name] for name in FORM} | {"window": window}
+        fields = {name: getattr(flags, name) for name in FORM} | {"window": window}
         fields |= {"mlp_features": 4 * flags.width} if flags.model == "bert" else {}
     if flags.model == "bert" and flags.tokenizer is None:
         vocab_size += 1  # the mask token
     return MODULES[flags.model](**(fields | extra | {"vocab_size": vocab_size, "dropout": flags.dropout}))
 
 
-def check(flags: Flags) -> Any:
+def check(flags: Any, dataset: str) -> Any:
     """Check that the flags fit together.
+
+    Args:
+      flags: `TextEncoder`, or flags of the same names.
+      dataset: name of the texts.
 
     Returns:
       A network of the form that they say, for any vocabulary.
@@ -119,7 +147,7 @@ def check(flags: Flags) -> Any:
         _tokenizer(flags.tokenizer)
         if flags.init_from == PRETRAINING:
             raise FlagError(f"--tokenizer={flags.tokenizer}: --init_from=pretraining reads characters; allowed: none")
-    if flags.init_from == PRETRAINING and flags.dataset == "file":
+    if flags.init_from == PRETRAINING and dataset == "file":
         raise FlagError("--init_from=pretraining: of embedded texts; allowed with --dataset=file: weights, or none")
     if found is None and flags.width % flags.num_heads:
         raise FlagError(f"--num_heads={flags.num_heads}: does not divide --width={flags.width}; allowed: a divisor")
@@ -136,11 +164,11 @@ def _tokenizer(path: str) -> Any:
         raise FlagError(f"--tokenizer={path}: {error}; allowed: a tokenizer.json") from None
 
 
-def text_encoder(flags: Flags, spec: Spec, what: str) -> Callable[[str], np.ndarray]:
+def text_encoder(flags: Any, spec: Spec, what: str) -> Callable[[str], np.ndarray]:
     """Build what turns texts into tokens.
 
     Args:
-      flags: `tokenizer`.
+      flags: `TextEncoder`, or flags: `tokenizer`.
       spec: facts of the data, with `vocabulary`, the characters, where there is no tokenizer.
       what: names the vocabulary in errors, such as `--init_from='run'`.
 
@@ -165,11 +193,11 @@ def text_encoder(flags: Flags, spec: Spec, what: str) -> Callable[[str], np.ndar
     return encode
 
 
-def decode(flags: Flags, spec: Spec, tokens: np.ndarray) -> str:
+def decode(flags: Any, spec: Spec, tokens: np.ndarray) -> str:
     """Turn tokens into text.
 
     Args:
-      flags: `tokenizer`.
+      flags: `TextEncoder`, or flags: `tokenizer`.
       spec: see `text_encoder`.
       tokens: [n] int.
     """
@@ -178,10 +206,12 @@ def decode(flags: Flags, spec: Spec, tokens: np.ndarray) -> str:
     return _tokenizer(flags.tokenizer).decode(tokens.tolist())
 
 
-def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray], Spec]:
+def facts(flags: Any, dataset: str, texts: list[str], whole: str) -> tuple[list[np.ndarray], Spec]:
     """Tokenize texts by the vocabulary of the weights, and describe the network that reads them.
 
     Args:
+      flags: `TextEncoder`, or flags of the same names.
+      dataset: name of the texts, for errors.
       texts: N texts.
       whole: a text with the characters of the vocabulary where no weights say them.
 
@@ -199,7 +229,7 @@ def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray],
         size = len(spec["vocabulary"])
     else:
         size = _tokenizer(flags.tokenizer).get_vocab_size()
-    encode = text_encoder(flags, spec, f"--dataset={flags.dataset}" if found is None else f"--{found.name}")
+    encode = text_encoder(flags, spec, f"--dataset={dataset}" if found is None else f"--{found.name}")
     tokens = [encode(text) for text in texts]
     has_cls = is_bert and flags.tokenizer is None
     window = max(map(len, tokens)) + has_cls
@@ -214,14 +244,14 @@ def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray],
     return tokens, spec
 
 
-def build(setup: Setup) -> nn.Module:
+def build(run: Run) -> nn.Module:
     """Build the network."""
-    return MODULES[setup.flags.model](**setup.spec["network"], dtype=setup.dtype)
+    return MODULES[run.flags.model](**run.spec["network"], dtype=run.dtype)
 
 
-def _pretrained(setup: Setup, pages: Mapping[str, Experiment]) -> dict:
+def _pretrained(run: Run, pages: Mapping[str, Experiment]) -> dict:
     """Return the parameters that `--init_from` names, or of a run on the text of the data set."""
-    flags, network = setup.flags, setup.spec["network"]
+    flags, network = run.flags, run.spec["network"]
     found = origin(flags)
     if found is not None:
         return found.variables()["params"]
@@ -231,15 +261,15 @@ def _pretrained(setup: Setup, pages: Mapping[str, Experiment]) -> dict:
         words += [f"--steps={flags.pretraining_steps}", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
     folder = earlier_run.find_or_train(flags.replace(init_from=None), "init_from", pages[flags.model], words)
     phase = earlier_run.load(folder)
-    earlier_run.check_facts(f"init_from={str(folder)!r}", phase.spec, setup.spec, "vocabulary")
+    earlier_run.check_facts(f"init_from={str(folder)!r}", phase.spec, run.spec, "vocabulary")
     return phase.params
 
 
-def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
+def start(run: Run, pages: Mapping[str, Experiment]) -> Start | None:
     """Start the module `network` from the weights of `--init_from`; other modules start anew.
 
     Args:
-      setup: facts of the run, with the flags of SETTINGS and the spec of `facts`.
+      run: facts of the run, with the flags of `TextEncoder` and the spec of `facts`.
       pages: model -> page that trains it where `--init_from` asks for that.
 
     Returns:
@@ -248,10 +278,10 @@ def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
     Raises:
       ValueError: when applied or checked: the weights do not fit.
     """
-    flags = setup.flags
+    flags = run.flags
     if flags.init_from is None:
         return None
-    load = functools.cache(lambda: _pretrained(setup, pages))
+    load = functools.cache(lambda: _pretrained(run, pages))
 
     def fitted(state: Any) -> Any:
         from dlcore.weights.fit import fit_weights
@@ -263,6 +293,6 @@ def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
 
     def replace(state: Any) -> Any:
         params = jax.tree.map(jnp.asarray, fitted(state))
-        return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params))
+        return state.replace(params=params, opt_state=jax.jit(run.optimizer().init)(params))
 
     return Start(replace, lambda state: None if flags.init_from == PRETRAINING else fitted(state) and None)

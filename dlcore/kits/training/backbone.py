@@ -1,24 +1,21 @@
 """The model that an experiment's flags describe."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import adapters
-from dlcore.transfer.adapters import Adapted
 
-__all__ = ["build", "build_on", "check_stages"]
+__all__ = ["build", "check_stages"]
 
 
-def build(setup: Setup, **fields):
+def build(run: Run, **fields):
     """Build the model that the flags name, for the classes of the data.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and its fields.
+      run: facts of the run; its flags must contain `--model` and its fields.
       **fields: fields of the model to change.
 
     Returns:
@@ -26,27 +23,8 @@ def build(setup: Setup, **fields):
     """
     from dlcore.models import create_model
 
-    fields = {"num_classes": setup.spec.get("num_classes", 1), **fields}
-    return create_model(setup.flags.model, dtype=setup.dtype, **fields, **setup.flags.group("model"))
-
-
-def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fields: Any) -> nn.Module | Adapted:
-    """Build a detector or a segmenter, on the backbone of `--model` if the experiment has this flag.
-
-    Args:
-      setup: facts of the run, with `num_classes` in its spec.
-      network: class of the network, or a `functools.partial` of it.
-      prefix: prefix of the flags of its fields.
-      **fields: other fields, such as heads, or `num_classes` in place of that of the spec.
-
-    Returns:
-      The flax module; with `--adapt` a model that applies it with a frozen backbone and an adapter.
-    """
-    if "model" in setup.flags:
-        fields["backbone"] = build(setup)
-    fields = {"num_classes": setup.spec["num_classes"], **fields}
-    model = network(dtype=setup.dtype, **fields, **setup.flags.group(prefix))
-    return adapters.adapt_dense(model, setup.flags)
+    fields = {"num_classes": run.spec.get("num_classes", 1), **fields}
+    return create_model(run.flags.model, dtype=run.dtype, **fields, **run.flags.group("model"))
 
 
 def check_stages(modules: Mapping[str, Callable[..., nn.Module]], flags: Flags) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import FlagError
 from dlcore.weights.open import Weights, open_weights
@@ -65,10 +66,8 @@ def find_or_train(flags: Flags, argument: str, page: Experiment | None, words: l
         return Path(flags.get(argument))
     if page is None:
         raise FlagError(f"--{argument}=None: the task names no page to train it by; allowed: the folder of a run")
-    from dlcore.modes.train import train_page
-
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
-    return train_page(page, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
+    return page.trained([*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 
 def origin(flags: Flags, argument: str, name: str, *modules: str) -> Weights | None:
@@ -142,20 +141,20 @@ def words_of(flags: Flags, *modules: str) -> list[str]:
 
 
 def check_same(
-    what: str, phase: EarlierPhase, setup: Setup, *modules: str, facts: tuple[str, ...] = ("image_shape",)
+    what: str, phase: EarlierPhase, run: Run, *modules: str, facts: tuple[str, ...] = ("image_shape",)
 ) -> None:
     """Check that the first phase's networks have the form that the second's flags say.
 
     Args:
       what: names the run, for errors.
       phase: the first.
-      setup: facts of the second phase.
+      run: facts of the second phase.
       *modules: modules whose fields must be the same.
       facts: facts of both specs that must be the same.
     """
-    check_facts(what, phase.spec, setup.spec, *facts)
+    check_facts(what, phase.spec, run.spec, *facts)
     for module in modules:
-        before, now = ({f"{module}.{k}": v for k, v in x.flags.group(module).items()} for x in (phase, setup))
+        before, now = ({f"{module}.{k}": v for k, v in x.flags.group(module).items()} for x in (phase, run))
         _compare(what, before, now)
 
 

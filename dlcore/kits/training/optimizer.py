@@ -1,11 +1,11 @@
-"""The optimizer of the flags, for pages with a task: the records of `dlcore.optim`, built from a `Setup`."""
+"""The optimizer of the flags, for pages with a task: the records of `dlcore.optim`, built from a `Run`."""
 
 import dataclasses
 from collections.abc import Callable
 
 import optax
 
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import field_settings
 from dlcore.learner import Learner
 from dlcore.optim import adamw
@@ -18,17 +18,17 @@ class _BuiltFromSetup:
 
     takes_setup = True
 
-    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+    def build(self, run: Run) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer, with a schedule over the run's steps."""
-        return build(setup)
+        return build(run)
 
-    def rate_of_step(self, setup: Setup) -> Callable[[int], float] | None:
+    def rate_of_step(self, run: Run) -> Callable[[int], float] | None:
         """Build the learning-rate schedule, if it is known before the run."""
-        return schedule(setup)
+        return schedule(run)
 
-    def wrap(self, learner: Learner, setup: Setup) -> Learner:
+    def wrap(self, learner: Learner, run: Run) -> Learner:
         """Evaluate the average of the parameters, for a record that has one."""
-        return record_of(setup).wrap(learner) if isinstance(self, adamw.EMAAdamW) else learner
+        return record_of(run).wrap(learner) if isinstance(self, adamw.EMAAdamW) else learner
 
 
 class AdamW(_BuiltFromSetup, adamw.AdamW):
@@ -47,17 +47,17 @@ SETTINGS = field_settings(adamw.AveragedAdamW())
 """The flags of the optimizer, for experiments without a task."""
 
 
-def record_of(setup: Setup) -> adamw.AveragedAdamW:
+def record_of(run: Run) -> adamw.AveragedAdamW:
     """Read the optimizer's record from the flags; of its fields, flags may lack some."""
     fields = (field.name for field in dataclasses.fields(adamw.AveragedAdamW))
-    return adamw.AveragedAdamW(**{name: setup.flags[name] for name in fields if name in setup.flags})
+    return adamw.AveragedAdamW(**{name: run.flags[name] for name in fields if name in run.flags})
 
 
-def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
+def build(run: Run) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer, with a schedule over the run's steps."""
-    return record_of(setup).build(setup.steps, setup.steps_per_epoch)
+    return record_of(run).build(run.steps, run.steps_per_epoch)
 
 
-def schedule(setup: Setup) -> Callable[[int], float] | None:
+def schedule(run: Run) -> Callable[[int], float] | None:
     """Build the learning-rate schedule, if it is known before the run."""
-    return record_of(setup).rate_of_step(setup.steps, setup.steps_per_epoch)
+    return record_of(run).rate_of_step(run.steps, run.steps_per_epoch)

@@ -1,69 +1,24 @@
-"""What pages that fine-tune in parts share: which parameters learn, from when on, and at which rate."""
+"""What pages that fine-tune in parts share: which parameters learn, and from when on."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
-import optax
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits.training import optimizer
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
-from dlcore.optim import create_optimizer
-from dlcore.optim.partial import (
-    Part,
-    layer_parts,
-    layers_of,
-    parse_part,
-    part_labels,
-    partial_optimizer,
-    scale_by_layer,
-)
+from dlcore.experiment.setting import FlagError
+from dlcore.optim.partial import Part, layer_parts, layers_of, parse_part, part_labels, scale_by_layer
 
-__all__ = ["SETTINGS", "PartsAdamW", "build_optimizer", "check_parts", "parts_of", "unfold_gradual"]
+__all__ = ["check_parts", "parts_of", "unfold_gradual"]
 
 GRADUAL = "gradual"
 
-SETTINGS = {
-    "parts": Setting(
-        ("*",),
-        "what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the "
-        "first that matches counts, and what none names is frozen; gradual:DECAY@SHARE unfreezes one layer at a time, "
-        "the last first, until all learn after SHARE of the run, each at DECAY times the rate of the next",
-        tuple[str, ...],
-        essential=True,
-    ),
-    "layer_decay": Setting(
-        None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
-    ),
-}
 
-
-@dataclasses.dataclass(frozen=True)
-class PartsAdamW(AdamW):
-    """AdamW of the parts that learn; it has no flags `l1` and `max_norm`."""
-
-    l1: ClassVar[float] = 0.0
-    max_norm: ClassVar[float | None] = None
-
-    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
-        """Build the optimizer of the parts, each on the run's schedule from its start on.
-
-        Args:
-          setup: facts of the run, with the flags of SETTINGS.
-        """
-        return build_optimizer(setup)
-
-
-def parts_of(flags: Flags) -> tuple[Part, ...]:
+def parts_of(flags: Any) -> tuple[Part, ...]:
     """Read the parts that learn.
 
     Args:
-      flags: `parts`.
+      flags: `dlcore.optim.partial.PartsAdamW`, or flags with `parts`.
 
     Returns:
       The parts, in their order.
@@ -108,11 +63,11 @@ def unfold_gradual(flags: Flags, init: Callable[[], Any]) -> Flags:
     return flags.replace(parts=tuple(f"{part.pattern}:{part.rate!r}@{part.start!r}" for part in unfolded))
 
 
-def check_parts(flags: Flags, params: Any) -> None:
+def check_parts(flags: Any, params: Any) -> None:
     """Check that the parts and the layer-wise decay name parameters of the network.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
+      flags: `dlcore.optim.partial.PartsAdamW`, or flags with `parts` and `layer_decay`.
       params: parameters of the network, or their shapes.
 
     Raises:
@@ -128,28 +83,3 @@ def check_parts(flags: Flags, params: Any) -> None:
             scale_by_layer(flags.layer_decay).init(params)
         except ValueError as error:
             raise FlagError(f"--{error}") from None
-
-
-def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer of the parts, each on the run's schedule from its start on.
-
-    Args:
-      setup: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
-        max_norm.
-    """
-    flags = setup.flags
-
-    def make(rate: float, begin: int) -> optax.GradientTransformation:
-        record = dataclasses.replace(optimizer.record_of(setup), learning_rate=flags.learning_rate * rate)
-        schedule = record.rate_of_update(setup.steps, setup.steps_per_epoch)
-        return create_optimizer(
-            flags.optimizer,
-            lambda count: schedule(count + begin),
-            momentum=flags.momentum,
-            second_momentum=flags.second_momentum,
-            weight_decay=flags.weight_decay,
-            clip_value=flags.clip_value,
-        )
-
-    tx = partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm)
-    return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))

@@ -47,8 +47,6 @@ def find_or_train(flags: Flags, page: Experiment | None) -> Path:
         return Path(flags.network)
     if page is None:
         raise FlagError("--network=None: the page names no classifier to train; allowed: a trained network")
-    from dlcore.modes.train import train_page
-
     words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
     words += [
         f"--model={DEFAULT_MODEL}",
@@ -58,7 +56,7 @@ def find_or_train(flags: Flags, page: Experiment | None) -> Path:
     words += [
         f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
     ]
-    return train_page(page, words, "training a small classifier")
+    return page.trained(words, "training a small classifier")
 
 
 def default_model(flags: Flags, **fields: Any) -> nn.Module:
@@ -99,9 +97,9 @@ class Teacher:
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the `teacher`; `start` trains the default one, so that --mode=plan need not."""
-        facts, weights = run.facts, _teacher(run.setup.flags)
+        facts, weights = run.facts, _teacher(run.flags)
         if weights is None:
-            return {"teacher": default_model(run.setup.flags, num_classes=facts.num_classes, dtype=run.dtype)}
+            return {"teacher": default_model(run.flags, num_classes=facts.num_classes, dtype=run.dtype)}
         check_fits(weights, channels=len(facts.mean), class_names=list(facts.class_names))
         return {"teacher": model_of(weights)}
 
@@ -110,7 +108,7 @@ class Teacher:
         facts = run.facts
 
         def replace(state: Any) -> Any:
-            source = find_or_train(run.setup.flags, self.classifier)
+            source = find_or_train(run.flags, self.classifier)
             network = load_network(source, channels=len(facts.mean), class_names=list(facts.class_names))
             return state.replace(teacher=network.variables)
 

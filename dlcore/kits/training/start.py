@@ -26,7 +26,7 @@ class ClassifierWeights:
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return start_classifier(run.setup)
+        return start_classifier(run)
 
 
 class ModuleWeights:
@@ -36,7 +36,7 @@ class ModuleWeights:
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return start_modules(run.setup, adapters.dense_adapter(run.setup.flags))
+        return start_modules(run, adapters.dense_adapter(run.flags))
 
 
 class DenseAdaptation:
@@ -53,12 +53,12 @@ class DenseAdaptation:
         Returns:
           The network, or `Adapted` with `--adapt`.
         """
-        return adapters.adapt_dense(model, run.setup.flags)
+        return adapters.adapt_dense(model, run.flags)
 
     def check(self, run: Run) -> None:
         """Check that the backbone has the maps that the network reads, and that the adapter fits it."""
-        backbone.check_stages(run.parts.network.modules, run.setup.flags)
-        adapters.check_dense(run.setup.flags)
+        backbone.check_stages(run.parts.network.modules, run.flags)
+        adapters.check_dense(run.flags)
 
 
 class BackboneWeights:
@@ -68,7 +68,7 @@ class BackboneWeights:
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return start_backbone(run.setup)
+        return start_backbone(run)
 
 
 class NetworkWeights:
@@ -78,4 +78,4 @@ class NetworkWeights:
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`; what they lack starts anew."""
-        return start_network(run.setup)
+        return start_network(run)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import PAD, vocabulary_from_dict
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.vision_language.captioned_images import (
     attention_panel,
@@ -17,7 +18,7 @@ from dlcore.kits.vision_language.captioned_images import (
     vocabulary,
 )
 from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 
 __all__ = [
@@ -57,7 +58,7 @@ def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
     ]
 
 
-def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+def caption_evaluators(run: Run, data: Splits, split: str) -> list[Evaluator]:
     """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
@@ -66,10 +67,10 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     Returns:
       One evaluator of outputs with `tokens`.
     """
-    return [sentence_evaluator(vocabulary(setup.spec), lambda rows: references_of(rows, setup.spec))]
+    return [sentence_evaluator(vocabulary(run.spec), lambda rows: references_of(rows, run.spec))]
 
 
-def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+def motion_evaluators(run: Run, data: Splits, split: str) -> list[Evaluator]:
     """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
@@ -78,17 +79,17 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     Returns:
       Evaluators of outputs with `tokens`; `thing` and `direction` are the shares that name these right.
     """
-    words = vocabulary(setup.spec)
+    words = vocabulary(run.spec)
 
     def add(acc, outputs, rows):
         captions = decode_sentences(words, outputs["tokens"])
-        right = [several[0] for several in references_of(rows, setup.spec)]
+        right = [several[0] for several in references_of(rows, run.spec)]
         return (acc or []) + list(zip(captions, right, strict=True))
 
     def finish(acc):
         return motion_shares(*zip(*acc, strict=True))
 
-    return [*caption_evaluators(setup, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
+    return [*caption_evaluators(run, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
 
 
 def motion_shares(captions: Sequence[str], right: Sequence[str]) -> dict[str, float]:
@@ -198,11 +199,12 @@ def clip_panels(context: ReportContext) -> list[Panel]:
     return [first, table(rows, "Without the order of the frames", subtitle)._replace(half=True), *panels]
 
 
-def describe_answers(outputs: dict, spec: dict) -> list[dict]:
+def describe_answers(outputs: dict, facts: Facts) -> list[dict]:
     """Describe answers for `--mode=predict`.
 
     Args:
       outputs: outputs with `probabilities: [N, A]`.
+      facts: facts of the data, with `answers`.
 
     Returns:
       Each image's `answer`, and `probabilities` by answer, the most probable first.
@@ -210,7 +212,7 @@ def describe_answers(outputs: dict, spec: dict) -> list[dict]:
     rows = []
     for probabilities in outputs["probabilities"]:
         order = np.argsort(-probabilities, kind="stable")
-        ranked = {spec["answers"][i]: round(float(probabilities[i]), 4) for i in order}
+        ranked = {facts.answers[i]: round(float(probabilities[i]), 4) for i in order}
         rows.append({"answer": next(iter(ranked)), "probabilities": ranked})
     return rows
 
@@ -311,7 +313,7 @@ def answer_panels(context: ReportContext) -> list[Panel]:
     ]
 
 
-def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+def recall_evaluators(run: Run, data: Splits, split: str) -> list[Evaluator]:
     """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:

@@ -10,7 +10,7 @@ collective, and a lower bound of the time (`dlcore.modes.plan.topology`). The be
            a CPU stores more and has no native bfloat16. state + batch + estimate <= limit: fits; state + batch >
            limit: does not fit; otherwise: unknown.
 
-The data need not exist if the experiment describes them (`Experiment.planned`). Nothing is trained; plan.html and
+The data need not exist if the experiment describes them (`planned` of a part). Nothing is trained; plan.html and
 plan.json are written to the run's folder.
 """
 
@@ -111,7 +111,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
     Returns:
       (spec, batch of ShapeDtypeStructs).
     """
-    planned, rows = run.experiment.task.planned(run.flags), run.flags.batch_size
+    planned, rows = run.before_data().planned(), run.flags.batch_size
     if planned is not None:
         spec, batch = planned
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)

@@ -190,7 +190,7 @@ def main(path: str) -> None:
     experiment = _experiment(task["file"])
     flags = resolve(experiment, [f"--config_json={config}"])
     prepare_process(flags)
-    learner = experiment.build(ResolvedRun(experiment, flags).setup(task["spec"]))
+    learner = ResolvedRun(experiment, flags).training(task["spec"]).build()
     devices = _devices(task["platform"], task["topology"])
     print(json.dumps(step_facts(learner, task["batch"])), flush=True)
     for mesh, rule in task["cases"]:

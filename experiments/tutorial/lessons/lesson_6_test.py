@@ -51,8 +51,8 @@ spec = {
     "std": list(map(float, std)),
     "train_size": len(data.train),
 }
-setup = resolved.setup(spec)
-learner = experiment.build(setup)
+setup = resolved.training(spec)
+learner = setup.build()
 for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing", "ema"):
     print(f"{name:16} {resolved.flags[name]}")
 

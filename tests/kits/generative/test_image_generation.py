@@ -11,7 +11,6 @@ import pytest
 
 from dlcore.data.digits import digits
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
@@ -68,8 +67,8 @@ def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder)
 @pytest.mark.covers("ME-10")
 def test_real_images_are_nearer_than_noise(resolved, folder):
     """The experiment's own measure: real test images, then the same with noise, in place of samples."""
-    splits = experiment.task.data(resolved.flags)
-    (measure,) = image_generation.evaluators(resolved.setup_of(splits), splits, "test")
+    splits = experiment.run(resolved.flags).load()
+    (measure,) = image_generation.evaluators(resolved.training_of(splits), splits, "test")
     assert len(measure.source) == 6
     assert {"kid_interval", "coverage", "coverage_interval"} <= set(measure.names)
     real = splits.test.arrays["image"]
@@ -86,8 +85,8 @@ def test_real_images_are_nearer_than_noise(resolved, folder):
 def test_distances_in_the_features_of_a_network_for_other_images(resolved):
     """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
     flags = resolved.flags.replace(frechet_network=str(PACKED))
-    splits = experiment.task.data(flags)
-    (measure,) = image_generation.evaluators(resolved.setup_of(splits)._replace(flags=flags), splits, "test")
+    splits = experiment.run(flags).load()
+    (measure,) = image_generation.evaluators(resolved.training_of(splits)._replace(flags=flags), splits, "test")
     real = splits.test.arrays["image"]
     numbers = measure.finish(measure.add(None, {"sample": real}, None))
     assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-3)
@@ -100,19 +99,19 @@ def test_distances_in_the_features_of_a_network_for_other_images(resolved):
 
 @pytest.mark.slow
 def test_the_name_of_the_distance_says_what_it_is_over(resolved):
-    spec = experiment.task.data(resolved.flags).spec
+    spec = experiment.run(resolved.flags).load().spec
     number = len(digits("test"))
     assert metric_label("frechet_distance", spec) == f"frechet_distance (resnet8_cifar, 6 samples, {number} real)"
     assert metric_label("kid", spec) == "kid"
     flags = resolved.flags.replace(frechet_network=str(PACKED))
-    assert experiment.task.data(flags).spec["about"]["frechet_distance"].startswith(load_network().name)
+    assert experiment.run(flags).load().spec["about"]["frechet_distance"].startswith(load_network().name)
     with pytest.raises(ValueError, match="frechet_network='nothing': holds no trained network"):
-        experiment.task.data(resolved.flags.replace(frechet_network="nothing"))
+        experiment.run(resolved.flags.replace(frechet_network="nothing")).load()
 
 
 @pytest.mark.slow
 def test_samples_are_what_predict_runs_over(resolved):
-    splits = experiment.task.data(resolved.flags)
+    splits = experiment.run(resolved.flags).load()
     assert isinstance(splits, Splits)
     assert len(splits.shown) == image_generation.NUM_SHOWN
     assert jax.tree.leaves(splits.shown.arrays) == []

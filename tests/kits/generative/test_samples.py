@@ -19,7 +19,7 @@ from dlcore.kits.generative import sample_panels, samples
 from dlcore.learner import Learner, State, example_keys
 from dlcore.main import run
 from dlcore.modes import predict
-from dlcore.tasks.text_prompts import Prompts
+from dlcore.tasks.text_prompts import CaptionedShapes
 from experiments.generative import ddpm, gan, vq_vae_2
 from tests.overriding import with_task
 
@@ -39,7 +39,7 @@ def untrained(monkeypatch):
     spec = dict(SPEC)
 
     def restore(runs, tta, select, example):
-        learner = runs[0].experiment.build(runs[0].setup(spec))
+        learner = runs[0].setup(spec).build()
         return learner, 0, jax.jit(learner.init)(jax.random.key(0), example)
 
     monkeypatch.setattr(predict, "config_of", lambda run: {"spec": spec})
@@ -188,7 +188,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 def test_a_run_without_a_prior_has_no_samples():
     flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
     with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
-        vq_vae_2.experiment.task.drawn(flags, {})
+        samples_of(vq_vae_2.experiment, flags, {})
 
 
 class SampledError(Exception):
@@ -231,9 +231,8 @@ PAGES = {
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_draws_its_samples_to_files(page, untrained, tmp_path):
     experiment = import_module(f"experiments.generative.{page}").experiment
-    if isinstance(experiment.task, Prompts):
-        flags = Flags({"num_images": 16, "image_size": 16, "grid": 2, "num_samples": 8})
-        untrained |= Prompts().data(flags).spec
+    if page in ("text_to_image", "control_net"):
+        untrained |= CaptionedShapes(num_images=16).load().spec
         shapes = {"image": [[16, 16, 3], "uint8"], "tokens": [[untrained["length"]], "int32"]}
         untrained["batch"] = {**shapes, **({"hint": [[16, 16, 1], "float32"]} if page == "control_net" else {})}
     words = ["--num_drawn=2", *PAGES[page]]

@@ -53,19 +53,19 @@ def folder(tmp_path_factory):
 
 def run_of(name, folder, *words):
     experiment = find_experiment(name)
-    named = ["--dataset=folder"] if "dataset" in experiment.merged.settings else []
+    named = ["--dataset=folder"] if "dataset" in experiment.settings else []
     return ResolvedRun(experiment, resolve(experiment, [*named, f"--data_dir={folder}", "--image_size=16", *words]))
 
 
 @pytest.mark.parametrize("page", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_page_without_need_of_labels_takes_a_flat_folder(page, folder):
     run = run_of(page, folder)
-    splits = run.experiment.task.data(run.flags)
+    splits = run.experiment.run(run.flags).load()
     sizes = [len(source) for source in (splits.train, splits.valid, splits.test)]
     assert sum(sizes) == 20
     assert min(sizes) > 0
     assert splits.spec.get("num_classes", 1) == 1
-    setup, batch = run.setup_of(splits), batch_at(run.pipelines(splits), 0)
+    setup, batch = run.training_of(splits), batch_at(run.pipelines(splits), 0)
     assert len(batch["index"]) == setup.flags.batch_size <= len(splits.train)
     # Files are kept as bytes, but a user's program gives predict images in [0, 1].
     example = run.example(setup.spec)["image"]
@@ -77,21 +77,21 @@ def test_a_page_without_need_of_labels_takes_a_flat_folder(page, folder):
 def test_a_page_of_labels_refuses_a_flat_folder(page, folder):
     run = run_of(page, folder)
     with pytest.raises(ValueError, match="class folders"):
-        run.experiment.task.data(run.flags)
+        run.experiment.run(run.flags).load()
 
 
 def test_batches_fit_few_images_unless_their_size_was_given(folder):
     run = run_of("self_supervised.simclr", folder)
-    splits = run.experiment.task.data(run.flags)
+    splits = run.experiment.run(run.flags).load()
     count = len(splits.train)
-    setup = run.setup_of(splits)
+    setup = run.training_of(splits)
     assert run.flags.batch_size > count
     assert setup.flags.batch_size == setup.spec["batch_size"] == 2 ** (count.bit_length() - 1)
-    assert run.setup(setup.spec).flags.batch_size == setup.flags.batch_size  # as a mode that opens the run
+    assert run.training(setup.spec).flags.batch_size == setup.flags.batch_size  # as a mode that opens the run
     assert run.eval_every(setup) >= 1
     given = run_of("self_supervised.simclr", folder, f"--batch_size={count + 1}")
     with pytest.raises(ValueError, match=rf"batch_size={count + 1}: more than the {count} examples"):
         given.pipelines(splits)
     fits = run_of("self_supervised.simclr", folder, "--batch_size=3")
-    assert "batch_size" not in fits.setup_of(splits).spec
+    assert "batch_size" not in fits.training_of(splits).spec
     assert len(jax.tree.leaves(batch_at(fits.pipelines(splits), 0))[0]) == 3

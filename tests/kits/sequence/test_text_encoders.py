@@ -10,7 +10,6 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dlcore.data.text import load_text
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
@@ -21,6 +20,7 @@ from dlcore.main import run as run_page
 from dlcore.models.bert import BERT
 from dlcore.models.gpt2 import GPT2
 from dlcore.modes import predict
+from dlcore.tasks.labeled_texts import ClassifyTexts
 from dlcore.weights.read import save_weights
 from experiments import find_experiment
 from experiments.sequence import text_classification as page
@@ -279,8 +279,9 @@ def test_a_file_of_texts_has_a_text_a_line(tmp_path):
     """U+FEFF in front and U+2028 within are no words and no line's end; [UNK] is 0, and Whitespace splits at U+2028."""
     path, texts = word_tokenizer(tmp_path / "tokenizer.json", "fine", "dull"), tmp_path / "texts.txt"
     texts.write_text("\ufefffine\u2028dull\n\ndull\n", encoding="utf-8")
-    flags = Flags({"input": str(texts), "tokenizer": str(path)})
-    source, names = page.experiment.task.inputs(flags, {"longest": 4})
+    network = SimpleNamespace(encoder=SimpleNamespace(tokenizer=str(path)))
+    run = SimpleNamespace(parts=SimpleNamespace(network=network), setup=SimpleNamespace(spec={"longest": 4}))
+    source, names = ClassifyTexts().inputs(str(texts), run)
     assert names == ["fine\u2028dull", "dull"]
     np.testing.assert_array_equal(source.arrays["text"], [[1, 2], [2, -1]])
 
@@ -301,7 +302,7 @@ def test_a_network_without_weights_has_the_form_of_the_flags_and_the_window_of_t
         "model": model, "init_from": None, "tokenizer": None, "dataset": "x", "num_layers": 3, "num_heads": 2,
         "width": 6, "dropout": 0.25,
     })  # fmt: skip
-    tokens, spec = text_encoders.facts(flags, ["ba", "aba"], "cab")
+    tokens, spec = text_encoders.facts(flags, "x", ["ba", "aba"], "cab")
     assert [row.tolist() for row in tokens] == [[1, 0], [0, 1, 0]]
     is_bert = model == "bert"
     expected = {"vocab_size": 3 + is_bert, "window": 3 + is_bert, "num_layers": 3, "num_heads": 2, "width": 6}

@@ -17,7 +17,7 @@ from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import Frozen
 from dlcore.transfer.lora import LoRA
 from dlcore.weights.network import load_network
-from experiments.transfer.fine_tuning import check, experiment
+from experiments.transfer.fine_tuning import experiment
 
 VIT = ["--model=vit_s_16", "--model.image_size=16", "--model.patch_size=4", "--model.depth=1", "--model.width=12"]
 SMALL = [*VIT, "--model.num_heads=2", "--model.mlp_features=16", "--smoke", "--init_from=none"]
@@ -34,7 +34,7 @@ SMALL = [*VIT, "--model.num_heads=2", "--model.mlp_features=16", "--smoke", "--i
 )
 def test_adapters_that_do_not_fit_the_model_are_refused(words, message):
     with pytest.raises(FlagError, match=message):
-        check(resolve(experiment, words))
+        experiment.run(resolve(experiment, words)).check()
 
 
 def test_each_word_names_its_method():
@@ -82,10 +82,10 @@ def test_dora_starts_from_the_norms_of_the_weights_that_are_loaded():
 def test_a_run_starts_from_the_weights_and_keeps_them_but_for_biases_and_head():
     flags = resolve(experiment, ["--smoke", "--adapt=bitfit"])
     planned = ResolvedRun(experiment, flags)
-    splits = experiment.task.data(flags)
-    setup = planned.setup_of(splits, flags)
-    learner, batch = experiment.build(setup), planned.example(splits.facts)
-    state = experiment.task.start(setup)(jax.jit(learner.init)(jax.random.key(0), batch))
+    splits = experiment.run(flags).load()
+    setup = planned.training_of(splits, flags)
+    learner, batch = setup.build(), planned.example(splits.facts)
+    state = setup.start()(jax.jit(learner.init)(jax.random.key(0), batch))
     source = flatten_dict(load_network(None, "network").variables["params"])
     frozen, trained = (flatten_dict(tree) for tree in (state.model_state["frozen"], state.params["trained"]))
     assert {path for path in trained if path[0] != "head"} == {path for path in source if path[-1] == "bias"} - {

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import END, PAD, START, Words
 from dlcore.kits.vision_language import image_text_results as results
@@ -135,7 +136,7 @@ def test_frames_are_shuffled_in_each_clip_alone(monkeypatch):
 
 
 def test_answers_are_described_the_most_probable_first():
-    (row,) = results.describe_answers({"probabilities": np.array([[0.12344, 0.87656]])}, {"answers": ["no", "yes"]})
+    (row,) = results.describe_answers({"probabilities": np.array([[0.12344, 0.87656]])}, Facts(answers=("no", "yes")))
     assert list(row["probabilities"].items()) == [("yes", 0.8766), ("no", 0.1234)]
     assert row["answer"] == "yes"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from dlcore.modes.film import Film
+from dlcore.report.filming import Film
 
 
 def filmed(calls, most=4, hook=None):

@@ -1,11 +1,8 @@
 """Context of report panels: the finished run with its data, predictions and metrics."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Spec, Splits
+from dlcore.data.splits import Spec, Splits
 from dlcore.learner import Learner
 
 __all__ = ["ReportContext"]
@@ -22,9 +19,9 @@ class ReportContext(NamedTuple):
       state: the learner's state at the test.
       data: the run's splits.
       spec: `Splits.spec` and `train_size`.
-      flags: the run's settings.
+      flags: the run's `dlcore.experiment.Flags`.
       learner: the run's learner.
-      build: the experiment's `build`, for a learner of other settings.
+      run: the `dlcore.experiment.Run`, which builds a learner of other settings.
     """
 
     history: list[dict[str, Any]]
@@ -34,6 +31,6 @@ class ReportContext(NamedTuple):
     state: Any
     data: Splits
     spec: Spec
-    flags: Flags
+    flags: Any
     learner: Learner
-    build: Callable[[Setup], Learner]
+    run: Any

@@ -12,9 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.experiment.experiment import Setup
-from dlcore.learner import Learner
-from dlcore.modes.report_context import ReportContext
+from dlcore.report.context import ReportContext
 from dlcore.report.film import film
 from dlcore.report.panel import Panel
 
@@ -76,13 +74,11 @@ class Film:
         return self.picture(jax.device_get(self._predict(state, self.batch)))
 
 
-def film_hooks(
-    build: Callable[[Setup], Learner], setup: Setup, batch: Any, picture: Callable[[Any], np.ndarray], title: str
-) -> list[Film]:
+def film_hooks(run: Any, batch: Any, picture: Callable[[Any], np.ndarray], title: str) -> list[Film]:
     """Build the hook of an experiment's film.
 
     Args:
-      build: the experiment's `build`, Setup -> Learner.
+      run: the `dlcore.experiment.Run`, whose learner draws.
       batch: see `Film`.
       picture: see `Film`.
       title: title of the panel.
@@ -92,7 +88,7 @@ def film_hooks(
     """
     if jax.process_count() > 1:
         return []
-    return [Film(build(setup).predict, batch, picture, title)]
+    return [Film(run.build().predict, batch, picture, title)]
 
 
 def _encoded(frame: np.ndarray) -> str:
