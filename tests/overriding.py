@@ -5,7 +5,7 @@ from typing import Any
 
 from dlcore.experiment import Experiment, Flags, Run
 
-__all__ = ["run_of", "with_run"]
+__all__ = ["inputs_of", "run_of", "samples_of", "with_run"]
 
 
 def with_run(experiment: Experiment, **methods: Any) -> Experiment:
@@ -26,3 +26,15 @@ def run_of(flags: Flags, spec: dict | None = None, steps: int = 1, dtype: Any = 
     from dlcore.experiment.parts import Parts
 
     return Run(Parts(**{"technique": dict, "data": None, **parts}), flags, spec or {}, steps, dtype)
+
+
+def inputs_of(experiment: Experiment, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """What `--mode=predict` reads of `--input`."""
+    run = experiment.run(flags, spec)
+    return run.parts.use.inputs(flags.input, run)
+
+
+def samples_of(experiment: Experiment, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """What `--mode=predict` takes without `--input`."""
+    run = experiment.run(flags, spec)
+    return run.parts.use.samples(run)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.experiment.parts import with_flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
@@ -23,6 +24,7 @@ from dlcore.video.fusion import ClipClassifier
 from dlcore.weights.open import Weights
 from experiments import find_experiment
 from tests.models.tracing import layers_traced_once
+from tests.overriding import inputs_of
 
 PAGE = find_experiment("video.classification")
 
@@ -144,7 +146,7 @@ def test_fields_of_the_zoo_name_a_run_only_where_they_are_changed():
 @pytest.mark.covers("VD-06")
 def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     flags = resolve(PAGE, ["--inflate_from=RUN", "--net.width=2"])
-    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, jnp.float32, PAGE.optimizer)
+    setup = PAGE.run(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, jnp.float32)
     rng, clip = np.random.default_rng(0), jax.ShapeDtypeStruct((1, 3, 8, 8, 3), jnp.float32)
 
     def params(fusion):
@@ -257,7 +259,7 @@ def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean
 
 
 def test_clips_are_measured_by_video_and_start_from_random_weights_unless_named():
-    setup = Setup(resolve(PAGE, []), {"class_names": ["a", "b", "c"]}, 1, jnp.float32, PAGE.optimizer)
+    setup = PAGE.run(resolve(PAGE, []), {"class_names": ["a", "b", "c"]}, 1, jnp.float32)
     assert setup.start() is None
     assert PAGE.sanity.expected_loss(setup) == pytest.approx(np.log(3))
     (evaluator,) = setup.evaluators(None, "test")

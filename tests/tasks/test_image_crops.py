@@ -26,7 +26,7 @@ SPEC |= {"train_size": 640}
 
 
 def arguments(page, *argv, steps=100):
-    setup = Setup(resolve(page.experiment, ["--smoke", *argv]), SPEC, steps, jnp.float32)
+    setup = page.experiment.run(resolve(page.experiment, ["--smoke", *argv]), SPEC, steps, jnp.float32)
     return setup.arguments()
 
 
@@ -66,7 +66,7 @@ def test_large_crops_have_the_shorter_side_and_small_ones_half_of_it(drawn):
 )
 def test_crops_that_do_not_fit_the_image_or_the_patches_are_refused(page, words, message):
     smoke = [] if words[0].startswith("--model=") else ["--smoke"]  # whose settings are fields of the page's own model
-    setup = Setup(resolve(page.experiment, [*smoke, *words]), SPEC, 100, jnp.float32)
+    setup = page.experiment.run(resolve(page.experiment, [*smoke, *words]), SPEC, 100, jnp.float32)
     with pytest.raises(FlagError, match=message):
         setup.arguments()
 
@@ -120,7 +120,7 @@ def test_images_are_normalized_by_the_statistics_of_the_data():
 
 
 def test_the_encoder_of_a_teacher_is_that_of_its_own_weights():
-    setup = Setup(resolve(dino.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
+    setup = dino.experiment.run(resolve(dino.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
     encoder = setup.encoder()
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     weights = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
@@ -133,12 +133,12 @@ def test_the_encoder_of_a_teacher_is_that_of_its_own_weights():
 
 
 def test_the_encoder_of_masked_patches_is_the_teacher_or_the_part_of_a_whole():
-    task, network = ijepa.experiment.task, ijepa.experiment.network
+    network = ijepa.experiment.network
     assert network.variables(SimpleNamespace(teacher_params="teacher")) == {"params": "teacher"}
     whole = SimpleNamespace(params={"encoder": "encoder", "decoder": "decoder"})
     assert dataclasses.replace(network, teacher=None).variables(whole) == {"params": "encoder"}
-    setup = Setup(resolve(ijepa.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
-    encoder = task.encoder(setup)
+    setup = ijepa.experiment.run(resolve(ijepa.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
+    encoder = setup.encoder()
     images = jax.ShapeDtypeStruct((2, 8, 12, 3), jnp.float32)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
     features, _ = jax.eval_shape(lambda v, x: encoder.apply(v, x, None), shapes, images)

@@ -106,13 +106,11 @@ def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
 
 
 def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
-    setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
-    given = inpainting.experiment.task.arguments(setup)
+    setup = inpainting.experiment.run(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+    given = setup.arguments()
     assert given["model"].channels == 3
     np.testing.assert_allclose(given["normalize"](jnp.full((1, 8, 8, 3), 0.75)), 1, rtol=1e-6)
-    given = cross_channel.experiment.task.arguments(
-        setup._replace(flags=resolve(cross_channel.experiment, ["--smoke"]))
-    )
+    given = setup._replace(flags=resolve(cross_channel.experiment, ["--smoke"])).arguments()
     assert given["model"].channels == 1
 
 
@@ -120,8 +118,8 @@ def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
     """A red of 1 becomes (1 - 0.5) / 0.25 = 2; hidden, it is the mean of the other channels, 0.5, which becomes 0."""
     images = jnp.full((1, 8, 8, 3), 0.5).at[..., 0].set(1.0)
     for page, expected in ((cross_channel, [0, 0, 0]), (inpainting, [2, 0, 0])):
-        setup = Setup(resolve(page.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
-        prepared = page.experiment.task.encoder(setup).prepare(images)
+        setup = page.experiment.run(resolve(page.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+        prepared = setup.encoder().prepare(images)
         np.testing.assert_allclose(prepared, np.broadcast_to(expected, prepared.shape), atol=1e-6)
 
 
@@ -170,7 +168,7 @@ def test_a_run_without_a_prior_has_the_error_as_its_headline_and_no_samples(monk
 @pytest.mark.parametrize(("name", "network"), [("vqvae", VQVAE), ("vqmodel", VQModel)])
 def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name, network):
     flags = resolve(vq_vae.experiment, ["--smoke", f"--architecture={name}"])
-    model = vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, jnp.bfloat16))["model"]
+    model = vq_vae.experiment.run(flags, SPEC, 10, jnp.bfloat16).arguments()["model"]
     assert type(model) is network
     assert (model.shape, model.dtype) == ((8, 8, 3), jnp.bfloat16)
-    assert vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, None))["model"].dtype is None
+    assert vq_vae.experiment.run(flags, SPEC, 10).arguments()["model"].dtype is None

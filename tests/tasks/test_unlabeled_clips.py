@@ -25,10 +25,10 @@ def test_the_encoder_of_a_page_is_that_of_its_learner(name):
     page = PAGES[name]
     flags = resolve(page, ["--smoke"])
     spec = {"num_classes": 4, "image_shape": [6, 16, 16, 3]}
-    setup = Setup(flags, spec, 2, jnp.float32)
+    setup = page.run(flags, spec, 2, jnp.float32)
     clips = np.random.default_rng(0).integers(0, 256, (2, 6, 16, 16, 3), np.uint8)
     rows = {"image": clips, "index": np.arange(2)}
-    learner = page.build(setup)
+    learner = setup.build()
     encoder = setup.encoder()
 
     @jax.jit
