@@ -217,7 +217,7 @@ def test_a_run_of_another_page_or_of_other_images_is_no_teacher(monkeypatch, tmp
     monkeypatch.setattr(earlier_run, "origin", lambda *args: teacher_run._replace(settings={}))
     with pytest.raises(ValueError, match=r"image_shape.*\[8, 8, 1\]"):
         Setup(flags, {"image_shape": [8, 8, 1]}, 1, None).start().check(None)
-    assert Setup(resolve(page, []), {}, 1, None).start() is None
+    assert page.run(resolve(page, []), {}, 1, None).start() is None
 
 
 @pytest.mark.weekly

@@ -136,8 +136,8 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     monkeypatch.setattr(styles, "load_network", lambda source: network)
     flags = resolve(page.experiment, ["--smoke", "--style_layers=a,b"])
     splits = page.experiment.run(flags).load()
-    assert Setup(flags, splits.spec, 1, None).evaluators(splits, "valid") == []
-    (evaluator,) = Setup(flags, splits.spec, 1, None).evaluators(splits, "test")
+    assert page.experiment.run(flags, splits.spec).evaluators(splits, "valid") == []
+    (evaluator,) = page.experiment.run(flags, splits.spec).evaluators(splits, "test")
     sample = splits.test.arrays["sample"]
     outputs = {"image": tile_sample(sample[0], (32, 32))[None] / np.float32(255)}
     numbers = evaluator.finish(evaluator.add(None, outputs, {"sample": sample}))
@@ -150,7 +150,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
         for w in network.variables["params"].values()
     ]
     assert numbers["gram_loss_noise"] == pytest.approx(np.mean(terms), rel=1e-4)
-    same = Setup(flags, {**splits.spec, "size": [16, 16]}, 1, None).evaluators(splits, "test")[0]
+    same = page.experiment.run(flags, {**splits.spec, "size": [16, 16]}).evaluators(splits, "test")[0]
     assert "repetition" not in same.finish((sample[0] / np.float32(255), sample[0])), "an image of the sample's size"
 
 

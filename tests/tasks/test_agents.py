@@ -13,7 +13,6 @@ import pytest
 from dlcore.cost.memory import memory_report
 from dlcore.diagnostics.trivial import baseline
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Learner, State
@@ -28,6 +27,7 @@ from experiments.rl import ppo as ppo_page
 from experiments.rl import recurrent_ppo as recurrent_page
 from experiments.rl import sac as sac_page
 from experiments.rl import td3 as td3_page
+from tests.overriding import run_of
 
 FLAGS = {
     **vars(GymnaxEnvironments(num_seeds=2)),
@@ -44,12 +44,12 @@ class Trained(NamedTuple):
 
 
 def setup(**flags):
-    return Setup(Flags({**FLAGS, **flags}), {}, 10, np.float32)
+    return run_of(Flags({**FLAGS, **flags}), steps=10, dtype=np.float32)
 
 
 def run(data, network=None, **technique):
     parts = types.SimpleNamespace(data=data, network=network, technique=functools.partial(dict, **technique))
-    return Run(None, 10, None, np.float32, 0, parts, None)
+    return types.SimpleNamespace(parts=parts, steps=10, dtype=np.float32, seed=0)
 
 
 def test_the_axis_counts_the_steps_of_the_environments():
@@ -84,7 +84,7 @@ def test_as_many_seeds_learn_as_asked_for():
 @pytest.mark.slow
 def test_the_optimizers_of_all_seeds_are_counted():
     flags = resolve(ppo_page.experiment, ["--num_seeds=2", "--batch_size=4"])
-    learner = Setup(flags, {}, 10, np.float32).build()
+    learner = ppo_page.experiment.run(flags, {}, 10, np.float32).build()
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
     report = memory_report(state, {})
     assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts

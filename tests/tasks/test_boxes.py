@@ -126,7 +126,7 @@ def test_fields_of_the_detector_are_flags():
 
 
 def augmentation(*argv, page=experiment, names=()):
-    data = page.task.parts.resolved(flags(*argv, page=page)).data
+    data = page.parts.resolved(flags(*argv, page=page)).data
     return data.augment(Facts(keypoint_names=names))
 
 

@@ -87,7 +87,7 @@ def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own
     monkeypatch.setattr(
         sys.modules["dlcore.run.evaluate"], "predict", lambda *_, **__: {"tokens": np.array([[4, END]])}
     )
-    run = experiment.task.run(Setup(flags, data.spec, 100, None))
+    run = experiment.run(flags, data.spec, 100)
     monkeypatch.setattr(Parts, "build", lambda self, run: (self.technique.keywords["blind"], run.steps))
     assert captioning._blind_caption(run, data, 7).tolist() == [4, END]
     assert built == [(7, (True, 7))]
@@ -198,7 +198,7 @@ def facts(side=16):
 
 def test_each_kind_of_network_has_its_fields_and_the_sizes_of_the_data():
     def build(*words, side=16):
-        return Setup(resolve(experiment, [*words]), facts(side), 10, jnp.bfloat16).arguments()["model"]
+        return experiment.run(resolve(experiment, [*words]), facts(side), 10, jnp.bfloat16).arguments()["model"]
 
     for name, kind in (("attention", ShowAttendTell), ("transformer", CaptionTransformer), ("gru", CaptionRNN)):
         group = "recurrent" if name == "gru" else name
@@ -224,10 +224,10 @@ def test_images_are_shifted_by_a_sixteenth_and_colors_change_on_request(monkeypa
         ("color", 8, [("random_shift", 1), jitter, ("compose", "random_shift", "color_jitter")]),
     ):
         del calls[:]
-        setup = Setup(resolve(experiment, [f"--augment={kind}"]), facts(side), 10, None)
+        setup = experiment.run(resolve(experiment, [f"--augment={kind}"]), facts(side), 10, None)
         assert setup.arguments()["augment"] == "on_unit"
         assert calls == [*expected, ("on_unit", "compose", (0.5,) * 3, (0.25,) * 3)]
-    plain = Setup(resolve(experiment, ["--augment=none"]), facts(), 10, None)
+    plain = experiment.run(resolve(experiment, ["--augment=none"]), facts(), 10, None)
     assert plain.arguments()["augment"] is None
 
 
@@ -251,7 +251,7 @@ def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch
         test = SimpleNamespace(arrays={"cells": 1} if has_cells else {})
         splits = SimpleNamespace(train=train, valid=valid, test=test)
         words = [f"--model={model}", f"--blind_steps={blind_steps}", "--monitor_images=2", "--grid=2"]
-        return Setup(resolve(experiment, words), facts(), 10, None).evaluators(splits, split)
+        return experiment.run(resolve(experiment, words), facts(), 10, None).evaluators(splits, split)
 
     assert measures("valid", "attention", 5) == [("sentences", 2), ("exact", 2), ("mass", 2, 2)]
     assert measures("valid", "gru", 5) == [("sentences", 2), ("exact", 2)]

@@ -147,7 +147,7 @@ def test_an_autoencoder_of_another_form_is_named():
         earlier_run.check_same(
             "it", phase._replace(weights=phase.weights._replace(spec={"image_shape": [9]})), setup, "autoencoder"
         )
-    run = latent_diffusion.experiment.task.run(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}))
+    run = setup.replace(spec={**setup.spec, "image_shape": [5, 4, 1]})
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
         latent_arguments(run, None)
 

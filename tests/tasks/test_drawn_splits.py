@@ -18,6 +18,7 @@ from dlcore.tasks import boxes, prompted_masks, text_prompts, volumes
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
 from experiments.segmentation import volumes as volumes_page
+from tests.overriding import samples_of
 
 SPEC = {"image_shape": [32, 32, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -55,22 +56,21 @@ def test_prompted_scenes_have_the_same_shares_and_say_their_baselines(monkeypatc
     image[:7] = 255
     monkeypatch.setattr(prompted_masks, "prompted_scenes", recorded(calls, lambda *args: Source({"image": image})))
     monkeypatch.setattr(prompted_masks, "baseline_iou", lambda train, test: {"color": [0.125, 0.5]})
-    task = promptable.experiment.task
-    splits = task.data(resolve(promptable.experiment, ["--num_scenes=240"]))
+    splits = promptable.experiment.run(resolve(promptable.experiment, ["--num_scenes=240"])).load()
     assert [args for args, _ in calls] == [(240, 0, 32), (24, 1, 32), (40, 2, 32)]
     assert splits.notes == ("IoU after 1 to 5 clicks on the test split by thresholds: color 0.125 0.500",)
     assert splits.spec["baselines"] == {"color": [0.125, 0.5]}
     assert splits.spec["image_shape"] == [32, 32, 3]
     np.testing.assert_allclose([splits.spec["mean"], splits.spec["std"]], 0.5, rtol=1e-6)
     assert len(splits.shown) == 12
-    task.data(resolve(promptable.experiment, ["--num_scenes=30"]))
+    promptable.experiment.run(resolve(promptable.experiment, ["--num_scenes=30"])).load()
     assert [args[0] for args, _ in calls[3:]] == [30, 8, 8]
 
 
 def test_sam_is_built_for_the_side_of_the_scenes_and_flips_on_request():
     def build(*words):
         flags = resolve(promptable.experiment, ["--smoke", *words])
-        return Setup(flags, SPEC, 10, jnp.bfloat16).arguments()
+        return promptable.experiment.run(flags, SPEC, 10, jnp.bfloat16).arguments()
 
     given = build()
     model = given["model"].model
@@ -166,13 +166,13 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
     assert splits.notes == ("object_correctness: 7 samples of test prompts, shapes read without a network",)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (16, 8, 8)
     np.testing.assert_array_equal(splits.shown.arrays["tokens"], splits.test.arrays["tokens"])
-    given = Setup(flags, splits.spec, 10, jnp.float32).arguments()
+    run = text_to_image.experiment.run(flags, splits.spec, 10, jnp.float32)
+    given = run.arguments()
     assert given["shape"] == (16, 16, 3)
-    task, setup = text_to_image.experiment.task, Setup(flags, splits.spec, 10, jnp.float32)
-    assert task.evaluators(setup, splits, "valid") == []
-    (measure,) = task.evaluators(setup, splits, "test")
+    assert run.evaluators(splits, "valid") == []
+    (measure,) = run.evaluators(splits, "test")
     assert len(measure.source) == 7
-    source, names = task.drawn(flags.replace(num_drawn=10), splits.spec)
+    source, names = samples_of(text_to_image.experiment, flags.replace(num_drawn=10), splits.spec)
     np.testing.assert_array_equal(source.arrays["tokens"][8:], source.arrays["tokens"][:2])  # eight, and over again
     assert names[8:] == names[:2]
     np.testing.assert_array_equal(source.arrays["tokens"][:8], splits.test.arrays["tokens"])
@@ -260,13 +260,11 @@ def test_organs_stand_above_their_mean_and_the_baseline():
 def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(monkeypatch):
     module = importlib.import_module("dlcore.evaluators.surfaces")
     monkeypatch.setattr(module, "surface_evaluator", lambda *args: args)
-    setup = Setup(
-        resolve(volumes_page.experiment, []), {"class_names": [*"abc"], "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
-    )
-    task = volumes_page.experiment.task
-    assert task.evaluators(setup, None, "test") == [(3, (4.0, 2.0, 2.0), setup.flags.void_label)]
-    assert task.evaluators(setup, None, "valid") == []
-    model = task.arguments(setup)["model"]
+    page, spec = volumes_page.experiment, {"class_names": [*"abc"], "spacing": [4.0, 2.0, 2.0]}
+    run = page.run(resolve(page, []), spec, 10, jnp.bfloat16)
+    assert run.evaluators(None, "test") == [(3, (4.0, 2.0, 2.0), run.flags.void_label)]
+    assert run.evaluators(None, "valid") == []
+    model = run.arguments()["model"]
     assert (model.num_classes, model.spacing, model.dtype) == (3, (4.0, 2.0, 2.0), jnp.bfloat16)
 
 

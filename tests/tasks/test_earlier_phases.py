@@ -16,7 +16,6 @@ from PIL import Image
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.tasks import code_priors, distilled_images, latent_images
@@ -24,6 +23,7 @@ from dlcore.tasks.code_priors import FrozenCodes
 from dlcore.tasks.distilled_images import Teacher
 from dlcore.tasks.latent_images import FirstStage
 from dlcore.weights.open import Weights
+from tests import overriding
 
 SPEC = {"image_shape": [4, 6, 3], "class_names": ["a", "b"], "num_classes": 2}
 
@@ -68,8 +68,9 @@ def flags_of(**values):
 
 def run_of(flags, data=None, dtype=None, spec=SPEC):
     network = latent_images.ImageAutoencoder(partial(Autoencoder, groups=4))
-    parts = SimpleNamespace(network=network, data=data, technique=partial(print, num_codes=16))
-    return Run(Facts.of(spec), 1, None, dtype, 0, parts, Setup(flags, spec, 1, dtype))
+    return overriding.run_of(
+        flags, spec, dtype=dtype, network=network, data=data, technique=partial(print, num_codes=16)
+    )
 
 
 def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
@@ -190,12 +191,11 @@ def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monke
     )
     monkeypatch.setattr(earlier_run, "origin", lambda flags, *rest: phase.append(rest) or (flags.init_from and run))
     monkeypatch.setattr(distilled_images, "fit_weights", lambda new, old, name: ({**old, **new}, phase.append(name)))
-    optimizer = SimpleNamespace(build=lambda setup: optax.trace(0.9))
+    optimizer = SimpleNamespace(build=lambda *length: optax.trace(0.9))
     flags = Flags({"init_from": "run", "num_timesteps": 7})
-    setup = Setup(flags, SPEC, 1, None, optimizer)
-    parts = SimpleNamespace(network=SimpleNamespace(clone=lambda dtype: ("a copy", dtype)))
-    run_of = lambda setup: Run(Facts(), 7, None, jnp.float32, 0, parts, setup)  # noqa: E731
-    start = TEACHER.start(run_of(setup))
+    network = SimpleNamespace(clone=lambda dtype: ("a copy", dtype))
+    training = overriding.run_of(flags, SPEC, 7, jnp.float32, optimizer=optimizer, network=network)
+    start = TEACHER.start(training)
     start.check(Held())
     assert phase == [("init_from", "generative.ddpm", "unet"), ("run", "its spec", SPEC, "image_shape")]
     state = start.replace(Held(locked={"teacher": {"w": 0, "b": 5}}))
@@ -206,10 +206,10 @@ def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monke
     assert start.replace(Held(locked={"teacher": {"w": 0}})).params == {"student": {"w": 2}}
     with pytest.raises(ValueError, match="run: trained with num_timesteps=7; allowed: 8"):
         TEACHER.origin(flags.replace(num_timesteps=8))
-    none = setup._replace(flags=flags.replace(init_from=None))
-    assert TEACHER.start(run_of(none)) is None
+    none = training.replace(flags=flags.replace(init_from=None))
+    assert TEACHER.start(none) is None
     assert TEACHER.origin(none.flags) is None
     setting = TEACHER.settings["init_from"]
     assert setting.help == "the folder of a run of generative.ddpm, whose network it follows"
-    assert TEACHER.arguments(run_of(setup)) == {"teacher": ("a copy", jnp.float32), "num_steps": 7}
-    assert TEACHER.arguments(run_of(none)) == {"teacher": None, "num_steps": 7}
+    assert TEACHER.arguments(training) == {"teacher": ("a copy", jnp.float32), "num_steps": 7}
+    assert TEACHER.arguments(none) == {"teacher": None, "num_steps": 7}

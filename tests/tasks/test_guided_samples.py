@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.task import Task
-from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.experiment.parts import Run
 from dlcore.kits.generative.image_generation import class_source
 from dlcore.tasks.guided_samples import guidance_panel
 
@@ -19,16 +18,18 @@ def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch, bare_
         assert (rows, columns, squeeze) == (1, 2, False)
         return "figure", [axes]
 
-    def build(setup):
-        scale = setup.flags.guidance * np.ones((12, 1, 1, 1), np.float32)
-        return SimpleNamespace(predict=lambda state, batch: {"sample": state * scale + 0 * batch["index"].sum()})
+    class Guided(Run):
+        def build(self):
+            scale = self.flags.guidance * np.ones((12, 1, 1, 1), np.float32)
+            return SimpleNamespace(predict=lambda state, batch: {"sample": state * scale + 0 * batch["index"].sum()})
 
     axes = [
         SimpleNamespace(plot=lambda *line, **style: plots.append(line), set=lambda **words: plots.append(words))
     ] * 2
     monkeypatch.setattr("dlcore.report.figure.figure_panel", lambda *panel: panel)
     monkeypatch.setattr("dlcore.report.figure.new_figure", new_figure)
-    context = SimpleNamespace(flags=Flags({"guidance": 1.0}), spec={}, state=np.float32(1.5), build=build)
+    flags = Flags({"guidance": 1.0})
+    context = SimpleNamespace(flags=flags, state=np.float32(1.5), run=Guided(None, flags, {}))
     (rows, title, _), (curve, figure, caption) = guidance_panel(
         context, class_source(12, 2), lambda images: {"mean": float(images.mean()), "count": len(images)}
     )
@@ -42,16 +43,3 @@ def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch, bare_
         "w = 5": (10, 7.5),
     }  # fmt: skip
     assert plots[:2] == [((0, 0.5, 1, 2, 3, 5), [0, 0.75, 1.5, 3, 4.5, 7.5]), {"xlabel": "guidance w", "title": "mean"}]
-
-
-def test_both_players_get_the_optimizer_and_the_page_its_own_arguments():
-    """The technique returns what it takes: the page's networks, an optimizer for each player, and its flags."""
-
-    def technique(**arguments):
-        return arguments
-
-    flags = SimpleNamespace(group=lambda name: {"latent_dim": 3}, optimizer="adam", learning_rate=0.1, momentum=0.5)
-    flags.schedule = "constant"
-    setup = SimpleNamespace(flags=flags, steps=1)
-    arguments = Task().build(technique, GANAdam(), setup, arguments=lambda setup: {"generator": "g"})
-    assert set(arguments) == {"generator", "generator_optimizer", "discriminator_optimizer", "latent_dim"}

@@ -10,7 +10,7 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run, with_flags
+from dlcore.experiment.parts import with_flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
@@ -151,7 +151,7 @@ def toy(monkeypatch):
 
 def run_of(flags, data=None):
     parts = types.SimpleNamespace(data=data, technique=functools.partial(dict))
-    return Run(None, 1, None, None, flags.seed, parts, Setup(flags, {}, 1, None))
+    return types.SimpleNamespace(flags=flags, spec={}, seed=flags.seed, parts=parts)
 
 
 def splits_of(flags, adversarial=False):

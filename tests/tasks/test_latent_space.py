@@ -8,23 +8,23 @@ import pytest
 from PIL import Image
 
 from dlcore.data.factor_shapes import factor_shapes
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.kits.generative import sample_panels
 from dlcore.modes.predict import MODE
 from dlcore.tasks import latent_space
 from dlcore.tasks.latent_space import Reconstructions
-from experiments.generative import vae
-
-TASK = vae.experiment.task
+from experiments.generative.vae import experiment
+from tests.overriding import inputs_of, samples_of
 
 
 def flags(*words):
-    return resolve(vae.experiment, list(words))
+    return resolve(experiment, list(words))
 
 
 def test_factors_have_the_same_test_split_in_every_run():
-    one, other = (TASK.data(flags("--dataset=factors", "--num_images=20", f"--seed={s}")) for s in (0, 1))
+    one, other = (experiment.run(flags("--dataset=factors", "--num_images=20", f"--seed={s}")).load() for s in (0, 1))
     np.testing.assert_array_equal(one.test.arrays["image"], other.test.arrays["image"])
     assert one.spec["image_shape"] == [16, 16, 1]
     assert (len(one.train), len(one.valid), len(one.test)) == (20, 8, 8)
@@ -32,19 +32,19 @@ def test_factors_have_the_same_test_split_in_every_run():
 
 
 def test_images_that_are_no_intensities_are_refused(monkeypatch):
-    splits = TASK.data(flags())
+    splits = experiment.run(flags()).load()
     bright = Source({"image": 2 * splits.train.arrays["image"]})
     monkeypatch.setattr(latent_space.Images, "load", lambda *rest: splits._replace(train=bright))
     with pytest.raises(ValueError, match=r"train images: values from 0 to 2, and a likelihood needs intensities"):
-        TASK.data(flags())
+        experiment.run(flags()).load()
 
 
 def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
     for k in range(3):
         Image.fromarray(np.full((8, 8), 100 * k, np.uint8)).save(tmp_path / f"{k}.png")
     spec = {"image_shape": [8, 8, 1]}
-    asked = resolve(vae.experiment, [f"--input={tmp_path}"], MODE.settings)
-    source, names = TASK.inputs(asked, spec)
+    asked = resolve(experiment, [f"--input={tmp_path}"], MODE.settings)
+    source, names = inputs_of(experiment, asked, spec)
     np.testing.assert_array_equal(source.arrays["other"], source.arrays["image"][[1, 2, 0]])
     outputs = {
         "reconstruction": np.full((3, 8, 8, 1), 0.5),
@@ -52,8 +52,11 @@ def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
         "sample": np.zeros((3, 8, 8, 1)),
         "psnr": np.array([12.34, 20.0, 30.0]),
     }
-    assert TASK.describe(outputs, spec)[0] == {"psnr": 12.34, "text": "reconstructed at 12.3 dB"}
-    written = TASK.write(tmp_path / "out", outputs, source, names, spec)
+    assert experiment.use.describe(outputs, Facts.of(spec))[0] == {
+        "psnr": 12.34,
+        "text": "reconstructed at 12.3 dB",
+    }
+    written = experiment.use.write(tmp_path / "out", outputs, source, names, Facts.of(spec))
     assert {path.name for path in written} == {
         *(f"{k}_{kind}.png" for k in range(3) for kind in ("reconstruction", "path")),
         "samples.png",
@@ -73,21 +76,23 @@ def test_a_single_file_has_no_path_and_noise_stands_between_it_and_its_reconstru
         "path": np.ones((1, 2, 1, 1, 1)),
     }
     source = Source({"image": np.array([[[[0.4]]]], np.float32)})
-    (file,) = TASK.write(tmp_path, outputs, source, ["a.png"], {})
+    (file,) = experiment.use.write(tmp_path, outputs, source, ["a.png"], Facts.of({}))
     picture = np.asarray(Image.open(file))
     assert (file.name, picture.shape) == ("a_reconstruction.png", (256, 5 * 256))
     assert picture[0, ::512].tolist() == [102, 51, 255]
     large = {"reconstruction": np.ones((1, 300, 1, 1))}
-    (file,) = TASK.write(tmp_path, large, Source({"image": np.ones((1, 300, 1, 1), np.float32)}), ["b.png"], {})
+    (file,) = experiment.use.write(
+        tmp_path, large, Source({"image": np.ones((1, 300, 1, 1), np.float32)}), ["b.png"], Facts.of({})
+    )
     assert Image.open(file).size == (3, 300)
 
 
 def test_samples_are_drawn_by_number_where_no_file_is_given(tmp_path):
-    source, names = TASK.drawn(flags("--num_drawn=3"), {})
+    source, names = samples_of(experiment, flags("--num_drawn=3"), {})
     assert (len(source), names) == (3, ["sample 0", "sample 1", "sample 2"])
     outputs = {"sample": np.zeros((3, 8, 8, 1))}
-    assert TASK.describe(outputs, {}) == [{"mean": 0.0, "text": "8 x 8 pixels, mean 0.000"}] * 3
-    written = TASK.write(tmp_path, outputs, source, names, {})
+    assert experiment.use.describe(outputs, Facts.of({})) == [{"mean": 0.0, "text": "8 x 8 pixels, mean 0.000"}] * 3
+    written = experiment.use.write(tmp_path, outputs, source, names, Facts.of({}))
     assert [path.name for path in written] == [*(f"{k}_sample_{k}.png" for k in range(3)), "samples.png"]
 
 
@@ -175,6 +180,6 @@ def test_twelve_images_stand_above_their_noise_and_reconstructions_and_64_sample
 
 def test_the_first_64_reconstructions_stand_eight_in_a_row():
     images = np.arange(70, dtype=np.float32).reshape(70, 1, 1, 1) / 255
-    picture = TASK.pictures(SimpleNamespace(outputs={"reconstruction": images}))["reconstructions"]
+    picture = Reconstructions().pictures(SimpleNamespace(outputs={"reconstruction": images}))["reconstructions"]
     assert picture.shape == (15, 15, 1)  # 8 pixels with one between two
     np.testing.assert_array_equal(picture[::2, ::2, 0], np.arange(64).reshape(8, 8))

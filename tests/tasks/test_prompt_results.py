@@ -15,6 +15,7 @@ from dlcore.modes.predict import MODE
 from dlcore.tasks import prompt_results, prompted_masks
 from dlcore.tasks.prompted_masks import baseline_iou, prompted_scenes
 from experiments.segmentation.promptable import experiment
+from tests.overriding import inputs_of
 
 SPEC = {"image_shape": [32, 32, 3]}
 

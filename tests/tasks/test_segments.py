@@ -23,7 +23,7 @@ SPEC |= {"image_shape": [32, 32, 3], "mean": [0.0] * 3, "std": [1.0] * 3, "masks
 
 def build(*argv):
     flags = resolve(experiment, ["--smoke", "--image_size=32,32", *argv])
-    return Setup(flags, SPEC, 10, None, experiment.optimizer).arguments()
+    return experiment.run(flags, SPEC, 10).arguments()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from dlcore.tasks.sequence_pairs import vocabularies
 from dlcore.tasks.string_pairs import mirrored
 from experiments.sequence import seq2seq as strings_page
 from experiments.vision_language import translation as page
+from tests.overriding import inputs_of
 
 LINES = {
     "de": ["Ein Hund rennt.", "Die Katze schläft.", "Ein Hund schläft heute lange.", "Die Katze rennt."],

@@ -81,7 +81,7 @@ def networks(value, path):
 @pytest.mark.parametrize("name", PAGES)
 def test_networks_and_their_images_have_the_type_of_the_run(name):
     experiment = importlib.import_module(f"experiments.{name}").experiment
-    setup = Setup(resolve(experiment, ["--smoke"]), SPEC, 10, jnp.float64, experiment.optimizer)
+    setup = experiment.run(resolve(experiment, ["--smoke"]), SPEC, 10, jnp.float64)
     arguments = setup.arguments() | (experiment.arguments(setup) if experiment.arguments else {})
     found = [pair for key, value in arguments.items() if key not in FIXED for pair in networks(value, key)]
     assert found

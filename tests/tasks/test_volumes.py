@@ -8,6 +8,7 @@ import chex
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.volume_files import (
     Volume,
     list_volumes,
@@ -23,8 +24,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.extras import MissingPackage
 from dlcore.modes.predict import MODE
 from experiments.segmentation.volumes import experiment
-
-TASK = experiment.task
+from tests.overriding import inputs_of
 
 
 def flags(*words, settings=None):
@@ -58,7 +58,7 @@ def folder(tmp_path):
 
 @pytest.mark.covers("SG-19")
 def test_planted_organs_need_no_folder():
-    data = TASK.data(flags("--num_volumes=10"))
+    data = experiment.run(flags("--num_volumes=10")).load()
     assert [len(part) for part in (data.train, data.valid, data.test)] == [10, 8, 8]
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["spacing"] == [2, 1, 1]
@@ -92,7 +92,7 @@ def test_scans_of_a_folder_get_one_spacing_and_one_size(folder):
 @pytest.mark.covers("SG-19")
 def test_a_folder_becomes_splits_with_names(folder, tmp_path):
     (folder / "classes.json").write_text('{"classes": ["air", "bone", "heart", "lung"]}')
-    data = TASK.data(flags("--dataset=folder", f"--data_dir={folder}", "--valid_fraction=0.4"))
+    data = experiment.run(flags("--dataset=folder", f"--data_dir={folder}", "--valid_fraction=0.4")).load()
     assert len(data.train) + len(data.valid) == 3
     assert data.spec["class_names"] == ["air", "bone", "heart", "lung"]
     assert data.spec["image_shape"] == [8, 16, 16, 1]
@@ -257,13 +257,13 @@ def test_other_arrays_of_a_file_are_not_read(tmp_path):
 def test_bad_files_are_refused_in_one_line(folder, spoil, message):
     spoil(folder)
     with pytest.raises(ValueError, match=message) as error:
-        TASK.data(flags("--dataset=folder", f"--data_dir={folder}"))
+        experiment.run(flags("--dataset=folder", f"--data_dir={folder}")).load()
     assert "\n" not in str(error.value)
 
 
 def test_folders_that_hold_no_scans_are_refused(tmp_path):
     with pytest.raises(ValueError, match="data_dir=None: missing; allowed: a folder of images/ and labels/"):
-        TASK.data(flags("--dataset=folder"))
+        experiment.run(flags("--dataset=folder")).load()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         volume_splits(tmp_path / "none")
     with pytest.raises(ValueError, match=r"holds no training scans; allowed: images/ and labels/"):
@@ -280,13 +280,13 @@ def test_windows_must_fit_and_halve():
     with pytest.raises(
         ValueError, match="window=32,16,16: larger than planted organs of 16,24,24 voxels of 2, 1, 1 mm"
     ):
-        TASK.check(flags("--window=32,16,16"))
+        experiment.run(flags("--window=32,16,16")).check()
     # Slices of 2 mm are halved by the second level alone: multiples of 2, 4, 4 with three widths.
     with pytest.raises(
         ValueError, match=r"window=8,18,16: cannot be halved as often as unet.widths asks; allowed: multi"
     ):
-        TASK.check(flags("--window=8,18,16", "--unet.widths=4,8,8"))
-    TASK.check(flags("--window=3,18,16", "--unet.widths=4,8"))
+        experiment.run(flags("--window=8,18,16", "--unet.widths=4,8,8")).check()
+    experiment.run(flags("--window=3,18,16", "--unet.widths=4,8")).check()
 
 
 @pytest.mark.covers("SG-19")
@@ -296,29 +296,29 @@ def test_label_maps_of_own_scans_have_their_size(tmp_path):
     scan(tmp_path / "in" / "b.npz", (9, 16, 16))
     spec = {"spacing": [2, 1, 1], "image_shape": [16, 24, 24, 1], "class_names": ["air", "bone", "heart"]}
     words = flags(f"--input={tmp_path / 'in'}", settings=MODE.settings)
-    source, names = TASK.inputs(words, spec)
+    source, names = inputs_of(experiment, words, spec)
     assert source.arrays["size"].tolist() == [[8, 16, 16], [9, 16, 16]]
     chex.assert_shape(source.arrays["image"], (2, 9, 16, 16, 1))
     classes = np.zeros((2, 9, 16, 16), np.uint8)
     classes[0, 2:4], classes[0, 8] = 2, 1  # slices 2 and 3 are slice 1 of the file; slice 8 is padding
     outputs = {"classes": classes, "size": source.arrays["size"]}
-    rows = TASK.describe(outputs, spec)
+    rows = experiment.use.describe(outputs, Facts.of(spec))
     # 2 * 256 voxels of 2 mm^3.
     assert rows[0] == {"volumes": {"bone": 0, "heart": 1024}, "text": "bone 0 mm³  heart 1024 mm³"}
-    files = TASK.write(tmp_path / "out", outputs, source, names, spec)
+    files = experiment.use.write(tmp_path / "out", outputs, source, names, Facts.of(spec))
     assert [file.name for file in files] == ["a_labels.npy", "b_labels.npy"]
     expected = np.zeros((4, 16, 16), np.uint8)
     expected[1] = 2
     np.testing.assert_array_equal(np.load(files[0]), expected)
     scan(tmp_path / "in" / "c.npz", (9, 16, 8))
     with pytest.raises(ValueError, match=r"window=8,16,16: larger than .*c.npz of 9,16,8 voxels of 2, 1, 1 mm"):
-        TASK.inputs(words, spec)
+        inputs_of(experiment, words, spec)
     scan(tmp_path / "in" / "c.npz", image=np.full((9, 16, 16), np.nan))
     with pytest.raises(ValueError, match=r"c.npz: holds NaN or infinity; allowed: finite values"):
-        TASK.inputs(words, spec)
+        inputs_of(experiment, words, spec)
     scan(tmp_path / "in" / "c.npz", channels=(2,))
     with pytest.raises(ValueError, match=r"c.npz: 2 channels; allowed: 1, as in training"):
-        TASK.inputs(words, spec)
+        inputs_of(experiment, words, spec)
 
 
 def test_resampling_by_hand():
@@ -348,7 +348,7 @@ def test_the_loss_of_equal_probabilities():
 
     def loss(*fractions):
         flags = resolve(experiment, ["--dice_weight=2"])
-        return TASK.expected_loss(Setup(flags, {"class_fractions": list(fractions)}, 1, None))
+        return experiment.sanity.expected_loss(experiment.run(flags, {"class_fractions": list(fractions)}))
 
     assert loss(0.5, 0.5) == pytest.approx(np.log(2) + 2 * 0.5)
     assert loss(0.2, 0.3, 0.5) == pytest.approx(np.log(3) + 2 * (1 - (0.25 + 6 / 19 + 0.4) / 3))

@@ -25,11 +25,10 @@ def test_voxels_have_a_tenth_to_validate_and_a_quarter_to_test_but_eight_at_leas
 
 
 def test_voxels_have_a_power_of_two_of_them_along_each_side():
-    task = voxel_classifier.experiment.task
     for resolution in (8, 64):
-        task.check(resolve(voxel_classifier.experiment, [f"--resolution={resolution}"]))
+        voxel_classifier.experiment.run(resolve(voxel_classifier.experiment, [f"--resolution={resolution}"])).check()
     with pytest.raises(ValueError, match="resolution=24: no power of two; allowed: 8, 16, 32, 64, 128"):
-        task.check(resolve(voxel_classifier.experiment, ["--resolution=24"]))
+        voxel_classifier.experiment.run(resolve(voxel_classifier.experiment, ["--resolution=24"])).check()
 
 
 @pytest.mark.parametrize("num_solids", [10, 100])

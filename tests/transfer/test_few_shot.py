@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from dlcore.experiment.setup import Setup
 
 from dlcore.data.omniglot import FILE
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.setup import Setup
 from dlcore.experiment.splits import batch_facts
 from experiments.transfer import few_shot
 

@@ -13,6 +13,7 @@ import pytest
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import collect_training_keys
 from dlcore.experiment.setting import FlagError
@@ -26,7 +27,7 @@ from dlcore.weights.read import save_weights
 from dlcore.weights.start import start_classifier
 from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
-from experiments.generative import control_net, latent_diffusion
+from experiments.generative import control_net
 from experiments.interpretability import attribution, deep_dream, feature_space
 from experiments.transfer.fine_tuning import experiment as fine_tuning
 from tests.overriding import run_of
@@ -128,9 +129,9 @@ def test_patterns_are_checked_without_data(words, message):
 @pytest.mark.parametrize(
     ("page", "flag", "start", "fields", "spec", "message"),
     [
-        ("generative.latent_diffusion", "first_stage", latent_diffusion.experiment.task.start, "autoencoder",
+        ("generative.latent_diffusion", "first_stage", Run.start, "autoencoder",
          {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
-        ("generative.control_net", "base", control_net.experiment.task.start, "unet", {"image_shape": [8, 8, 3]},
+        ("generative.control_net", "base", Run.start, "unet", {"image_shape": [8, 8, 3]},
          r"^base=.*: .*image_shape"),
     ],
 )  # fmt: skip

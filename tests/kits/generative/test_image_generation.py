@@ -21,6 +21,7 @@ from dlcore.weights.network import PACKED, feature_extractor, load_network
 from dlcore.weights.open import Weights
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative.ddpm import experiment
+from tests.overriding import run_of
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +132,12 @@ def test_samples_are_compared_with_training_images_and_in_the_end_with_test_imag
     monkeypatch.setattr(image_generation, "network_of", lambda flags, spec, page: "network")
     monkeypatch.setattr(image_generation, "feature_extractor", lambda network: lambda x: (x, network))
     monkeypatch.setattr(image_generation, "frechet_evaluator", lambda *rest, **options: (rest, options))
-    setup = Setup(Flags({"num_samples": 3, "smoke": True}), {}, 1, None)
+    setup = run_of(Flags({"num_samples": 3, "smoke": True}))
     (((features, reference, source), options),) = image_generation.evaluators(setup, splits, "valid")
     assert features("x") == ("x", "network")
     assert reference.tolist() == sorted(np.random.default_rng(0).permutation(10)[:3])
     assert (len(source), options) == (3, {"intervals": False})
-    whole = setup._replace(flags=setup.flags.replace(smoke=False))
+    whole = setup.replace(flags=setup.flags.replace(smoke=False))
     (((_, reference, _), options),) = image_generation.evaluators(whole, splits, "test")
     assert (reference.tolist(), options) == ([50, 51, 52, 53, 54], {"intervals": True})
     (((_, reference, source, name), _),) = image_generation.reconstruction_evaluators(setup, splits, "test")

@@ -21,7 +21,7 @@ from dlcore.main import run
 from dlcore.modes import predict
 from dlcore.tasks.text_prompts import CaptionedShapes
 from experiments.generative import ddpm, gan, vq_vae_2
-from tests.overriding import with_task
+from tests.overriding import samples_of, with_task
 
 SPEC = {
     "dataset": "digits",
@@ -186,7 +186,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 
 
 def test_a_run_without_a_prior_has_no_samples():
-    flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
+    flags = resolve(vq_vae_2.experiment, ["--prior_share=0"])
     with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
         samples_of(vq_vae_2.experiment, flags, {})
 

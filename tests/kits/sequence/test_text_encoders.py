@@ -24,6 +24,7 @@ from dlcore.tasks.labeled_texts import ClassifyTexts
 from dlcore.weights.read import save_weights
 from experiments import find_experiment
 from experiments.sequence import text_classification as page
+from tests.overriding import inputs_of, run_of
 from tests.saved_runs import save_state
 
 TINY = ("--smoke", "--window=6", "--model.num_layers=1", "--model.num_heads=2", "--model.width=4")
@@ -38,9 +39,9 @@ def filled(shapes, seed=0):
 def initial(experiment, *words):
     """(run, setup, the shapes of the initial state) of a page."""
     run = ResolvedRun(experiment, resolve(experiment, [*words]))
-    splits = experiment.task.data(run.flags)
-    setup = run.setup_of(splits)
-    return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
+    splits = experiment.run(run.flags).load()
+    setup = run.training_of(splits)
+    return run, setup, jax.eval_shape(setup.build().init, jax.random.key(0), run.example(setup.spec))
 
 
 def written(folder, model, *words):
@@ -58,10 +59,10 @@ def written(folder, model, *words):
 def started(*words):
     """(setup, the state after the start) of the page of text classification."""
     flags = resolve(page.experiment, [*CLASSIFIER, *words])
-    page.experiment.task.check(flags)
+    page.experiment.run(flags).check()
     _, setup, state = initial(page.experiment, *CLASSIFIER, *words)
     state = filled(state.replace(rng=np.zeros(2), opt_state=None), 1)
-    found = page.experiment.task.start(setup)
+    found = setup.start()
     assert found.check(state) is None
     return setup, found.replace(state)
 
@@ -97,7 +98,7 @@ def test_the_vocabulary_is_that_of_the_run(tmp_path):
     vocabulary = "".join(sorted(set(load_text("melodies"))))
     assert setup.spec["vocabulary"] == vocabulary
     assert (setup.spec["cls_token"], setup.spec["longest"]) == (None, 6), "GPT-2 has no token of a class"
-    splits = page.experiment.task.data(setup.flags)
+    splits = page.experiment.run(setup.flags).load()
     tokens, label = splits.train.arrays["text"][0], splits.train.arrays["label"][0]
     assert "".join(vocabulary[t] for t in tokens) == ("CDE" if splits.spec["class_names"][label] == "up" else "EDC")
 
@@ -116,7 +117,7 @@ def test_the_vocabulary_is_that_of_the_run(tmp_path):
 def test_a_run_that_does_not_fit_is_told(words, message, tmp_path):
     written(tmp_path / "run", "gpt2")
     with pytest.raises(FlagError, match=message):
-        page.experiment.task.check(resolve(page.experiment, [*CLASSIFIER, f"--init_from={tmp_path / 'run'}", *words]))
+        page.experiment.run(resolve(page.experiment, [*CLASSIFIER, f"--init_from={tmp_path / 'run'}", *words])).check()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_run_that_does_not_fit_is_told(words, message, tmp_path):
 )
 def test_flags_that_do_not_fit(words, message):
     with pytest.raises(ValueError, match=message):
-        page.experiment.task.check(resolve(page.experiment, [*CLASSIFIER, *words]))
+        page.experiment.run(resolve(page.experiment, [*CLASSIFIER, *words])).check()
 
 
 def test_another_experiments_run_is_told(tmp_path):
@@ -172,9 +173,9 @@ def test_published_weights_carry_over_with_their_tokenizer(name, model, tmp_path
     jax.tree.map(np.testing.assert_array_equal, network, {key: params[key] for key in network})
     assert "vocabulary" not in setup.spec
     assert setup.spec["cls_token"] is None
-    rows = page.experiment.task.data(setup.flags).train.arrays["text"]
+    rows = page.experiment.run(setup.flags).load().train.arrays["text"]
     assert {tuple(row) for row in rows.tolist()} <= {(1, 2, 4, -1), (1, 3, 0, 4)}, "cut after the window of 4"
-    assert any("of 18 texts are cut after 4 tokens" in note for note in page.experiment.task.data(setup.flags).notes)
+    assert any("of 18 texts are cut after 4 tokens" in note for note in page.experiment.run(setup.flags).load().notes)
     with pytest.raises(FlagError, match=r"reads tokens of its own; allowed: beside --tokenizer, its tokenizer.json"):
         started(*words, "--num_labels=2")
     other = word_tokenizer(tmp_path / "other.json", "a")
@@ -195,7 +196,7 @@ def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_pa
     monkeypatch.setattr(earlier_run, "find_or_train", find_or_train)
     words = [f"--model={model}", "--width=4", "--num_heads=2", "--num_layers=1"]
     _, setup, state = initial(page.experiment, *CLASSIFIER, *words)
-    found = page.experiment.task.start(setup)
+    found = setup.start()
     assert found.check(None) is None
     assert not calls, "nothing is trained before the page's own checks"
     after = found.replace(filled(state.replace(rng=np.zeros(2), opt_state=None), 1))
@@ -209,40 +210,41 @@ def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_pa
 
 
 def test_without_weights_nothing_starts():
-    setup = Setup(SimpleNamespace(init_from=None), {}, 1, None)
+    setup = run_of(Flags({"init_from": None}))
     assert text_encoders.start(setup, {}) is None
 
 
 def test_decoded_texts_and_predicted_ones(tmp_path):
     flags = resolve(page.experiment, [*CLASSIFIER, "--init_from=none", "--input=the old man"], predict.MODE.settings)
-    splits = page.experiment.task.data(flags)
+    splits = page.experiment.run(flags).load()
     spec = splits.spec
-    rows, names = page.experiment.task.inputs(flags, spec)
+    rows, names = inputs_of(page.experiment, flags, spec)
     assert names == ["the old man"]
     chex.assert_shape(rows.arrays["text"], (1, 5), custom_message="cut to the window of lines of 5")
     assert text_encoders.decode(flags, spec, rows.arrays["text"][0]) == "the o"
     path = tmp_path / "texts.txt"
     path.write_text("a\n\nto be\n", encoding="utf-8")
-    rows, names = page.experiment.task.inputs(flags.replace(input=str(path)), spec)
+    rows, names = inputs_of(page.experiment, flags.replace(input=str(path)), spec)
     assert names == ["a", "to be"]
     assert rows.arrays["text"][0, 1:].tolist() == [-1] * 4
     with pytest.raises(FlagError, match=r"--input='ü': its vocabulary lacks 'ü'; allowed: texts of its 59 characters"):
-        page.experiment.task.inputs(flags.replace(input="ü"), spec)
+        inputs_of(page.experiment, flags.replace(input="ü"), spec)
     with pytest.raises(FlagError, match=r"--input=' ': empty; allowed: a text"):
-        page.experiment.task.inputs(flags.replace(input=" "), spec)
+        inputs_of(page.experiment, flags.replace(input=" "), spec)
 
 
 @pytest.mark.slow
 def test_splits_do_not_share_texts_and_the_test_split_is_that_of_every_seed():
     words = ["--smoke", "--init_from=none", "--num_labels=100"]
-    first, second = (page.experiment.task.data(resolve(page.experiment, [*words, f"--seed={seed}"])) for seed in (0, 1))
+    experiment = page.experiment
+    first, second = (experiment.run(resolve(experiment, [*words, f"--seed={seed}"])).load() for seed in (0, 1))
     assert [len(s) for s in (first.train, first.valid, first.test)] == [100, 300, 600]
     np.testing.assert_array_equal(first.test.arrays["text"], second.test.arrays["text"])
     assert (first.train.arrays["text"] != second.train.arrays["text"]).any()
     rows = np.concatenate([s.arrays["text"] for s in (first.train, first.valid, first.test)])
     assert len(np.unique(rows, axis=0)) == 1000
     with pytest.raises(FlagError, match="--num_labels=601: more than are left for training; allowed: at most 600"):
-        page.experiment.task.data(resolve(page.experiment, ["--smoke", "--init_from=none", "--num_labels=601"]))
+        page.experiment.run(resolve(page.experiment, ["--smoke", "--init_from=none", "--num_labels=601"])).load()
 
 
 @pytest.mark.weekly
@@ -253,7 +255,7 @@ def test_a_real_run_starts_a_real_classifier_which_is_evaluated_and_predicts(tmp
     words = [*CLASSIFIER, f"--init_from={source}", "--parts=head"]
     assert run_page(page.experiment, [*words, f"--run_dir={folder}"]) == 0
     before, after = (earlier_run.load(path).params for path in (source, folder))
-    splits = page.experiment.task.data(resolve(page.experiment, words))
+    splits = page.experiment.run(resolve(page.experiment, words)).load()
     jax.tree.map(np.testing.assert_array_equal, after["network"], before)
     assert np.abs(after["head"]["kernel"]).max() > 0
     assert run_page(page.experiment, ["--mode=evaluate", f"--run={folder}"]) == 0
@@ -309,7 +311,7 @@ def test_a_network_without_weights_has_the_form_of_the_flags_and_the_window_of_t
     network = spec["network"]
     assert {name: network[name] for name in (*expected, "dropout", *fields)} == {**expected, "dropout": 0.25, **fields}
     assert (spec["vocabulary"], spec["cls_token"], spec["longest"]) == ("abc", 3 if is_bert else None, 3)
-    built = text_encoders.build(Setup(flags, spec, 1, np.float16))
+    built = text_encoders.build(run_of(flags, spec, dtype=np.float16))
     assert (built.width, built.dropout, built.dtype) == (6, 0.25, np.float16)
 
 
@@ -326,10 +328,10 @@ def test_pretraining_of_a_real_run_has_its_own_steps(monkeypatch):
     form = ["--dataset=x", "--window=5", "--model.num_layers=3", "--model.num_heads=2", "--model.width=6"]
     more = ["--steps=7", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
     for smoke, words in ((False, form + more), (True, form)):
-        start = text_encoders.start(Setup(flags.replace(smoke=smoke), spec, 1, None), PHASES)
+        start = text_encoders.start(run_of(flags.replace(smoke=smoke), spec), PHASES)
         with pytest.raises(AttributeError):  # parameters of a string
             start(SimpleNamespace(params={"network": {}}))
         assert asked.pop()[3] == words
     phase.spec = {"vocabulary": "abc"}
     with pytest.raises(ValueError, match=r"^init_from='folder': trained with vocabulary=abc; allowed: ab$"):
-        text_encoders.start(Setup(flags, spec, 1, None), PHASES)(SimpleNamespace(params={"network": {}}))
+        text_encoders.start(run_of(flags, spec), PHASES)(SimpleNamespace(params={"network": {}}))
