@@ -126,6 +126,12 @@ class FilmStrips:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(number of strips, h, w, 3)."""
+        frames, height, width, channels = self._clips.shape[1:]
+        return len(self), height, min(4, frames) * width, channels
+
     def __getitem__(self, idx: Any) -> np.ndarray:
         clips = self._clips[np.atleast_1d(self._rows[idx])]
         frames = clips[:, np.linspace(0, clips.shape[1] - 1, min(4, clips.shape[1])).astype(int)]

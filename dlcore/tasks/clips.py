@@ -55,7 +55,7 @@ Network = Literal[
     "vivit",
 ]
 
-OWN: dict[str, Callable[..., nn.Module]] = {
+MODULES: dict[str, Callable[..., nn.Module]] = {
     "net": ClipClassifier,
     "c3d": C3D,
     "slowfast": SlowFast,
@@ -96,7 +96,7 @@ class ClipNetwork:
     @property
     def modules(self) -> dict[str, Callable]:
         """The page's own networks by the prefixes of their flags."""
-        return {prefix: partial(network, **self.fields.get(prefix, {})) for prefix, network in OWN.items()}
+        return {prefix: partial(network, **self.fields.get(prefix, {})) for prefix, network in MODULES.items()}
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -108,7 +108,7 @@ class ClipNetwork:
 
     def with_flags(self, flags: Flags) -> "ClipNetwork":
         """Return the network with the values of its flags in its fields."""
-        fields = {prefix: flags.group(prefix) for prefix in OWN}
+        fields = {prefix: flags.group(prefix) for prefix in MODULES}
         for prefix in ZOO:
             start = f"{prefix}."
             fields[prefix] = {name.removeprefix(start): flags[name] for name in flags if name.startswith(start)}
@@ -129,7 +129,7 @@ class ClipNetwork:
             return VIDEO_MODELS[self.network](num_classes, width=self.resnet_width, dtype=dtype)
         if self.network not in ZOO:
             prefix = "net" if self.network == "fusion" else self.network
-            return OWN[prefix](num_classes, dtype=dtype, **self.fields.get(prefix, {}))
+            return MODULES[prefix](num_classes, dtype=dtype, **self.fields.get(prefix, {}))
         network = ZOO[self.network]
         size = {"frames": clip_shape[0], "image_size": clip_shape[1]}
         sides = {name: value for name, value in size.items() if name in network.__dataclass_fields__}

@@ -13,13 +13,13 @@ from functools import partial
 
 from dlcore.data.images import FixedAugmentation, Images, Resizing
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.self_supervised.tokenizer import EncoderAndTokenizer, TrainedTokenizer, log_codes
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import beit
 from dlcore.self_supervised.patch_predictors import PatchViT
 from dlcore.tasks.encoders import SMOKE, FeatureMeasures
 from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder
+from dlcore.tasks.tokenizer import EncoderAndTokenizer, TrainedTokenizer, log_codes
 from experiments.generative import vq_vae
 
 experiment = Experiment(

@@ -246,7 +246,7 @@ def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean
         numbers={"loss": 1}, arrays={"confusion": 2},
         outputs={"probabilities": probabilities}, spec={"class_names": ["a", "b"]}, history="curves",
     )  # fmt: skip
-    curves, (strips, title, _), classifier = PAGE.run(context.flags, context.spec).panels(context)
+    curves, (strips, title, _), classifier = clips.panels(context)
     assert (curves, title) == ("curves", "Film strips")
     assert {name: int(clip.mean()) for name, clip in strips.items()} == {"a": 2, "b": 0}
     measures, _, labels, mean, names, params = classifier
@@ -255,11 +255,11 @@ def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean
     context.spec["class_names"] = [*"abcdefgh"]
     context.data.test.arrays = {"image": images[[0] * 8], "video": np.arange(8), "label": np.arange(8)}
     context.outputs = {"probabilities": np.eye(8)}
-    assert [*PAGE.run(context.flags, context.spec).panels(context)[1][0]] == [*"abcdef"], "six classes at most"
+    assert [*clips.panels(context)[1][0]] == [*"abcdef"], "six classes at most"
 
 
 def test_clips_are_measured_by_video_and_start_from_random_weights_unless_named():
-    setup = PAGE.run(resolve(PAGE, []), {"num_classes": 3}, 1, jnp.float32)
+    setup = PAGE.run(resolve(PAGE, []), {"class_names": ["a", "b", "c"]}, 1, jnp.float32)
     assert setup.start() is None
     assert PAGE.sanity.expected_loss(setup) == pytest.approx(np.log(3))
     (evaluator,) = setup.evaluators(None, "test")

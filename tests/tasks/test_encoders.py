@@ -19,7 +19,6 @@ from dlcore.tasks import encoders
 from dlcore.tasks.encoders import FeatureMeasures, remove_labels
 from experiments.self_supervised import dino, moco, rotation, simclr
 from experiments.semi_supervised import mixmatch
-from tests.overriding import with_task
 
 TINY = ["--smoke", "--fine_tune=10,20", "--supervised", "--model.stages=1"]
 
@@ -233,13 +232,10 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
     page.experiment.run(resolve(page.experiment, ["--dataset=folder", "--data_dir=d", "--fine_tune=1e9"])).check()
 
 
-def test_a_task_gives_modules_and_plain_values_to_its_pages():
-    """Their defaults are empty dicts, which a page that sets none of its own has."""
+def test_the_parts_of_a_page_say_its_modules_and_plain_values():
     assert simclr.experiment.modules["embedder"].func is Embedder
     assert dino.experiment.modules["head"].func is DINONet
     assert mixmatch.experiment.sanity.plain == classifier_panels.PLAIN
-    own = with_task(mixmatch.experiment, plain={"weight_decay": 0.0})
-    assert own.sanity.plain == {"weight_decay": 0.0}
 
 
 def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):

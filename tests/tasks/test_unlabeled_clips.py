@@ -49,12 +49,12 @@ def test_levels_are_scaled():
 def test_film_strips_show_four_frames():
     clips = np.arange(6, dtype=np.uint8)[None, :, None, None, None] * np.ones((3, 1, 2, 3, 3), np.uint8)
     strips = FilmStrips(clips)
-    assert len(strips) == 3
+    assert strips.shape == (len(strips), *strips[0].shape) == (3, 2, 12, 3)
     chex.assert_shape(strips[np.array([0, 2])], (2, 2, 12, 3))
     # Frames 0, 5/3, 10/3 and 5, rounded down.
     np.testing.assert_array_equal(strips[1][0, :, 0], np.repeat([0, 1, 3, 5], 3))
     few = FilmStrips(clips[:, :3], np.array([2]))
-    assert len(few) == 1
+    assert few.shape == (len(few), *few[0].shape) == (1, 2, 9, 3)
     np.testing.assert_array_equal(few[0][0, :, 0], np.repeat([0, 1, 2], 3))
 
 

@@ -59,7 +59,11 @@ class ExemplarAccuracy:
 
 
 def num_exemplars(run: Run) -> int:
-    """Count the exemplars of a run, which are its classes."""
+    """Count the exemplars of a run, which are its classes.
+
+    Returns:
+      Their number.
+    """
     return run.facts.exemplars or run.parts.data.exemplars
 
 
