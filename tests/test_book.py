@@ -239,9 +239,9 @@ def test_pages_of_the_reference_show_what_an_override_inherits(site):
         ":::::{py:class} B\n\nA part.\n\n::::{py:method} f(self, x, y)\n\nDo otherwise.\n\n**Args**\n\n"
         "- `y`: of B.\n- `x`: a number.\n\n**Returns**\n\n- A sum.\n::::\n:::::"
     )
-    tree = site.repository.parse("dlcore/tasks/masks.py")
-    masks = site.api.reference(next(node for node in tree.body if getattr(node, "name", "") == "Masks"), tree)
-    assert "- The splits; their `spec` holds what the task's other methods read." in masks
+    tree = site.repository.parse("dlcore/optim/partial.py")
+    adamw = site.api.reference(next(node for node in tree.body if getattr(node, "name", "") == "PartsAdamW"), tree)
+    assert "- `steps_per_epoch`: training steps of an epoch, which `milestones` count in." in adamw
 
 
 def test_pictures_of_the_gallery_are_small_and_belong_to_pages(site, chapters):

@@ -55,8 +55,8 @@ ELSEWHERE = {
         "dlcore/tasks/latent_images.py",
         "the first phase, a run of its own, is short",
     ),
-    "base": ("experiments/generative/control_net.py", "the name of another run"),
-    "base_steps": ("experiments/generative/control_net.py", "the first phase, a run of its own, is short"),
+    "base": ("dlcore/tasks/text_prompts.py", "the name of another run"),
+    "base_steps": ("dlcore/tasks/prompts_with_edges.py", "the first phase, a run of its own, is short"),
     "caption_length": ("dlcore/tasks/image_text.py", "drawn captions are short"),
     "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
     "expert_steps": ("dlcore/tasks/imitation.py", "the expert, a run of its own, is short"),
@@ -80,8 +80,8 @@ ELSEWHERE = {
     "sample_class": ("dlcore/tasks/pixel_sequences.py", "--mode=predict draws the samples"),
     "sample_seed": ("dlcore/modes/predict.py", "--mode=predict draws the samples"),
     "target_entropy_ratio": ("dlcore/rl/sac.py", "only discrete actions, as of CartPole, have the entropy"),
-    "tokenizer": ("experiments/self_supervised/beit.py", "the name of another run"),
-    "tokenizer_steps": ("experiments/self_supervised/beit.py", "the first phase, a run of its own, is short"),
+    "tokenizer": ("dlcore/kits/self_supervised/tokenizer.py", "the name of another run"),
+    "tokenizer_steps": ("dlcore/kits/self_supervised/tokenizer.py", "the first phase, a run of its own, is short"),
     "valid_fraction": ("dlcore/kits/images/labeled_images.py", "drawn data has a validation split"),
 }
 """Flags whose effect this test does not reach: a file that reads the flag, and why a smoke run has none."""

@@ -4,12 +4,17 @@ Cameras of random position on the upper half of a sphere look at the scene. Surf
 directional light without shadows. Camera axes are those of `dlcore.ops.camera`; the world's z axis is up.
 """
 
+import dataclasses
+from typing import Annotated, ClassVar
+
 import numpy as np
 
 from dlcore.data.solids import Solid, render_depth
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.splits import Splits
+from dlcore.learner import Range, check_record
 
-__all__ = ["scene_rays"]
+__all__ = ["SceneViews", "mean_color_psnr", "scene_rays"]
 
 _RADIUS = 4.0
 """Distance of the cameras from the point that they look at."""
@@ -72,3 +77,46 @@ def _view(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         "color": albedo * shade[:, None],
         "depth": depth.reshape(-1) * length[:, 0],
     }
+
+
+def mean_color_psnr(train: np.ndarray, test: np.ndarray) -> float:
+    """Compute the PSNR of the mean of the training colors.
+
+    Args:
+      train: [N, 3], colors in [0, 1].
+      test: [M, 3], colors in [0, 1].
+
+    Returns:
+      Decibels.
+    """
+    return float(-10 * np.log10(np.square(test - train.mean(0)).mean()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneViews:
+    """The rays of rendered views of a scene.
+
+    Args:
+      num_views: views to train on; an eighth as many test
+      image_size: side of the views in pixels
+    """
+
+    num_views: Annotated[int, Range(1), "essential"] = 64
+    image_size: Annotated[int, Range(8), "essential"] = 32
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
+        """Render the views, from fixed seeds."""
+        views = self.num_views, max(1, self.num_views // 16), max(1, self.num_views // 8)
+        train, valid, test = (scene_rays(count, seed, self.image_size) for seed, count in enumerate(views))
+        mean_psnr = mean_color_psnr(train.arrays["color"], test.arrays["color"])
+        spec = {
+            "dataset": "scene rays",
+            "image_size": self.image_size,
+            "trivial": {"psnr": (mean_psnr, "the mean color of the training pixels")},
+        }
+        return Splits(train, valid, test, spec)

@@ -4,7 +4,8 @@
 
 A flag replaces a field of a part before anything is built (`with_flags`). The frame asks each part, in the order of the
 page, for the methods of `dlcore.experiment.part.Part`. The first of `measures` has the `metric` that selects the
-checkpoint, and its `mode`, "max" or "min".
+checkpoint, and its `mode`, "max" or "min"; it may have a `monitor`, another metric that selects it, or None for none.
+The ledger has the `headline` of that measure, by default its `metric`.
 """
 
 import dataclasses

@@ -35,8 +35,8 @@ class TaskOfParts(Task):
         measure, sanity = parts.measures[0], parts.sanity
         facts = {
             "defaults": defaults,
-            "monitor": measure.metric,
-            "headline": measure.metric,
+            "monitor": getattr(measure, "monitor", measure.metric),
+            "headline": getattr(measure, "headline", measure.metric),
             "monitor_mode": measure.mode,
             "loss_tolerance": sanity.tolerance,
             "plain": dict(sanity.plain),
@@ -165,7 +165,7 @@ class TaskOfParts(Task):
     def _panels(self, context: Any) -> list:
         run = self._run_of(context.flags, context.spec)
         panels = [part.panels(context, run) for part in run.parts if hasattr(part, "panels")]
-        panels += [part(context) for part in run.parts.report if not hasattr(part, "panels")]
+        panels += [part(context) for part in run.parts.report if callable(part)]
         return [panel for several in panels for panel in several]
 
     def _pictures(self, context: Any) -> dict[str, Any]:

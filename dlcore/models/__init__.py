@@ -18,6 +18,7 @@ lazy_exports(
     globals(),
     {
         "Network": "network",
+        "Networks": "network",
         "OnBackbone": "network",
         "Zoo": "network",
         "create_model": "registry",

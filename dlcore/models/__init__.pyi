@@ -1,4 +1,5 @@
 from dlcore.models.network import Network as Network
+from dlcore.models.network import Networks as Networks
 from dlcore.models.network import OnBackbone as OnBackbone
 from dlcore.models.network import Zoo as Zoo
 from dlcore.models.pretrained.door import from_pretrained as from_pretrained

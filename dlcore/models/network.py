@@ -1,8 +1,9 @@
-"""Networks as parts of an experiment: one of the zoo, a flax module, or a network on a backbone of the zoo.
+"""Networks as parts of an experiment: one of the zoo, a flax module, one on a backbone of the zoo, or several by name.
 
 network=Zoo("resnet8_cifar", {"width": 16})
-network=Network(partial(VoxNet, features=16), of_data=num_classes)
+network=Network(partial(VoxNet, features=16), of_data=("num_classes",))
 network=OnBackbone(partial(FasterRCNN, channels=48), backbone=Zoo("resnet8_cifar"))
+network=Networks({"generator": partial(Generator, width=24), "discriminator": partial(Discriminator, width=48)})
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["Network", "OnBackbone", "Zoo", "flag_prefix", "num_classes"]
+__all__ = ["Network", "Networks", "OnBackbone", "Zoo", "flag_prefix"]
 
 
 def flag_prefix(module: Any) -> str:
@@ -63,33 +64,36 @@ class Zoo:
         return {"model": self.build(run.facts.num_classes or 1, run.dtype)}
 
 
-def num_classes(facts: Any) -> dict[str, int]:
-    """Read the field `num_classes` of a network from the data.
-
-    Args:
-      facts: facts of the data.
-    """
-    return {"num_classes": facts.num_classes}
-
-
 @dataclasses.dataclass(frozen=True)
 class Network:
     """A flax module of which the data decide fields, or whose flags `--PREFIX.FIELD` have a prefix of their own.
 
     Args:
-      network: class of the module with a field `dtype`, or a `functools.partial` of one.
-      of_data: facts of the data -> fields of the module.
+      network: class of the module, or a `functools.partial` of one.
+      of_data: fields of the module that are facts of the data, such as num_classes; they are no flags.
       prefix: prefix of the flags; by default the name of the class.
+      of_run: run -> fields of the module that other parts decide.
+      external: those of these fields that have a default: they are no flags either.
     """
 
     network: Callable[..., nn.Module]
-    of_data: Callable[[Any], dict[str, Any]] | None = None
+    of_data: Annotated[tuple[str, ...], "no flag"] = ()
     prefix: Annotated[str | None, "no flag"] = None
+    of_run: Callable[[Any], dict[str, Any]] | None = None
+    external: Annotated[tuple[str, ...], "no flag"] = ()
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The module by the prefix of its flags."""
         return {self.prefix or flag_prefix(self.network): self.network}
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """The fields with a default that the data or other parts decide."""
+        (prefix,) = self.modules
+        fields: Any = dataclasses.fields(getattr(self.network, "func", self.network))
+        optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
+        return tuple(f"{prefix}.{name}" for name in (*self.of_data, *self.external) if name in optional)
 
     def with_flags(self, flags: Any) -> "Network":
         """Return the network with the values of its flags in its fields."""
@@ -98,8 +102,10 @@ class Network:
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
-        fields = {} if self.of_data is None else self.of_data(run.facts)
-        return {"model": self.network(**fields, dtype=run.dtype)}
+        fields = {name: getattr(run.facts, name) for name in self.of_data}
+        fields |= {} if self.of_run is None else self.of_run(run)
+        dtype = {"dtype": run.dtype} if "dtype" in _field_names(self.network) else {}
+        return {"model": self.network(**{**fields, **dtype})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,16 +116,18 @@ class OnBackbone:
       network: class of the network with the fields `backbone`, `num_classes` and `dtype`, or a `functools.partial`.
       backbone: the backbone.
       adaptation: part whose `adapt(module, run)` freezes the backbone and adds an adapter; None trains all.
+      prefix: prefix of the network's flags; None takes that of its class.
     """
 
     network: Callable[..., nn.Module]
     backbone: Zoo
     adaptation: Any = None
+    prefix: Annotated[str | None, "no flag"] = None
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The network by the prefix of its flags."""
-        return {flag_prefix(self.network): self.network}
+        return {self.prefix or flag_prefix(self.network): self.network}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -128,7 +136,7 @@ class OnBackbone:
 
     def with_flags(self, flags: Any) -> "OnBackbone":
         """Return the network with the values of its flags in its fields."""
-        fields = flags.group(flag_prefix(self.network))
+        fields = flags.group(self.prefix or flag_prefix(self.network))
         return dataclasses.replace(
             self, network=partial(self.network, **fields), backbone=self.backbone.with_flags(flags)
         )
@@ -153,3 +161,60 @@ class OnBackbone:
         """Check that the backbone has the maps that the network reads."""
         if self.adaptation is not None:
             self.adaptation.check(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Networks by the prefix of their flags, such as the two of a GAN.
+
+    A network's fields `shape`, `channels` and `dtype` are those of the data and of the run, and with a condition also
+    `num_classes`.
+
+    Args:
+      modules: {prefix of the flags: class of the network, or a `functools.partial` of one}.
+      condition: number of classes -> condition of the networks, such as `class_condition`; None for none.
+    """
+
+    modules: Mapping[str, Callable[..., nn.Module]]
+    condition: Callable[[int], Any] | None = None
+
+    @property
+    def external_fields(self) -> tuple[str, ...]:
+        """Fields that the data set, which are no flags."""
+        return tuple(f"{name}.channels" for name, module in self.modules.items() if "channels" in _field_names(module))
+
+    def with_flags(self, flags: Any) -> "Networks":
+        """Return the networks with the values of their flags in their fields."""
+        modules = {name: partial(module, **flags.group(name)) for name, module in self.modules.items()}
+        return dataclasses.replace(self, modules=modules)
+
+    def build(self, facts: Any, dtype: Any = None) -> dict[str, nn.Module]:
+        """Build the networks.
+
+        Args:
+          facts: facts of the data.
+          dtype: dtype of the computation.
+
+        Returns:
+          {prefix: network}.
+        """
+        values = {"dtype": dtype}
+        if facts.image_shape:
+            values |= {"shape": facts.image_shape, "channels": facts.image_shape[-1]}
+        if self.condition is not None:
+            values["num_classes"] = facts.num_classes
+        return {
+            name: module(**{field: value for field, value in values.items() if field in _field_names(module)})
+            for name, module in self.modules.items()
+        }
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique a single network as `model`, several by their prefixes, and the `condition`."""
+        networks = self.build(run.facts, run.dtype)
+        values = networks if len(networks) > 1 else {"model": next(iter(networks.values()))}
+        return values if self.condition is None else {**values, "condition": self.condition(run.facts.num_classes)}
+
+
+def _field_names(module: Any) -> set[str]:
+    """Name the fields of a flax module, of its class or of a `functools.partial` of it."""
+    return {field.name for field in dataclasses.fields(getattr(module, "func", module))}

@@ -1,7 +1,7 @@
 """Optimizer pieces that optax lacks, as GradientTransformations, and one builder for the flags of an experiment."""
 
 from dlcore.optim import by_hand, schedules
-from dlcore.optim.adamw import AdamW, AveragedAdamW, EMAAdamW
+from dlcore.optim.adamw import AccumulatingAdamW, AdamW, AveragedAdamW, EMAAdamW, GANAdam
 from dlcore.optim.apply import (
     apply_gradients,
     apply_part_gradients,
@@ -23,10 +23,12 @@ from dlcore.optim.second_order import bfgs, lbfgs, newton_step
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "AccumulatingAdamW",
     "AdamW",
     "AveragedAdamW",
     "DynamicLossScale",
     "EMAAdamW",
+    "GANAdam",
     "Plateau",
     "apply_gradients",
     "apply_part_gradients",

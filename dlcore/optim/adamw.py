@@ -21,7 +21,7 @@ from dlcore.optim.builder import (
 )
 from dlcore.optim.ema import use_ema
 
-__all__ = ["AdamW", "AveragedAdamW", "EMAAdamW"]
+__all__ = ["AccumulatingAdamW", "AdamW", "AveragedAdamW", "EMAAdamW", "GANAdam"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +145,17 @@ class AdamW:
 
 
 @dataclasses.dataclass(frozen=True)
+class AccumulatingAdamW(AdamW):
+    """AdamW with gradient accumulation.
+
+    Args:
+      accumulate: gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none
+    """
+
+    accumulate: Annotated[int, Range(1)] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclasses.dataclass(frozen=True)
 class EMAAdamW(AdamW):
     """AdamW with an average of the parameters.
 
@@ -164,3 +175,51 @@ class AveragedAdamW(EMAAdamW):
     """
 
     accumulate: Annotated[int, Range(1)] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclasses.dataclass(frozen=True)
+class GANAdam:
+    """The optimizer of a GAN: the same for generator and discriminator.
+
+    Args:
+      optimizer: optimizer of generator and discriminator
+      learning_rate: initial learning rate of generator and discriminator
+      schedule: learning-rate schedule
+      momentum: beta1 of Adam
+    """
+
+    optimizer: Literal[tuple(OPTIMIZERS)] = "adam"
+    learning_rate: Annotated[float, Range(0), "essential"] = 2e-4
+    schedule: Literal[tuple(SCHEDULES)] = "linear"
+    momentum: Annotated[float, Range(0, MOST_MOMENTUM)] = 0.5
+
+    takes_setup: ClassVar[bool] = False
+    parameters: ClassVar[tuple[str, ...]] = ("generator_optimizer", "discriminator_optimizer")
+    """Parameters of the technique that take the optimizer."""
+
+    def __post_init__(self):
+        check_record(self)
+
+    def build(self, steps: int, steps_per_epoch: float | None = None) -> optax.GradientTransformationExtraArgs:
+        """Build the optimizer of the generator or of the discriminator.
+
+        Args:
+          steps: length of the training, over which the schedule goes.
+          steps_per_epoch: not used.
+
+        Returns:
+          An optax transformation.
+        """
+        return create_optimizer(self.optimizer, self.rate_of_step(steps), momentum=self.momentum)
+
+    def rate_of_step(self, steps: int, steps_per_epoch: float | None = None) -> optax.Schedule:
+        """Build the learning-rate schedule.
+
+        Args:
+          steps: length of the training.
+          steps_per_epoch: not used.
+
+        Returns:
+          A function from the step, counted from 0, to the learning rate of generator and discriminator.
+        """
+        return create_schedule(self.schedule, self.learning_rate, steps)

@@ -338,15 +338,7 @@ class PartsAdamW(AdamW):
     max_norm: ClassVar[float | None] = None
 
     def build(self, steps: int, steps_per_epoch: float | None = None) -> optax.GradientTransformationExtraArgs:
-        """Build the optimizer of the parts, each on the run's schedule from its start on.
-
-        Args:
-          steps: length of the training, over which the schedule goes.
-          steps_per_epoch: training steps of an epoch, which `milestones` count in.
-
-        Returns:
-          An optax transformation.
-        """
+        """Build the optimizer of the parts, each on the run's schedule from its start on."""
 
         def make(rate: float, begin: int) -> optax.GradientTransformation:
             record = dataclasses.replace(self, learning_rate=self.learning_rate * rate)

@@ -1,14 +1,27 @@
-"""Best possible recall of anchors on a data set's boxes, printed before a detector trains on them."""
+"""Best possible recall of anchors on a data set's boxes, printed before a detector trains on them.
+
+measures=[BoxMAP(), AnchorRecall()]
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from flax import linen as nn
 
-from dlcore.experiment.splits import Splits
+from dlcore.data.splits import Splits
+from dlcore.experiment.parts import Run
 from dlcore.learner import root_key
 
-__all__ = ["anchors_of", "recall_note"]
+__all__ = ["AnchorRecall", "anchors_of", "recall_note"]
+
+
+class AnchorRecall:
+    """The best possible recall of the detector's anchors, printed before training."""
+
+    def messages(self, run: Run, splits: Splits) -> list[str]:
+        """Describe the best possible recall on the training boxes."""
+        model = run.parts.network.arguments(run)["model"]
+        return [recall_note("anchors", anchors_of(model, run.facts.image_shape), splits)]
 
 
 def anchors_of(model: nn.Module, image_shape: Sequence[int]) -> np.ndarray:

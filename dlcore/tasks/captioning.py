@@ -1,59 +1,52 @@
-"""ImagesToDescribe: captioned images, networks by name that write captions, and scores beside baselines."""
+"""Captioned images, networks by name that write captions, and scores beside baselines.
+
+data=ImagesToDescribe("shapes"), network=Captioner("attention"), measures=[CaptionScores()]
+"""
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.data.captions import caption_source, caption_words
 from dlcore.data.carving import shared_images
+from dlcore.data.facts import Facts
+from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.data.words import UNKNOWN, Words, tokenize, vocabulary_from_dict
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import optimizer
+from dlcore.experiment.parts import Run
+from dlcore.kits.images import prediction
 from dlcore.kits.vision_language import captioned_images
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, Range, check_record
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.panel import Panel
-from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
 
 __all__ = [
-    "MODULES",
+    "CaptionScores",
+    "Captioner",
+    "DescribeImages",
     "ImagesToDescribe",
     "attention_mass",
     "caption_panels",
     "describe_captions",
     "exact_match",
+    "log_words",
     "signature",
 ]
 
-MODULES = {
-    "recurrent": CaptionRNN,
-    "attention": ShowAttendTell,
-    "transformer": CaptionTransformer,
-    "small": partial(CifarResNet, stages=(), stem_stride=2, width=24),
-}
-"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru.
 
-Without `--small.stages` there are as many stages of one block as leave a grid of about 8 x 8 positions.
-"""
-
-
-def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
-    splits, words = captioned_images.flickr8k_splits(flags, 128)
+def _flickr8k(record: "ImagesToDescribe") -> tuple[Source, Source, Source, Words]:
+    splits, words = captioned_images.flickr8k_splits(record, 128)
 
     def source(name: str, longest: int | None) -> Source:
         split = splits[name]
@@ -64,7 +57,7 @@ def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
             {**captions.arrays, "references": _as_bytes(split.texts)}, name=captions.name, names=captions.names
         )
 
-    return source("train", flags.longest), source("valid", None), source("test", None), words
+    return source("train", record.longest), source("valid", None), source("test", None), words
 
 
 def _as_bytes(texts: list[list[str]]) -> np.ndarray:
@@ -91,46 +84,16 @@ def _references(vocabulary: Any) -> Callable[[dict], list[list[str]]]:
     return read
 
 
-def _network(setup: Setup) -> Any:
-    from dlcore.models import create_model
-
-    flags, size = setup.flags, len(vocabulary_from_dict(setup.spec["vocabulary"]))
-    name, fields = flags.backbone, {}
-    if name == "small":
-        name, fields = "resnet8_cifar", flags.group("small")
-        halvings = max(1, round(math.log2(setup.spec["image_shape"][0] / 8)))
-        fields["stages"] = fields["stages"] or (1,) * halvings  # the stem is one of them
-    backbone = create_model(name, num_classes=1, dtype=setup.dtype, **fields)
-    if flags.model == "attention":
-        return ShowAttendTell(backbone, size, **flags.group("attention"), dtype=setup.dtype)
-    if flags.model == "transformer":
-        return CaptionTransformer(backbone, size, **flags.group("transformer"), dtype=setup.dtype)
-    return CaptionRNN(backbone, size, flags.model, **flags.group("recurrent"), dtype=setup.dtype)
-
-
-def _augmentation(setup: Setup) -> Callable | None:
-    """Left and right stay where they are, because captions name them."""
-    from dlcore.data import augment
-
-    if setup.flags.augment == "none":
-        return None
-    shift = augment.random_shift(max(1, setup.spec["image_shape"][0] // 16))
-    jitter = augment.color_jitter(0.3, 0.3, 0.3) if setup.flags.augment == "color" else augment.identity
-    return augment.on_unit(augment.compose(shift, jitter), setup.spec["mean"], setup.spec["std"])
-
-
-def _blind_caption(setup: Setup, data: Splits, arguments: Callable[[Setup], dict[str, Any]]) -> np.ndarray:
+def _blind_caption(run: Run, data: Splits, steps: int) -> np.ndarray:
     """Return the most probable caption of the same network without the image; it is the same for every image."""
     from dlcore.data.pipeline import Pipeline
     from dlcore.run import fit
     from dlcore.run.evaluate import predict
 
-    flags = setup.flags
-    setup = setup._replace(steps=flags.blind_steps)
-    fields = {**arguments(setup), **flags.group("learner"), "blind": True}
-    learner = optimizer.record_of(setup).wrap(captioning.learner(optimizer=optimizer.build(setup), **fields))
-    pipeline = Pipeline(data.train, min(flags.batch_size, len(data.train)), flags.seed)
-    state = fit(learner, pipeline, steps=flags.blind_steps, seed=flags.seed, progress=False).state
+    parts = dataclasses.replace(run.parts, technique=partial(run.parts.technique, blind=True))
+    learner = parts.build(run._replace(steps=steps, parts=parts))
+    pipeline = Pipeline(data.train, min(run.setup.flags.batch_size, len(data.train)), run.seed)
+    state = fit(learner, pipeline, steps=steps, seed=run.seed, progress=False).state
     return predict(learner, state, data.test.take(1), batch_size=1)["tokens"][0]
 
 
@@ -184,16 +147,17 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
     return Evaluator(add, finish, source, ("attention_mass", "cell_share"))
 
 
-def describe_captions(outputs: dict, spec: dict) -> list[dict]:
+def describe_captions(outputs: dict, facts: Facts) -> list[dict]:
     """Describe the captions of images, for `--mode=predict`.
 
     Args:
       outputs: outputs from `predict`.
+      facts: facts of the data, with `vocabulary`.
 
     Returns:
       One dict an image: its `text`, its `tokens` and, of models that attend, `alignment`, a grid of shares a token.
     """
-    vocabulary, rows = vocabulary_from_dict(spec["vocabulary"]), []
+    vocabulary, rows = vocabulary_from_dict(facts.vocabulary), []
     for i, tokens in enumerate(outputs["tokens"]):
         row = {"text": vocabulary.decode(tokens) or "(nothing)", "tokens": vocabulary.pieces(tokens)}
         if "alignment" in outputs:
@@ -255,94 +219,165 @@ def _rows(context: ReportContext) -> list[dict[str, Any]]:
     return [row(prefix, name) for prefix, name in names.items() if f"{prefix}bleu4" in context.numbers]
 
 
+def log_words(run: Run) -> float:
+    """Compute the initial loss of equally probable words.
+
+    Returns:
+      Nats.
+    """
+    return math.log(len(vocabulary_from_dict(run.facts.vocabulary)))
+
+
 @dataclasses.dataclass(frozen=True)
-class ImagesToDescribe(Task):
-    """Images with captions, of which a network writes the captions.
+class ImagesToDescribe:
+    """Images with captions.
 
     Args:
       dataset: shapes (drawn), or flickr8k (files)
       data_dir: flickr8k: the folder of captions_train.json.gz and train.zip
       image_size: side of the images; by default 32 for shapes, 128 for flickr8k
-      backbone: small: a residual network by --small.FIELD; or a name of `dlcore models`
       num_images: shapes: for training; 400 more to validate, 1,000 to test
       grid: shapes: cells in a row and in a column
       min_count: flickr8k: how often a word must come in training; others are unknown
       longest: flickr8k: most words of a training caption; longer ones are left out
       augment: augmentation of training images: shift by up to a sixteenth of the side; color: that, and color jitter
-      monitor_images: validation images that are captioned at each evaluation
-      blind_steps: steps of the image-blind model that the report compares with; 0 leaves it out
     """
 
     dataset: Annotated[Literal["shapes", "flickr8k"], "essential"] = "shapes"
     data_dir: Annotated[str | None, "essential"] = None
     image_size: Annotated[int | None, Range(8), "essential"] = None
-    backbone: Annotated[str, "essential"] = "small"
     num_images: Annotated[int, Range(10), "essential"] = 8000
     grid: Annotated[int, Range(2, 3)] = 3
     min_count: Annotated[int, Range(1)] = 5
     longest: Annotated[int, Range(1)] = 22
     augment: Literal["none", "shift", "color"] = "none"
-    monitor_images: Annotated[int, Range(2)] = 200
-    blind_steps: Annotated[int, Range(0)] = 300
 
-    modules: ClassVar[dict[str, Callable]] = MODULES
-    monitor = headline = "cider"
-    plain: ClassVar[dict[str, Any]] = {"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None}
-    loss_tolerance: ClassVar[float] = 0.25
+    def __post_init__(self):
+        check_record(self)
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--model`, which is no name of `dlcore models`."""
-        model = Setting(
-            "attention",
-            "rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer",
-            Literal["rnn", "lstm", "gru", "attention", "transformer"],
-            essential=True,
-        )
-        return {"model": model, **super().settings()}
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.dataset == "flickr8k"
 
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name, with the vocabulary and the statistics of the training split.
+    def load(self) -> Splits:
+        """Load the splits, with the vocabulary and the statistics of the training split.
 
         Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they are scored
         as they were written.
         """
         messages: tuple[str, ...] = ()
-        if flags.dataset == "shapes":
-            n, words = flags.num_images, caption_words()
-            train, valid, test = captioned_images.captioned_shapes(flags, (n, max(8, n // 20), max(8, n // 8)))
+        if self.dataset == "shapes":
+            n, words = self.num_images, caption_words()
+            train, valid, test = captioned_images.captioned_shapes(self, (n, max(8, n // 20), max(8, n // 8)))
         else:
-            train, valid, test, words = _flickr8k(flags)
+            train, valid, test, words = _flickr8k(self)
             messages = (*train.notes, *shared_images(train, valid, test))
         facts = captioned_images.image_facts(train.arrays["image"])
         spec = {"dataset": train.name.removesuffix(" (train)"), "vocabulary": words.to_dict(), **facts}
         return Splits(train, valid, test, spec, messages)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation."""
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique `preprocess` and `augment`."""
+        facts = run.facts
+        return {"preprocess": normalizer(facts.mean, facts.std, dtype=run.dtype), "augment": self._augment(facts)}
+
+    def _augment(self, facts: Facts) -> Callable | None:
+        """Left and right stay where they are, because captions name them."""
+        from dlcore.data import augment
+
+        if self.augment == "none":
+            return None
+        shift = augment.random_shift(max(1, facts.image_shape[0] // 16))
+        jitter = augment.color_jitter(0.3, 0.3, 0.3) if self.augment == "color" else augment.identity
+        return augment.on_unit(augment.compose(shift, jitter), facts.mean, facts.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioner:
+    """A network that writes the caption of an image, on a backbone.
+
+    Args:
+      model: rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer
+      backbone: small: a residual network by --small.FIELD; or a name of `dlcore models`
+      recurrent: fields of `CaptionRNN`, the flags `--recurrent.FIELD` of rnn, lstm and gru.
+      attention: fields of `ShowAttendTell`, the flags `--attention.FIELD`.
+      transformer: fields of `CaptionTransformer`, the flags `--transformer.FIELD`.
+      small: fields of the small backbone; without `stages` there are as many stages of one block as leave a grid of
+        about 8 x 8 positions.
+    """
+
+    model: Annotated[Literal["rnn", "lstm", "gru", "attention", "transformer"], "essential"] = "attention"
+    backbone: Annotated[str, "essential"] = "small"
+    recurrent: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    attention: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    transformer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    small: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The networks by the prefix of their flags."""
+        small = {"stages": (), "stem_stride": 2, "width": 24, **self.small}
         return {
-            "model": _network(setup),
-            "preprocess": labeled_images.preprocess(setup),
-            "augment": _augmentation(setup),
+            "recurrent": partial(CaptionRNN, **self.recurrent),
+            "attention": partial(ShowAttendTell, **self.attention),
+            "transformer": partial(CaptionTransformer, **self.transformer),
+            "small": partial(CifarResNet, **small),
         }
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable words."""
-        return math.log(4 + len(setup.spec["vocabulary"]["words"]))
+    def with_flags(self, flags: Any) -> "Captioner":
+        """Return the networks with the values of their flags in their fields."""
+        fields = {name: flags.group(name) for name in ("recurrent", "attention", "transformer", "small")}
+        return Captioner(flags.model, flags.backbone, **fields)
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        from dlcore.models import create_model
 
-        "valid" measures `--monitor_images`.
-        """
+        modules, size = self.modules, len(vocabulary_from_dict(run.facts.vocabulary))
+        name, fields = self.backbone, {}
+        if name == "small":
+            name, fields = "resnet8_cifar", dict(modules["small"].keywords)
+            halvings = max(1, round(math.log2(run.facts.image_shape[0] / 8)))
+            fields["stages"] = fields["stages"] or (1,) * halvings  # the stem is one of them
+        backbone = create_model(name, num_classes=1, dtype=run.dtype, **fields)
+        if self.model in ("attention", "transformer"):
+            return {"model": modules[self.model](backbone, size, dtype=run.dtype)}
+        return {"model": modules["recurrent"](backbone, size, self.model, dtype=run.dtype)}
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionScores:
+    """CIDEr-D, BLEU, ROUGE-L and exact matches of captions, on the test split beside those of baselines.
+
+    Args:
+      monitor_images: validation images that are captioned at each evaluation
+      blind_steps: steps of the image-blind model that the report compares with; 0 leaves it out
+    """
+
+    monitor_images: Annotated[int, Range(2)] = 200
+    blind_steps: Annotated[int, Range(0)] = 300
+
+    metric: ClassVar[str] = "cider"
+    mode: ClassVar[str] = "max"
+
+    def __post_init__(self):
+        check_record(self)
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure the captions, and on the test split the baselines; "valid" measures `monitor_images`."""
         from dlcore.evaluators.captions import baselines_evaluator, best_constant
 
-        vocabulary = vocabulary_from_dict(setup.spec["vocabulary"])
+        vocabulary = vocabulary_from_dict(run.facts.vocabulary)
         read = _references(vocabulary)
 
-        source = splits.valid.take(setup.flags.monitor_images) if split == "valid" else None
+        source = splits.valid.take(self.monitor_images) if split == "valid" else None
         measures = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
-        if "cells" in splits.test.arrays and setup.flags.model in ("attention", "transformer"):
-            measures.append(attention_mass(setup.flags.grid, source))
+        if "cells" in splits.test.arrays and run.parts.network.model in ("attention", "transformer"):
+            measures.append(attention_mass(run.parts.data.grid, source))
         if split == "valid":
             return measures
         arrays = splits.train.arrays["captions"]
@@ -350,13 +385,21 @@ class ImagesToDescribe(Task):
         texts = {
             "constant": best_constant(
                 captioned_images.decode_sentences(vocabulary, known_words),
-                read(splits.valid[np.arange(min(len(splits.valid), setup.flags.monitor_images))]),
+                read(splits.valid[np.arange(min(len(splits.valid), self.monitor_images))]),
             )
         }
-        if setup.flags.blind_steps:
-            texts["blind"] = vocabulary.decode(_blind_caption(setup, splits, self.arguments))
+        if self.blind_steps:
+            texts["blind"] = vocabulary.decode(_blind_caption(run, splits, self.blind_steps))
         return [*measures, baselines_evaluator(read, texts)]
 
-    inputs = staticmethod(prediction.stretched_inputs)
-    describe = staticmethod(describe_captions)
-    panels = staticmethod(caption_panels)
+
+class DescribeImages:
+    """Use of a captioner: `--mode=predict --input=FILE_OR_FOLDER` captions images."""
+
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path, stretched to the size of the training images."""
+        return prediction.stretched_images(path, run.facts)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe the captions, see `describe_captions`."""
+        return describe_captions(outputs, facts)

@@ -1,27 +1,24 @@
 """Tasks of images of a class: the classes to sample, inputs of predict, and the report by class."""
 
 import dataclasses
-import re
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore.choices import check_whole_number
-from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.learner import Evaluator
+from dlcore.kits.generative.image_generation import class_features, class_source
+from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from dlcore.tasks.image_generation import ImageGeneration
-from dlcore.weights.network import feature_extractor
 
-__all__ = ["ClassConditionalImages", "GuidedImages", "class_source"]
+__all__ = ["ClassConditionalImages", "GuidedClassPanels", "GuidedImages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,43 +41,14 @@ class ClassConditionalImages(ImageGeneration):
         distance = [evaluator._replace(source=source) for evaluator in super().evaluators(setup, splits, split)]
         if setup.spec["num_classes"] == 1:
             return distance
-        features = _features(setup.flags, setup.spec, self.classifier)
+        features = class_features(setup.flags, setup.spec, self.classifier)
         return [*distance, class_consistency(lambda images: features(images)[1], source)]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Parse `--input`: classes by name or number, or pairs of classes to interpolate between.
-
-            --input=3,7        a sample of class 3, one of class 7
-            --input=16x3       sixteen samples of class 3
-            --input=3..7       nine samples from class 3 to class 7: spherical interpolation of the noise; the class
-                               changes halfway
-
-        Returns:
-          (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
-        """
+        """Parse the classes that `--input` names, see `samples.class_inputs`."""
         if flags.get("sample_class") is not None:
             raise FlagError(f"--sample_class={flags.sample_class}: beside --input={flags.input}; allowed: one of them")
-        class_names = list(spec["class_names"])
-        more = f", 16x{class_names[0]}, {class_names[0]}..{class_names[-1]}"
-        labels, endpoints, fractions, names = [], [], [], []
-        for word in flags.input.split(","):
-            times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
-            first, between, last = rest.partition("..")
-            a, count = samples.class_index("input", first, spec, more), 9 if between else int(times)
-            b = samples.class_index("input", last, spec, more) if between else a
-            start = len(labels)
-            for k in range(count):
-                fraction = k / (count - 1) if between else 0.0
-                labels.append(a if fraction < 0.5 else b)
-                endpoints.append((start, start + 1) if between else (start + k, start + k))
-                fractions.append(fraction)
-                names.append(f"{rest} {fraction:.3g}" if between else (first if count == 1 else f"{first} {k}"))
-        arrays = {
-            "label": np.array(labels, np.int32),
-            "ends": np.array(endpoints, np.int32),
-            "share": np.array(fractions, np.float32),
-        }
-        return Source(arrays, len(labels)), names
+        return samples.class_inputs(flags.input, spec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +57,36 @@ class GuidedImages(GuidedSamples, ClassConditionalImages):
 
     def panels(self, context: ReportContext) -> list:
         """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve."""
+        return GuidedClassPanels(context.flags.guidance_samples).build(context, self.classifier)
+
+
+@dataclasses.dataclass(frozen=True)
+class GuidedClassPanels:
+    """Panels of samples of classes, which a condition guides.
+
+    Args:
+      guidance_samples: samples for each point of the report's guidance curve; 0 leaves the curve out
+    """
+
+    guidance_samples: Annotated[int, Range(0), "no identity"] = 200
+
+    def panels(self, context: ReportContext, run: Run) -> list:
+        """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve."""
+        return self.build(context, run.parts.measures[0].classifier)
+
+    def build(self, context: ReportContext, classifier: Any) -> list:
+        """Build the panels.
+
+        Args:
+          classifier: page of the small classifier, which measures the curve.
+        """
         from dlcore.report.triage import triage_panels
 
         first, *other_panels = sample_panels.panels(context)
         result = [first]
-        if context.flags.guidance_samples:
-            features = _features(context.flags, context.spec, self.classifier)
-            labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])
+        if self.guidance_samples:
+            features = class_features(context.flags, context.spec, classifier)
+            labels = class_source(self.guidance_samples, context.spec["num_classes"])
 
             def measure(images: np.ndarray) -> dict[str, float]:
                 vectors, probabilities = features(images)
@@ -107,26 +98,6 @@ class GuidedImages(GuidedSamples, ClassConditionalImages):
 
             result += guidance_panel(context, labels, measure)
         return [*result, *triage_panels(context.history, floor=None), *other_panels]
-
-
-def class_source(count: int, num_classes: int) -> Source:
-    """Build a source of labels that cycles through the classes.
-
-    Args:
-      count: number of samples.
-      num_classes: K.
-
-    Returns:
-      A source with `label`.
-    """
-    check_whole_number("count", count, 1)
-    check_whole_number("num_classes", num_classes, 1)
-    return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
-
-
-def _features(flags: Flags, spec: dict, page: Experiment | None) -> Callable:
-    network = image_generation.network_of(flags.replace(frechet_network=None), spec, page)
-    return feature_extractor(network)
 
 
 def _spread(vectors: np.ndarray) -> float:

@@ -1,25 +1,28 @@
-"""ClipData: clips with one class each, of videos on disk or drawn, for classifiers and for encoders without labels."""
+"""Clips with one class each, of videos on disk or drawn, for classifiers and for encoders without labels.
+
+data=LabeledClips(num_clips=2000, task="motion", clip_length=6, size=16)
+"""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from dlcore.data.clip_sampling import Short
-from dlcore.experiment.flags import Flags
+from dlcore.data.preprocess import to_signed
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
 from dlcore.kits.video.clip_splits import ClipLabel, drawn_clips, own_videos
-from dlcore.learner import Range
+from dlcore.learner import Range, check_record
 
-__all__ = ["ClipData", "Dataset", "FilmStrips"]
+__all__ = ["Dataset", "FilmStrips", "LabeledClips", "UnlabeledClips"]
 
 Dataset = Literal["folder", "ucf101", "sports1m", "charades", "moments_in_time"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipData(Task):
+class LabeledClips:
     """Clips with one class each: synthetic clips with several label sets, or videos on disk.
 
     Args:
@@ -50,30 +53,63 @@ class ClipData(Task):
     views: Annotated[int, Range(1, 30)] = 3
     valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
 
-    def check(self, flags: Flags) -> None:
+    reads_files: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check_record(self)
+
+    def check(self, run: Run) -> None:
         """Check that clips fit the synthetic videos, which have no frame rate."""
-        if flags.data_dir is not None:
+        if self.data_dir is not None:
             return
-        if flags.dataset != "folder":
+        if self.dataset != "folder":
             raise FlagError(
-                f"dataset={flags.dataset}: --data_dir is missing; allowed: the folder of the data set beside it"
+                f"dataset={self.dataset}: --data_dir is missing; allowed: the folder of the data set beside it"
             )
-        if flags.frame_rate is not None:
+        if self.frame_rate is not None:
+            raise FlagError(f"frame_rate={self.frame_rate:g}: drawn videos have none; allowed: --stride, or --data_dir")
+        if self.short == "error" and self.stride * (self.clip_length - 1) + 1 > self.frames:
             raise FlagError(
-                f"frame_rate={flags.frame_rate:g}: drawn videos have none; allowed: --stride, or --data_dir"
-            )
-        if flags.short == "error" and flags.stride * (flags.clip_length - 1) + 1 > flags.frames:
-            raise FlagError(
-                f"clip_length={flags.clip_length}: with stride {flags.stride} longer than a video of {flags.frames} "
-                f"frames; allowed: at most {(flags.frames - 1) // flags.stride + 1}"
+                f"clip_length={self.clip_length}: with stride {self.stride} longer than a video of {self.frames} "
+                f"frames; allowed: at most {(self.frames - 1) // self.stride + 1}"
             )
 
-    def data(self, flags: Flags) -> Splits:
-        """Read videos from `--data_dir`, or generate clips: `image`, `label` and `video`.
+    def load(self, seed: int = 0) -> Splits:
+        """Read videos from `data_dir`, or generate clips: `image`, `label` and `video`.
 
-        Validation and test have `--views` clips per video.
+        Args:
+          seed: seed of the videos that are held out; those that are generated are the same for all.
+
+        Returns:
+          The splits; validation and test have `views` clips per video.
         """
-        return drawn_clips(flags) if flags.data_dir is None else own_videos(flags)
+        return drawn_clips(self) if self.data_dir is None else own_videos(self, seed)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique `preprocess`, to [-1, 1]."""
+        return {"preprocess": to_signed}
+
+    def pictures_of(self, clips: Any) -> "FilmStrips":
+        """Draw film strips of clips, for the report.
+
+        Args:
+          clips: [N, T, H, W, 3].
+
+        Returns:
+          The strips.
+        """
+        return FilmStrips(clips)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabeledClips(LabeledClips):
+    """Clips whose labels only measure an encoder.
+
+    Args:
+      views: clips of each test video, which count as one each
+    """
+
+    views: Annotated[int, Range(1, 30)] = 1
 
 
 class FilmStrips:

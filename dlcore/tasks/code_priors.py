@@ -1,32 +1,30 @@
-"""CodePriors: images, the frozen autoencoder of their codes, and samples by a model of these codes.
+"""Models of the codes of a frozen autoencoder.
 
-class Prior(CodePriors):
-    modules = {**CodePriors.modules, "prior": PixelCNN}
-
-    def prior(self, setup):
-        return PixelCNN(setup.flags.num_codes, 1, dtype=setup.dtype, **setup.flags.group("prior"))
+network=CodeGridPrior(prior=PixelCNN), start=FrozenCodes(first_phase=vq_vae.experiment)
 """
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
-from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
-from dlcore.tasks.latent_space import SampledLatentSpace
+from dlcore.tasks.discrete_codes import SMOKE
 from dlcore.weights.open import Weights
 from dlcore.weights.start import Start
 
-__all__ = ["CodePriors", "origin"]
+__all__ = ["PRIOR_SMOKE", "FrozenCodes", "origin", "uniform_codes"]
+
+PRIOR_SMOKE = {**SMOKE, "num_samples": 16, "network_steps": 2}
+"""Settings of --smoke."""
 
 VQ_VAE = "generative.vq_vae"
 """The page of the first phase."""
@@ -62,17 +60,18 @@ def _first_phase(flags: Flags, page: Experiment | None) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class CodePriors(CodeGrids, SampledLatentSpace):
-    """Images, the frozen autoencoder of their codes, and samples by a model of these.
+class FrozenCodes:
+    """Start of a model of codes: the frozen autoencoder and the codebook of a trained VQ-VAE.
 
     Args:
       first_phase: page that trains the autoencoder
+      autoencoder_steps: training steps of the default autoencoder
     """
 
-    first_phase: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
+    first_phase: Experiment | None = None
+    autoencoder_steps: Annotated[int, Range(1)] = 1500
 
-    shared_settings: ClassVar[dict[str, Setting]] = {
-        **SampledLatentSpace.shared_settings,
+    settings: ClassVar[dict[str, Setting]] = {
         "init_from": Setting(
             None,
             "the folder of a run of generative.vq_vae, whose autoencoder and codebook are frozen; by default one is "
@@ -80,26 +79,12 @@ class CodePriors(CodeGrids, SampledLatentSpace):
             str | None,
             essential=True,
             origin=origin,
-        ),
-        "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
+        )
     }
-    smoke: ClassVar[dict[str, Any]] = {**SMOKE, "num_samples": 16, "network_steps": 2}
-    monitor = headline = "prior_bits"
 
-    def prior(self, setup: Setup) -> nn.Module:
-        """Build the network of the codes.
-
-        Raises:
-          TypeError: the task does not say it.
-        """
-        raise TypeError(f"{type(self).__name__} does not say its prior")
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the autoencoder, and the network of its codes."""
-        return {**super().arguments(setup), "prior": self.prior(setup)}
-
-    def start(self, setup: Setup) -> Start:
+    def start(self, run: Run) -> Start:
         """Start with the autoencoder and the codebook of the first phase."""
+        setup = run.setup
 
         def check(state):
             if (source_run := origin(setup.flags)) is not None:
@@ -112,6 +97,7 @@ class CodePriors(CodeGrids, SampledLatentSpace):
 
         return Start(replace, check)
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of uniform codes, log K."""
-        return math.log(setup.flags.num_codes)
+
+def uniform_codes(run: Run) -> float:
+    """Compute the loss of uniform codes, log K."""
+    return math.log(run.parts.technique.keywords["num_codes"])

@@ -1,66 +1,72 @@
-"""DistilledImages: generate images by a U-Net that learns from a network that an earlier run trained."""
+"""Teacher: the network of an earlier run, which a generator of images learns from."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any
 
 import jax
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.kits.training import earlier_run
-from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.tasks.denoised_images import DenoisedImages
 from dlcore.weights.fit import fit_weights
 from dlcore.weights.open import Weights
 from dlcore.weights.start import Start
 
-__all__ = ["OPTIMIZER", "DistilledImages"]
-
-OPTIMIZER = AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999)
-"""The optimizer of the pages that distill."""
+__all__ = ["Teacher"]
 
 
 @dataclasses.dataclass(frozen=True)
-class DistilledImages(DenoisedImages):
-    """Generated images, and a teacher that an earlier run trained; `--init_from` names the run.
+class Teacher:
+    """A teacher that an earlier run trained, as the flag `--init_from`; without it there is none.
 
-    A page sets `teacher_page`, the name of the page that trains the teacher, `teacher_use`, which ends the help of the
-    flag, and `teacher_facts`, settings that the run of the teacher must share. The optimizer is `OPTIMIZER`.
+    Args:
+      page: name of the page that trains the teacher.
+      purpose: what the run is for, the end of the help of the flag.
+      same: settings that the run of the teacher must share.
+      always_identity: whether the flag is in the identity of a run also where it names no run.
     """
 
-    teacher_page: ClassVar[str]
-    teacher_use: ClassVar[str]
-    teacher_facts: ClassVar[tuple[str, ...]] = ()
-    teacher_identity: ClassVar[bool | Literal["if changed"]] = "if changed"
+    page: Annotated[str, "no flag"]
+    purpose: Annotated[str, "no flag"]
+    same: Annotated[tuple[str, ...], "no flag"] = ()
+    always_identity: Annotated[bool, "no flag"] = False
 
     def origin(self, flags: Flags) -> Weights | None:
-        """Read where the teacher comes from."""
-        teacher_run = earlier_run.origin(flags, "init_from", self.teacher_page, "unet")
+        """Read where the teacher comes from.
+
+        Args:
+          flags: resolved settings; must contain `init_from`.
+
+        Returns:
+          The run; None without the flag.
+        """
+        teacher_run = earlier_run.origin(flags, "init_from", self.page, "unet")
         if teacher_run is not None:
-            earlier_run.check_settings(teacher_run, {name: flags[name] for name in self.teacher_facts})
+            earlier_run.check_settings(teacher_run, {name: flags[name] for name in self.same})
         return teacher_run
 
+    @property
     def settings(self) -> dict[str, Setting]:
-        """Add `--init_from`."""
+        """The flag `--init_from`."""
         init_from = Setting(
             None,
-            f"the folder of a run of {self.teacher_page}, {self.teacher_use}",
+            f"the folder of a run of {self.page}, {self.purpose}",
             str | None,
             essential=True,
-            identity=self.teacher_identity,
+            identity=self.always_identity or "if changed",
             origin=self.origin,
         )
-        return {**super().settings(), "init_from": init_from}
+        return {"init_from": init_from}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, and the teacher that it learns from."""
-        arguments = super().arguments(setup)
-        teacher = None if setup.flags.init_from is None else arguments["model"].copy()
-        return {**arguments, "teacher": teacher}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the teacher's network, and the steps of the training."""
+        teacher = None if run.setup.flags.init_from is None else run.parts.network.clone(dtype=run.dtype)
+        return {"teacher": teacher, "num_steps": run.steps}
 
-    def start(self, setup: Setup) -> Start | None:
+    def start(self, run: Run) -> Start | None:
         """Start teacher and student with the weights of `--init_from`."""
+        setup = run.setup
         if setup.flags.init_from is None:
             return None
 

@@ -1,27 +1,26 @@
-"""EditedImages: images that a U-Net draws out of noise, and edits of your own images by the trained network."""
+"""EditImages: the use of a diffusion model, which draws images, and edits your own."""
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.generative.editing import Editing
+from dlcore.kits.generative.samples import DrawSamples
 from dlcore.learner import Range
-from dlcore.tasks.denoised_images import DenoisedImages
 
-__all__ = ["EditedImages"]
+__all__ = ["EditImages"]
 
 FLAGS = ("edit", "strength", "resamples", "mask")
 
 
 @dataclasses.dataclass(frozen=True)
-class EditedImages(DenoisedImages):
-    """Images that a U-Net draws out of noise; `--mode=predict --input=IMAGE` edits images of the trained size.
+class EditImages(DrawSamples):
+    """Use of a diffusion model: it draws images out of noise; `--mode=predict --input=IMAGE` edits images.
 
     Args:
       edit: how --mode=predict edits --input: sdedit (noise, and draw from there), inversion (find the noise, and draw
@@ -36,22 +35,27 @@ class EditedImages(DenoisedImages):
     resamples: Annotated[int, Range(1), "no identity"] = 5
     mask: Annotated[str | None, "no identity"] = None
 
-    input_kind = "IMAGE"
+    input_kind: ClassVar[str] = "IMAGE"
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the U-Net, and say how images are edited."""
-        flags = setup.flags
-        return super().arguments(setup) | {"editing": Editing(flags.edit, flags.strength, flags.resamples)}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Say how images are edited."""
+        return {"editing": Editing(self.edit, self.strength, self.resamples)}
 
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    def samples(self, run: Run) -> tuple[Source, list[str]]:
         """Number the samples that `--mode=predict` draws without `--input`."""
         for name in FLAGS:
-            if name in flags.given:
-                raise FlagError(f"--{name}={flags[name]}: of no use without --input; allowed: beside --input=IMAGE")
-        return DenoisedImages.drawn(flags, spec)
+            if name in run.setup.flags.given:
+                raise FlagError(
+                    f"--{name}={getattr(self, name)}: of no use without --input; allowed: beside --input=IMAGE"
+                )
+        return super().samples(run)
 
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` with the mask of `--mask`.
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path with the mask.
+
+        Args:
+          path: a file or a folder of images of the size of the training images.
+          run: the run.
 
         Returns:
           (source with `original` and `edit_mask`, paths).
@@ -63,7 +67,7 @@ class EditedImages(DenoisedImages):
         from dlcore.data.decoding import load_image
         from dlcore.data.image_folder import list_images
 
-        height, width, channels = spec["image_shape"]
+        height, width, channels = run.facts.image_shape
 
         def read(flag: str, path: Path, channels: int) -> np.ndarray:
             image = load_image(path, None, channels)
@@ -74,15 +78,15 @@ class EditedImages(DenoisedImages):
                 )
             return image
 
-        if flags.edit == "repaint" and flags.mask is None:
+        if self.edit == "repaint" and self.mask is None:
             raise FlagError("--edit=repaint: without a mask; allowed: beside --mask=PICTURE")
-        if flags.mask is None:
+        if self.mask is None:
             mask = np.ones((height, width, 1), np.float32)
         else:
-            mask = (read("mask", Path(flags.mask), 1) > 127).astype(np.float32)
+            mask = (read("mask", Path(self.mask), 1) > 127).astype(np.float32)
             if not mask.any():
-                raise ValueError(f"mask={flags.mask}: no pixel above 127; allowed: white where the image may change")
-        paths = list_images(Path(flags.input))
+                raise ValueError(f"mask={self.mask}: no pixel above 127; allowed: white where the image may change")
+        paths = list_images(Path(path))
         images = np.stack([read("input", path, channels) for path in paths])
         masks = np.broadcast_to(mask, (len(images), *mask.shape)).copy()
         return Source({"original": images, "edit_mask": masks}, len(images)), [str(path) for path in paths]

@@ -11,11 +11,11 @@ One protocol evaluates the encoder of every technique on downstream tasks, besid
     supervised       the same encoder, trained only on the bank's labels (with --supervised; slow)
 
 The learner gets no labels. Its `predict` returns `features` and `untrained`, and its state has a `--model` under
-"backbone"; a task with another encoder has its own method `encoder`.
+"backbone"; the network says how it is applied, by its method `encoder`.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -23,18 +23,13 @@ import jax
 from dlcore.data.images import Views
 from dlcore.data.known_datasets import TRAIN_SIZES
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
-from dlcore.experiment.setting import LARGEST, FlagError, Setting
+from dlcore.experiment.setting import LARGEST, FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
-from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Evaluator, Learner, Range, check_record, root_key
 from dlcore.modes.report_context import ReportContext
-from dlcore.weights.start import MODULES, Start, start_backbone
 
-__all__ = ["SMOKE", "Encoders", "FeatureMeasures", "remove_labels", "view_panels"]
+__all__ = ["SMOKE", "ClipFeatureMeasures", "FeatureMeasures", "remove_labels", "view_panels"]
 
 SMOKE = {
     "model.stages": (1,),
@@ -52,95 +47,6 @@ SMOKE = {
 
 TEMPERATURE = 0.07
 """Temperature of the weighted k-NN."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoders(Task):
-    """An encoder that is trained without labels, and measured by them; a subclass has the data.
-
-    Args:
-      bank_size: labeled training images for k-NN and the probe
-      knn_k: neighbors of k-NN
-      fine_tune: labels to fine-tune with at the end: counts, or below 1 shares of the training images; empty for none
-      fine_tune_steps: updates of a fine-tuning, of 64 images
-      supervised: at the end, train the encoder by the bank's labels too, to compare
-    """
-
-    bank_size: Annotated[int, Range(1)] = 5000
-    knn_k: Annotated[int, Range(1)] = 20
-    fine_tune: Annotated[tuple[float, ...], Range(0)] = (0.01, 0.1)
-    fine_tune_steps: Annotated[int, Range(1)] = Recipe().steps
-    supervised: bool = False
-
-    model: ClassVar[str | None] = "resnet8_cifar"
-    monitor = headline = "knn"
-    defaults: ClassVar[dict[str, Any]] = {"select": "last"}
-    embeddings: ClassVar[bool] = False
-    """Whether `predict` returns the `embeddings` of a head, which are evaluated too."""
-    uses_labels: ClassVar[bool] = False
-    """Whether the learner gets the labels; no pretext does."""
-
-    encoder = staticmethod(encoders.encoder)
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from` where there is a `--model`."""
-        return {**super().settings(), **({} if self.model is None else MODULES)}
-
-    def check(self, flags: Flags) -> None:
-        """Check that a well-known data set has as many images as the labels that `--fine_tune` requests."""
-        # Clips have no --dataset.
-        self.measures(flags).counts(TRAIN_SIZES.get(flags.get("dataset"), LARGEST[int]), 1)
-
-    def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Remove the labels from the learner's batches, unless the technique uses them."""
-        return learner if self.uses_labels else remove_labels(learner)
-
-    def start(self, setup: Setup) -> Start | None:
-        """Start the backbone from the weights of `--init_from`.
-
-        Raises:
-          ValueError: when applied or checked: there is no such backbone, or it does not fit.
-        """
-        return start_backbone(setup)
-
-    def notes(self, setup: Setup, splits: Splits) -> list[str]:
-        """Describe the evaluation protocol."""
-        return [self.measures(setup.flags).protocol(splits)] if _has_labels(splits) else []
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the protocol's evaluators, see `FeatureMeasures`."""
-        measures = self.measures(setup.flags)
-        return measures.build(splits, split, setup.spec["num_classes"], setup.flags.seed, lambda: self.encoder(setup))
-
-    def measures(self, flags: Flags) -> "FeatureMeasures":
-        """Read the record of the protocol from the flags."""
-        names = ("bank_size", "knn_k", "fine_tune", "fine_tune_steps", "supervised")
-        values = {name: flags[name] for name in names if name in flags}
-        return FeatureMeasures(**values, embeddings=self.embeddings, uses_labels=self.uses_labels)
-
-    def pretext_panels(self, context: ReportContext) -> list:
-        """Show what the technique solves in training.
-
-        Returns:
-          Report panels; none here.
-        """
-        return []
-
-    def pictures_of(self, examples: Any) -> Any:
-        """Draw the examples of the data for the report.
-
-        Args:
-          examples: [N, ...], their `image`.
-
-        Returns:
-          [N, h, w, C]; the examples, where they are images.
-        """
-        return examples
-
-    def panels(self, context: ReportContext) -> list:
-        """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves."""
-        measures = self.measures(context.flags)
-        return measures.feature_panels(context, self.pretext_panels(context), self.pictures_of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,21 +79,9 @@ class FeatureMeasures:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Check that there are labels to measure by; without any, the loss is the headline."""
-        return self.check_labels(splits, run.setup.flags)
-
-    def check_labels(self, splits: Splits, flags: Flags) -> Splits:
-        """Check that there are labels to measure by; without any, the loss is the headline.
-
-        Args:
-          splits: the data.
-          flags: resolved settings; whether `knn_k` was given.
-
-        Returns:
-          The splits.
-        """
         if splits.spec.get("num_classes", 0) > 1:
             bank = min(self.bank_size, len(splits.train))
-            if "knn_k" in flags.given and self.knn_k > bank:
+            if "knn_k" in run.setup.flags.given and self.knn_k > bank:
                 raise FlagError(f"--knn_k={self.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
             return splits
         message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
@@ -210,35 +104,7 @@ class FeatureMeasures:
         return run.parts.network.encoder(run)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the protocol's evaluators: k-NN at each validation, all of them at the end."""
-        return self.build(splits, split, run.facts.num_classes, run.seed, lambda: self.encoder(run))
-
-    def counts(self, train_size: int, num_classes: int) -> tuple[int, ...]:
-        """Compute the numbers of labels that `fine_tune` requests.
-
-        Args:
-          train_size: number of training images.
-          num_classes: number of classes.
-
-        Returns:
-          The numbers, in ascending order.
-        """
-        try:
-            return label_counts(self.fine_tune, train_size, num_classes)
-        except ValueError as error:
-            raise FlagError(f"--{error}") from None
-
-    def build(
-        self, splits: Splits, split: str, num_classes: int, seed: int, encoder: Callable[[], Any]
-    ) -> list[Evaluator]:
         """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
-
-        Args:
-          splits: the data.
-          split: "valid" or "test".
-          num_classes: number of classes.
-          seed: seed of the bank and of fine-tuning.
-          encoder: builds the `dlcore.evaluators.fine_tuning.Encoder`.
 
         Returns:
           Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
@@ -253,7 +119,7 @@ class FeatureMeasures:
         from dlcore.evaluators.uniformity import uniformity
 
         queries = getattr(splits, split)
-        source = bank_and_queries(splits.train, queries, self.bank_size, seed)
+        source = bank_and_queries(splits.train, queries, self.bank_size, run.seed)
         collapse = [
             *([uniformity(source)] if self.embeddings else []),
             feature_rank(source),
@@ -273,49 +139,52 @@ class FeatureMeasures:
         measures += [linear_probe(source), linear_probe(source, key="untrained", name="probe_untrained")]
         if self.embeddings:
             measures.append(linear_probe(source, key="embeddings", name="probe_head"))
-        counts = self.counts(len(splits.train), num_classes)
+        counts = self.counts(len(splits.train), run.facts.num_classes)
         if counts or self.supervised:
             tuning = fine_tuning(
                 source,
                 splits.train,
                 queries,
-                encoder=encoder(),
+                encoder=self.encoder(run),
                 counts=counts,
-                num_classes=num_classes,
+                num_classes=run.facts.num_classes,
                 recipe=Recipe(steps=self.fine_tune_steps),
                 supervised=min(self.bank_size, len(splits.train)) if self.supervised else 0,
                 k=k,
-                seed=seed,
+                seed=run.seed,
             )
             measures.append(tuning)
         return measures
 
-    def panels(self, context: ReportContext, run: Run) -> list:
-        """Show the results, the pretext, nearest neighbors, a projection of the features, and the curves."""
-        augmentation = run.parts.data.augmentation
-        pretext = view_panels(context, augmentation.build(run.facts)) if isinstance(augmentation, Views) else []
-        for pretext_panels in run.parts.having("pretext_panels"):
-            pretext += pretext_panels(context, run)
-        return self.feature_panels(context, pretext)
-
-    def feature_panels(
-        self, context: ReportContext, pretext: Sequence[Any], pictures_of: Callable[[Any], Any] = lambda image: image
-    ) -> list:
-        """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves.
+    def counts(self, train_size: int, num_classes: int) -> tuple[int, ...]:
+        """Compute the numbers of labels that `fine_tune` requests.
 
         Args:
-          pretext: panels of what the technique solves in training.
-          pictures_of: examples [N, ...] -> images [N, h, w, C].
+          train_size: number of training images.
+          num_classes: number of classes.
 
         Returns:
-          The panels.
+          The numbers, in ascending order.
         """
+        try:
+            return label_counts(self.fine_tune, train_size, num_classes)
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
+
+    def panels(self, context: ReportContext, run: Run) -> list:
+        """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves."""
         from dlcore.report import self_supervised as report
         from dlcore.report.curves import curves
         from dlcore.report.triage import triage_panels
 
+        data = run.parts.data
+        augmentation = getattr(data, "augmentation", None)
+        pretext = view_panels(context, augmentation.build(run.facts)) if isinstance(augmentation, Views) else []
+        for pretext_panels in run.parts.having("pretext_panels"):
+            pretext += pretext_panels(context, run)
         names, features = context.spec["class_names"], context.outputs["features"]
         test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
+        pictures = data.pictures_of(test) if hasattr(data, "pictures_of") else test
         tables = []
         if _has_labels(context.data):
             caption = f"Accuracy on the test split. {self.protocol(context.data)}"
@@ -324,7 +193,7 @@ class FeatureMeasures:
             *tables,
             report.rank_table(context.numbers),
             *pretext,
-            report.nearest_neighbors(pictures_of(test), labels, features, names),
+            report.nearest_neighbors(pictures, labels, features, names),
             report.feature_plane(features, labels, names),
             *triage_panels([{k: v for k, v in row.items() if k != "accuracy"} for row in context.history], floor=None),
             curves(context.history),
@@ -342,6 +211,17 @@ class FeatureMeasures:
             f"{bank:,} training images{tuned}; each beside the untrained encoder. "
             f"The learner gets {'the labels of all training images' if self.uses_labels else 'no label'}."
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFeatureMeasures(FeatureMeasures):
+    """The protocol that measures an encoder of clips.
+
+    Args:
+      fine_tune: labels to fine-tune with at the end: counts, or below 1 shares of the training clips; empty for none
+    """
+
+    fine_tune: Annotated[tuple[float, ...], Range(0)] = ()
 
 
 def view_panels(context: ReportContext, augment: Callable[[jax.Array, jax.Array], jax.Array]) -> list:

@@ -15,7 +15,7 @@ from dlcore.kits.generative.samples import Samples
 from dlcore.learner import Range
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["SMOKE", "GuidedSamples", "guidance_panel"]
+__all__ = ["PLAIN", "SMOKE", "GuidedSamples", "guidance_panel"]
 
 SMOKE = {
     "steps": 3,
@@ -26,6 +26,9 @@ SMOKE = {
     "eval_every": 3,
 }
 """Settings of --smoke."""
+
+PLAIN = {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0}
+"""Flags that switch averages and the dropout of the condition off, for `--mode=sanity`."""
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
 """Guidance strengths of the guidance curve."""
@@ -42,7 +45,7 @@ class GuidedSamples(Samples):
     guidance_samples: Annotated[int, Range(0), "no identity"] = 200
 
     monitor_mode = "min"
-    plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0}
+    plain: ClassVar[dict[str, Any]] = PLAIN
     defaults: ClassVar[dict[str, Any]] = {
         "sampler": "ddim",
         "num_inference_steps": 50,

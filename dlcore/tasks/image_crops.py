@@ -1,53 +1,37 @@
-"""MultiCrops, TeacherCrops and TokenCrops: crops of images by name, which a network assigns to prototypes.
+"""Large and small crops of images, and a network that assigns them to prototypes, with a teacher or without.
 
-experiment = Experiment(
-    __file__, __doc__, dino.learner, task=TeacherCrops(), optimizer=AdamW(), defaults={"local_crops": 2}
-)
+data=CroppedImages("digits", augmentation=Crops(Views("auto"), global_area=(0.7, 1.0), local_area=(0.4, 0.8)))
+network=PrototypeNetwork(Zoo("resnet8_cifar"), head={"outputs": 256}, freeze=100.0, teacher=DINOTeacher(0.99))
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.augment.recipes import contrastive_augmentation
-from dlcore.data.normalization import normalizer
+from dlcore.data.facts import Facts
+from dlcore.data.images import Images, Views
 from dlcore.evaluators.fine_tuning import Encoder
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run, with_flags
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import backbone
-from dlcore.learner import Range
+from dlcore.kits.self_supervised.queue import check_queue
+from dlcore.learner import Range, check_record
+from dlcore.models.network import Zoo
 from dlcore.models.vit import ViT
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import cosine_momentum
 from dlcore.self_supervised.networks import DINONet, PatchDINONet
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_images import RandomViews
+from dlcore.tasks.encoders import SMOKE, view_panels
 
-__all__ = ["SMALLEST_TOKENS", "SMALL_TOKENS", "MultiCrops", "TeacherCrops", "TokenCrops"]
-
-SMALL_TOKENS = {
-    "model.image_size": 16,
-    "model.patch_size": 4,
-    "model.width": 64,
-    "model.depth": 3,
-    "model.num_heads": 4,
-    "model.mlp_features": 256,
-    "head.outputs": 64,
-    "head.hidden_features": 128,
-    "head.bottleneck": 32,
-    "head.batch_norm": True,
-    "local_crops": 2,
-    "steps": 1000,
-    "batch_size": 64,
-    "eval_every": 250,
-}
-"""Settings of a small ViT on the digits, whose sides are doubled to 16 pixels."""
+__all__ = ["SMALLEST_TOKENS", "CroppedImages", "Crops", "DINOTeacher", "PrototypeNetwork"]
 
 SMALLEST_TOKENS = {
     **{name: value for name, value in SMOKE.items() if not name.startswith("model.")},
@@ -78,67 +62,75 @@ def _check_rising(name: str, area: tuple[float, float]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class MultiCrops(RandomViews):
-    """Large and small crops of each image.
+class Crops:
+    """Large and small crops of each image, augmented as views are.
 
     Args:
+      views: the augmentation beside the crop.
       local_size: side of small crops in pixels; by default half of the input's
       global_area: range of the share of the image that a large crop shows
       local_area: range of the share of the image that a small crop shows
-      freeze: epochs in which the last layer is frozen
     """
 
+    views: Views = dataclasses.field(default_factory=Views)
     local_size: Annotated[int | None, Range(1)] = None
     global_area: Annotated[tuple[float, float], Range(1e-3, 1), _check_global_area] = (0.4, 1.0)
     local_area: Annotated[tuple[float, float], Range(1e-3, 1), _check_local_area] = (0.1, 0.4)
-    freeze: Annotated[float, Range(0)] = 1.0
 
-    modules: ClassVar[dict[str, Callable]] = {"head": DINONet}
-    encoder = staticmethod(encoders.backbone_encoder)
+    def __post_init__(self):
+        check_record(self)
 
-    def crops(self, setup: Setup) -> tuple[Callable, Callable]:
-        """Build the augmentations that draw large and small crops.
+    def names(self, facts: Facts) -> list[str]:
+        """Name the kind of views."""
+        return self.views.names(facts)
+
+    def crops_streamed(self, facts: Facts) -> bool:
+        """Return that crops are cut out on the device."""
+        return False
+
+    def build(self, facts: Facts, side: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """Build the large crop.
 
         Args:
-          setup: facts of the run, with the flags of the task.
+          side: its side, in pixels.
 
         Returns:
-          Two of `(key, image [H, W, C] in [0, 1]) -> image`.
-
-        Raises:
-          FlagError: small crops are larger than the image, or no whole number of patches.
+          `(key, image [H, W, C] in [0, 1]) -> image`.
         """
-        flags, side = setup.flags, labeled_images.shorter_side(setup.flags, setup.spec)
-        small = flags.local_size or side // 2
-        stride = getattr(backbone.build(setup, num_classes=1), "patch_size", 1)
+        return contrastive_augmentation(*self.names(facts), self.global_area, side)
+
+    def build_small(self, facts: Facts, side: int, stride: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """Build the small crop.
+
+        Args:
+          side: side of the large crop, in pixels.
+          stride: side of a patch of the network, of which crops have a whole number.
+
+        Returns:
+          `(key, image [H, W, C] in [0, 1]) -> image`.
+        """
+        small = self.local_size or side // 2
         if small % stride or not 0 < small <= side:
             raise FlagError(
                 f"--local_size={small}: no small crop; allowed: multiples of the patch's side {stride}, at most {side}"
             )
-        kind = self.kind_of_views(flags)
-        return (
-            contrastive_augmentation(kind, tuple(flags.global_area), side),
-            contrastive_augmentation(kind, tuple(flags.local_area), small),
-        )
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the crops, the preprocessing and the schedule of the last layer."""
-        flags, spec = setup.flags, setup.spec
-        large, small = self.crops(setup)
-        frozen = round(flags.freeze * spec.get("train_size", 0) / flags.batch_size)
-        return {
-            "model": self.modules["head"](encoders.backbone_without_head(setup), **flags.group("head")),
-            "augment": large,
-            "augment_local": small,
-            "last_layer": lambda step: jnp.where(step < frozen, 0.0, 1.0),
-            "preprocess": labeled_images.preprocess(setup),
-            "normalize": normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
-        }
+        return contrastive_augmentation(*self.names(facts), self.local_area, small)
 
 
 @dataclasses.dataclass(frozen=True)
-class TeacherCrops(MultiCrops):
-    """Large and small crops of each image, of which a teacher sees the large ones.
+class CroppedImages(Images):
+    """Images by name, whose `augmentation` are `Crops`."""
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique what `Images` gives, with large crops as `augment` and small ones as `augment_local`."""
+        values, stride = super().arguments(run), getattr(run.parts.network.backbone.build(1), "patch_size", 1)
+        values["augment_local"] = self.augmentation.build_small(run.facts, self.shorter_side(run.facts), stride)
+        return values
+
+
+@dataclasses.dataclass(frozen=True)
+class DINOTeacher:
+    """The schedules of an EMA teacher: its momentum rises to 1 by half a cosine, and its temperature linearly.
 
     Args:
       teacher_momentum: initial momentum of the EMA teacher; it rises to 1
@@ -150,55 +142,117 @@ class TeacherCrops(MultiCrops):
     teacher_temperature: Annotated[tuple[float, float], Range(1e-3)] = (0.04, 0.07)
     temperature_warmup: Annotated[float, Range(0, 1)] = 0.3
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `MultiCrops` builds, and the schedules of the teacher."""
-        flags = setup.flags
-        first, last = flags.teacher_temperature
-        warmup = max(1, round(flags.temperature_warmup * setup.steps))
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `teacher_momentum` and its `teacher_temperature`."""
+        first, last = self.teacher_temperature
+        warmup = max(1, round(self.temperature_warmup * run.steps))
         return {
-            **super().arguments(setup),
-            "teacher_momentum": cosine_momentum(flags.teacher_momentum, setup.steps),
+            "teacher_momentum": cosine_momentum(self.teacher_momentum, run.steps),
             "teacher_temperature": lambda step: first + (last - first) * jnp.minimum(step / warmup, 1.0),
         }
 
-    def encoder(self, setup: Setup) -> Encoder:
-        """Describe the teacher's backbone."""
+    def backbone(self, state: Any) -> dict:
+        """Find the variables of the teacher's backbone.
 
-        def teacher(state: Any) -> dict:
-            trees = {"params": state.teacher_params, **state.teacher_model_state}
-            return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
+        Args:
+          state: the learner's state.
 
-        return encoders.backbone_encoder(setup, teacher)
+        Returns:
+          {collection: variables}.
+        """
+        trees = {"params": state.teacher_params, **state.teacher_model_state}
+        return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
-    def pretext_panels(self, context: ReportContext) -> list:
-        """Show where the teacher's ViT attends."""
+
+@dataclasses.dataclass(frozen=True)
+class PrototypeNetwork:
+    """A backbone of the zoo and a head of prototypes; flags are `--model`, its fields and `--head.FIELD`.
+
+    Args:
+      backbone: the backbone.
+      head: fields of the head, of `DINONet` or `PatchDINONet`.
+      patches: whether the head sees the patches of a ViT beside its class token.
+      balanced: whether targets are balanced over the images of a step, so that prototypes must not be more.
+      freeze: epochs in which the last layer is frozen
+      teacher: the EMA teacher of a technique that has one, which is measured
+    """
+
+    backbone: Zoo
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    patches: Annotated[bool, "no flag"] = False
+    balanced: Annotated[bool, "no flag"] = False
+    freeze: Annotated[float, Range(0)] = 1.0
+    teacher: DINOTeacher | None = None
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The module by the prefix of its flags."""
+        return {"head": partial(PatchDINONet if self.patches else DINONet, **self.head)}
+
+    def with_flags(self, flags: Flags) -> "PrototypeNetwork":
+        """Return the network with the values of its flags in its fields."""
+        return dataclasses.replace(
+            self,
+            backbone=self.backbone.with_flags(flags),
+            head=flags.group("head"),
+            freeze=flags.freeze,
+            teacher=with_flags(self.teacher, flags),
+        )
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`, and the schedules of the last layer and of the teacher."""
+        backbone = self._backbone(run)
+        if self.patches and not isinstance(backbone, ViT):
+            raise FlagError(
+                f"--model={self.backbone.zoo_name}: has no tokens of patches; allowed: vision transformers (vit_*)"
+            )
+        frozen = round(self.freeze * (run.facts.train_size or 0) / run.setup.flags.batch_size)
+        return {
+            "model": self.modules["head"](backbone),
+            "last_layer": lambda step: jnp.where(step < frozen, 0.0, 1.0),
+            **({} if self.teacher is None else self.teacher.arguments(run)),
+        }
+
+    def check(self, run: Run) -> None:
+        """Check a queue against the batch and the memory, and balanced prototypes against the images of a step."""
+        flags, outputs = run.setup.flags, self.head["outputs"]
+        if flags.get("queue_size"):
+            check_queue(flags, 2 * self.head["bottleneck"])
+        if not self.balanced:
+            return
+        if "queue_size" in flags:
+            count = flags.batch_size + flags.queue_size
+            images = f"{count} images of a batch and a queue"
+        else:
+            count = 2 * flags.batch_size
+            images = f"{count} large crops of a batch"
+        if outputs > count:
+            raise FlagError(f"--head.outputs={outputs}: more prototypes than the {images}; allowed: at most {count}")
+
+    def encoder(self, run: Run) -> Encoder:
+        """Describe the backbone, which is measured: the teacher's, where there is one."""
+        return encoders.backbone_encoder(run.setup, None if self.teacher is None else self.teacher.backbone)
+
+    def pretext_panels(self, context: ReportContext, run: Run) -> list:
+        """Show views of images, or where the teacher's ViT attends."""
         from dlcore.data.augment import to_float
         from dlcore.report.self_supervised import attention_maps
 
-        setup = Setup(context.flags, context.spec, 1, jnp.float32)
-        model, images = encoders.backbone_without_head(setup), to_float(context.data.test.arrays["image"][:8])
+        if self.teacher is None:
+            return view_panels(context, run.parts.data.augmentation.views.build(run.facts))
+        model, images = self._backbone(run), to_float(context.data.test.arrays["image"][:8])
         if not isinstance(model, ViT):
             return []
         variables = {"params": context.state.teacher_params["backbone"]}
-        x = labeled_images.preprocess(setup)(images)
+        x = run.parts.data.preprocess(run.facts)(images)
         _, inside = jax.jit(lambda v, x: model.apply(v, x, mutable=["intermediates"]))(variables, x)
         weights = inside["intermediates"][f"blocks_{model.depth - 1}"]["attn"]["weights"][0][:, :, 0, 1:]
         rows = x.shape[1] // model.patch_size
         pixels = np.asarray(jax.image.resize(images, (*x.shape[:3], images.shape[-1]), "nearest"))
         return [attention_maps(pixels, np.asarray(weights).reshape(*weights.shape[:2], rows, -1))]
 
-
-@dataclasses.dataclass(frozen=True)
-class TokenCrops(TeacherCrops):
-    """Large and small crops of each image for a ViT, from which patches of the large ones are hidden."""
-
-    model: ClassVar[str | None] = "vit_tiny_cifar"
-    modules: ClassVar[dict[str, Callable]] = {"head": PatchDINONet}
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `TeacherCrops` builds; the backbone must have patches."""
-        if not isinstance(encoders.backbone_without_head(setup), ViT):
-            raise FlagError(
-                f"--model={setup.flags.model}: has no tokens of patches; allowed: vision transformers (vit_*)"
-            )
-        return super().arguments(setup)
+    def _backbone(self, run: Run) -> nn.Module:
+        return encoders.backbone_without_head(run.setup)

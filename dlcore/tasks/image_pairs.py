@@ -1,42 +1,65 @@
-"""Tasks of image-to-image translation: edges and images, unpaired images, small and large photographs."""
+"""Parts of image-to-image translation: measures of translated images, their panels, and the use of your own images."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 
 from dlcore.data.augment.crops import center_crop
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
+from dlcore.data.splits import Splits
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import FlagError
 from dlcore.generative.control_net import edge_map
 from dlcore.generative.super_resolution import enlarge
 from dlcore.kits.generative import image_pairs, samples
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Evaluator
+from dlcore.kits.images import prediction
+from dlcore.learner import Evaluator, check_record
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
-__all__ = ["EdgesToImages", "ImageToImage", "ResizedImages", "SmallToLarge", "UnpairedImages"]
+__all__ = ["EnlargeImages", "TargetSimilarity", "TranslateEdges", "TranslateUnpaired", "panels"]
 
 NUM_SHOWN = 12
 """Images in a row of the report."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageToImage(Task):
-    """Images that are translated into others: their files and their panels."""
+class TargetSimilarity:
+    """A measure of the technique, and PSNR and LPIPS of translated test images that have a target.
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    Args:
+      metric: metric of the technique that is the headline
+      pairs: images among the outputs of `predict` -> their targets in the data
+      mode: whether the best value of the metric is the largest or the smallest
+      monitor: metric that selects the checkpoint; None for the last
+    """
+
+    metric: Annotated[str, "no flag"]
+    pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    mode: Annotated[Literal["max", "min"], "no flag"] = "min"
+    monitor: Annotated[str | None, "no flag"] = None
+
+    def __post_init__(self):
+        check_record(self)
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of the test images."""
+        return image_pairs.target_evaluators(self.pairs, splits, split)
+
+
+class _WrittenImages:
+    """What all uses of translated images share: their descriptions and files."""
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe the translated images, `sample` or CycleGAN's translations."""
-        return samples.describe({"sample": _translated(outputs)}, spec)
+        return samples.describe({"sample": _translated(outputs)}, {})
 
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each translated image as NAME.png."""
         from dlcore.report.generative import picture_grid
 
@@ -46,117 +69,71 @@ class ImageToImage(Task):
             for stem, image in zip(stems, _translated(outputs), strict=True)
         ]
 
-    def panels(self, context: ReportContext) -> list:
-        """Show inputs, outputs and targets of evenly spaced test images."""
-        from dlcore.report.curves import curves
-        from dlcore.report.generative import sample_rows
 
-        arrays, outputs = context.data.shown.arrays, context.outputs
-        count = len(next(iter(arrays.values())))
-        indices = np.linspace(0, count - 1, min(NUM_SHOWN, count)).round().astype(int)
-        caption = "Evenly spaced test images, unselected."
-        if "low" in arrays:
-            low = _as_float(arrays["low"][indices])
-            factor = arrays["image"].shape[1] // low.shape[1]
-            rows = {method: np.asarray(enlarge(low, factor, method)) for method in ("nearest", "bicubic")}
-            rows |= {"this run": outputs["sample"][indices], "true": _as_float(arrays["image"][indices])}
-            half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
-            middle = jax.vmap(lambda image: center_crop(image, half))
-            rows = {name: np.asarray(middle(np.clip(images, 0, 1))) for name, images in rows.items()}
-            tables = [sample_rows(rows, "Enlarged", "The middle of evenly spaced test images, unselected.")]
-        elif "sample" in outputs:
-            rows = {"given": _as_float(arrays["source"][indices]), "translated": outputs["sample"][indices]}
-            rows["true"] = _as_float(arrays["image"][indices])
-            tables = [sample_rows(rows, "Translations", caption)]
-        else:
-            tables = []
-            for kind, other in (("a", "b"), ("b", "a")):
-                name = f"{other}_of_{kind}"
-                rows = {f"images of {kind}": _as_float(arrays[kind][indices]), f"as {other}": outputs[name][indices]}
-                rows |= {"true partner": _as_float(arrays[name][indices])} if name in arrays else {}
-                rows["and back"] = outputs[f"cycle_{kind}"][indices]
-                tables.append(sample_rows(rows, f"From {kind} to {other} and back", caption))
-        return [*tables, curves(context.history)]
+class TranslateEdges(_WrittenImages):
+    """Use of a translator of edges: `--mode=predict --input=FILE_OR_FOLDER` translates the edges of images."""
 
-
-@dataclasses.dataclass(frozen=True)
-class ResizedImages(NamedImages, ImageToImage):
-    """Images by name, at `--input_size`."""
-
-    shared_settings = {"input_size": labeled_images.SETTINGS["input_size"]}
-
-
-@dataclasses.dataclass(frozen=True)
-class EdgesToImages(ResizedImages):
-    """The edges of images, and the images."""
-
-    monitor = headline = "l1"
-    monitor_mode = "min"
-
-    data = staticmethod(image_pairs.edges)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of PSNR and LPIPS of the test images."""
-        return image_pairs.target_evaluators({"sample": "image"}, splits, split)
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`, and detect their edges, the `source`."""
-        source, names = prediction.inputs(flags, spec)
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path, and detect their edges, the `source`."""
+        source, names = prediction.images_under(path, run.facts, run.parts.data.skip_bad)
         return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
 
 
-@dataclasses.dataclass(frozen=True)
-class UnpairedImages(ResizedImages):
-    """Images of two domains, a and b, without pairs.
+class TranslateUnpaired(_WrittenImages):
+    """Use of a translator between two domains: `--mode=predict --input=FILE_OR_FOLDER`, or `b:FILE_OR_FOLDER`."""
 
-    Args:
-      dataset: digits (embedded) or a tfds name such as mnist, half of them in red ink and half in blue; or folder, with
-        trainA, trainB, testA and testB
-      image_size: side of the images; of a folder by default 64
-      cut_longer: folder: leave out images of the longer list at its end
-    """
-
-    cut_longer: bool = False
-
-    monitor = None
-    headline = "map_l1"
-
-    data = staticmethod(image_pairs.unpaired_images)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of PSNR and LPIPS of test images that have a true partner."""
-        return image_pairs.target_evaluators({name: name for name in ("b_of_a", "a_of_b")}, splits, split)
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`, such as horses/, as `a`; or after "b:", such as b:zebras/, as `b`."""
-        kind, _, path = flags.input.rpartition(":")
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path, such as horses/, as `a`; or after "b:", such as b:zebras/, as `b`."""
+        kind, _, folder = path.rpartition(":")
         if kind not in ("", "a", "b"):
-            raise FlagError(f"--input={flags.input}: no kind {kind!r}; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER")
-        source, names = prediction.inputs(flags.replace(input=path), spec)
+            raise FlagError(f"--input={path}: no kind {kind!r}; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER")
+        source, names = prediction.images_under(folder, run.facts, run.parts.data.skip_bad)
         return Source({kind or "a": source.arrays["image"]}, len(names)), names
 
 
-@dataclasses.dataclass(frozen=True)
-class SmallToLarge(ImageToImage):
-    """Small photographs, and the large ones that they were downscaled from."""
+class EnlargeImages(_WrittenImages):
+    """Use of super-resolution: `--mode=predict --input=FILE_OR_FOLDER` enlarges images."""
 
-    monitor = headline = "psnr"
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of photographs."""
-        return image_pairs.SMALL
-
-    def data(self, flags: Flags) -> Splits:
-        """Load photographs, with downscaled copies as `low`."""
-        return image_pairs.small_images(flags, flags.group("generator")["factor"])
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` as they are, as `low`; those of a folder must be of one size."""
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path as they are, as `low`; those of a folder must be of one size."""
         from dlcore.data.decoding import load_image
         from dlcore.data.image_folder import list_images
 
-        pixels, good = prediction.read_all(list_images(Path(flags.input)), load_image, None)
+        pixels, good = prediction.read_all(list_images(Path(path)), load_image, None)
         return Source({"low": pixels}, len(good)), [str(path) for path in good]
+
+
+def panels(context: ReportContext) -> list[Panel]:
+    """Show inputs, outputs and targets of evenly spaced test images."""
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_rows
+
+    arrays, outputs = context.data.shown.arrays, context.outputs
+    count = len(next(iter(arrays.values())))
+    indices = np.linspace(0, count - 1, min(NUM_SHOWN, count)).round().astype(int)
+    caption = "Evenly spaced test images, unselected."
+    if "low" in arrays:
+        low = _as_float(arrays["low"][indices])
+        factor = arrays["image"].shape[1] // low.shape[1]
+        rows = {method: np.asarray(enlarge(low, factor, method)) for method in ("nearest", "bicubic")}
+        rows |= {"this run": outputs["sample"][indices], "true": _as_float(arrays["image"][indices])}
+        half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
+        middle = jax.vmap(lambda image: center_crop(image, half))
+        rows = {name: np.asarray(middle(np.clip(images, 0, 1))) for name, images in rows.items()}
+        tables = [sample_rows(rows, "Enlarged", "The middle of evenly spaced test images, unselected.")]
+    elif "sample" in outputs:
+        rows = {"given": _as_float(arrays["source"][indices]), "translated": outputs["sample"][indices]}
+        rows["true"] = _as_float(arrays["image"][indices])
+        tables = [sample_rows(rows, "Translations", caption)]
+    else:
+        tables = []
+        for kind, other in (("a", "b"), ("b", "a")):
+            name = f"{other}_of_{kind}"
+            rows = {f"images of {kind}": _as_float(arrays[kind][indices]), f"as {other}": outputs[name][indices]}
+            rows |= {"true partner": _as_float(arrays[name][indices])} if name in arrays else {}
+            rows["and back"] = outputs[f"cycle_{kind}"][indices]
+            tables.append(sample_rows(rows, f"From {kind} to {other} and back", caption))
+    return [*tables, curves(context.history)]
 
 
 def _translated(outputs: dict) -> np.ndarray:

@@ -29,7 +29,7 @@ from dlcore.kits.vision_language import captioned_images, image_text_results
 from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.learner import Range
 
-__all__ = ["CaptionedClips", "CaptionedImages", "ImageQuestions", "ImageText"]
+__all__ = ["CaptionedClips", "CaptionedImages", "ImageQuestions", "ImageText", "load_captioned"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,31 +68,39 @@ class CaptionedImages(ImageText):
     monitor = headline = "text_r1"
 
     def data(self, flags: Flags) -> Splits:
-        """Load captioned images by name.
-
-        Returns:
-          The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
-          `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
-        """
-        from dlcore.data.captions import caption_source, caption_words
-
-        if flags.dataset == "shapes":
-            sources = captioned_images.captioned_shapes(flags, _counts(flags.num_images, 1000))
-            return _splits(*sources, caption_words(), "shapes", "image", grid=flags.grid)
-        parts, words = captioned_images.flickr8k_splits(flags, 96)
-        held_out = [text for split in ("valid", "test") for texts in parts[split].texts for text in texts]
-        reference_words = Words.of(held_out)
-        splits = {}
-        for split, part in parts.items():
-            source = caption_source(part.image, part.texts, words, flags.caption_length, part.name, part.names)
-            if split != "train":
-                references = caption_source(part.image, part.texts, reference_words).arrays["captions"]
-                source = dataclasses.replace(source, arrays={**source.arrays, "references": references})
-            splits[split] = source
-        return _splits(*splits.values(), words, "flickr8k", "image", reference_words=reference_words.to_dict())
+        """Load captioned images by name, see `load_captioned`."""
+        return load_captioned(flags)
 
     evaluators = staticmethod(image_text_results.recall_evaluators)
     panels = staticmethod(image_text_results.recall_panels)
+
+
+def load_captioned(fields: Any) -> Splits:
+    """Load captioned images by name.
+
+    Args:
+      fields: record or flags with the fields of `CaptionedImages`.
+
+    Returns:
+      The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
+      `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
+    """
+    from dlcore.data.captions import caption_source, caption_words
+
+    if fields.dataset == "shapes":
+        sources = captioned_images.captioned_shapes(fields, _counts(fields.num_images, 1000))
+        return _splits(*sources, caption_words(), "shapes", "image", grid=fields.grid)
+    parts, words = captioned_images.flickr8k_splits(fields, 96)
+    held_out = [text for split in ("valid", "test") for texts in parts[split].texts for text in texts]
+    reference_words = Words.of(held_out)
+    splits = {}
+    for split, part in parts.items():
+        source = caption_source(part.image, part.texts, words, fields.caption_length, part.name, part.names)
+        if split != "train":
+            references = caption_source(part.image, part.texts, reference_words).arrays["captions"]
+            source = dataclasses.replace(source, arrays={**source.arrays, "references": references})
+        splits[split] = source
+    return _splits(*splits.values(), words, "flickr8k", "image", reference_words=reference_words.to_dict())
 
 
 @dataclasses.dataclass(frozen=True)

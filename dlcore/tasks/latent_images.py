@@ -1,8 +1,12 @@
-"""Tasks of the two phases of latent diffusion: an autoencoder of images, and samples in its latents."""
+"""The two phases of latent diffusion: an autoencoder of images, and samples in its latents.
+
+network=LatentUNet(autoencoder=AutoencoderKL, unet=ConditionalUNet), start=FirstStage(autoencoder_kl.experiment)
+"""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,31 +14,45 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.data.facts import Facts
+from dlcore.data.images import Images, labeled_batch
+from dlcore.data.splits import zero_batch
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import Setting, field_settings
 from dlcore.experiment.splits import Splits
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.condition import class_condition
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.dit import DiT
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.pixels import normalize
 from dlcore.kits.generative import samples
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.images.labeled_images import NamedImages
+from dlcore.kits.generative.networks import NetworkFields
+from dlcore.kits.images import prediction
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
-from dlcore.tasks.class_conditional import GuidedImages
 from dlcore.weights.start import Start
 
-__all__ = ["LatentImages", "ReconstructedImages", "latent_arguments"]
+__all__ = [
+    "FirstStage",
+    "ImageAutoencoder",
+    "LatentDiT",
+    "LatentUNet",
+    "PlannedImages",
+    "ReconstructedImages",
+    "WriteReconstructions",
+    "latent_arguments",
+]
 
 AUTOENCODER = "generative.autoencoder_kl"
 """The page of the first phase."""
 
-NAMES = tuple(NamedImages().settings())
+NAMES = tuple(field_settings(Images()))
 """The flags of the data, which both phases have."""
 
 LOCKED = ("autoencoder", "scale")
@@ -45,27 +63,86 @@ NUM_SCALED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class ReconstructedImages(NamedImages):
-    """Images by name, for an autoencoder: the first phase."""
+class PlannedImages(Images):
+    """Images by name, of which those of ImageNet are described without loading them for `--mode=plan`."""
 
-    monitor = headline = "psnr"
+    def planned(self) -> tuple[dict[str, Any], Any] | None:
+        """Return (facts of the data, a batch of one image) for ImageNet, and None for other data."""
+        if self.dataset != "imagenet2012":
+            return None
+        shape, names = (self.image_size or 224, self.image_size or 224, 3), tuple(str(k) for k in range(1000))
+        facts = Facts(dataset=self.dataset, class_names=names, image_shape=shape, train_size=1_281_167)
+        return facts.spec(), zero_batch(labeled_batch(shape), 1)
 
-    inputs = staticmethod(prediction.inputs)
 
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; a folder of images needs no class folders."""
-        return labeled_images.data(flags, labels=False)
+@dataclasses.dataclass(frozen=True)
+class ImageAutoencoder(NetworkFields):
+    """The autoencoder of the first phase.
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the autoencoder for the channels of the images."""
-        return {"model": _autoencoder(setup)}
+    Args:
+      autoencoder: the autoencoder.
+    """
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    autoencoder: Callable[..., AutoencoderKL] = AutoencoderKL
+
+    external_fields: ClassVar[tuple[str, ...]] = ("autoencoder.image_channels",)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the autoencoder as `model`, for the channels of the images."""
+        return {"model": _autoencoder(run)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentUNet(NetworkFields):
+    """A U-Net in the latents of an autoencoder.
+
+    Args:
+      autoencoder: the autoencoder.
+      unet: the U-Net.
+    """
+
+    autoencoder: Callable[..., AutoencoderKL] = AutoencoderKL
+    unet: Callable[..., nn.Module] = ConditionalUNet
+
+    external_fields: ClassVar[tuple[str, ...]] = ("autoencoder.image_channels",)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique what it takes to generate latents; one more class stands for no class."""
+        return latent_arguments(run, self.unet(num_classes=run.facts.num_classes + 1, dtype=run.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentDiT(NetworkFields):
+    """A transformer in the latents of an autoencoder.
+
+    Args:
+      autoencoder: the autoencoder.
+      dit: the transformer.
+    """
+
+    autoencoder: Callable[..., AutoencoderKL] = AutoencoderKL
+    dit: Callable[..., nn.Module] = DiT
+
+    external_fields: ClassVar[tuple[str, ...]] = ("autoencoder.image_channels",)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique what it takes to generate latents."""
+        return latent_arguments(run, self.dit(num_classes=run.facts.num_classes, dtype=run.dtype))
+
+
+class WriteReconstructions:
+    """Use of an autoencoder: `--mode=predict --input=FILE_OR_FOLDER --output=FOLDER` writes reconstructions."""
+
+    def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
+        """Read the images under a path at the size of the training images."""
+        return prediction.images_under(path, run.facts, run.parts.data.skip_bad)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe reconstructions, `mean`, of each `image`."""
         shape = " x ".join(map(str, outputs["mean"].shape[1:]))
         return [{"text": f"reconstructed from {shape} numbers"} for _ in outputs["image"]]
 
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each `image` beside its reconstruction, as NAME_reconstruction.png."""
         from dlcore.report.generative import picture_grid
 
@@ -77,7 +154,11 @@ class ReconstructedImages(NamedImages):
             for k, (name, image, reconstruction) in enumerate(pairs)
         ]
 
-    def panels(self, context: ReportContext) -> list:
+
+class ReconstructedImages:
+    """Report of an autoencoder: test images beside their reconstructions."""
+
+    def panels(self, context: ReportContext, run: Run) -> list:
         """Show test images beside their reconstructions, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
@@ -87,33 +168,33 @@ class ReconstructedImages(NamedImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentImages(GuidedImages):
-    """Images of a class, generated in the latents of an autoencoder: the second phase.
+class FirstStage:
+    """Start of the second phase: the frozen autoencoder of the first, and the scale of its latents.
 
     Args:
-      autoencoder_steps: training steps of the default autoencoder
       first_phase: page that trains the autoencoder
+      autoencoder_steps: training steps of the default autoencoder
     """
 
+    first_phase: Experiment | None = None
     autoencoder_steps: Annotated[int, Range(1)] = 1500
-    first_phase: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--first_stage`."""
-        first_stage = Setting(
+    settings: ClassVar[dict[str, Setting]] = {
+        "first_stage": Setting(
             None,
             "the folder of a run of generative.autoencoder_kl; by default one is trained",
             str | None,
             essential=True,
             origin=lambda flags: earlier_run.origin(flags, "first_stage", AUTOENCODER, "autoencoder"),
         )
-        return {**super().settings(), "first_stage": first_stage}
+    }
 
-    def start(self, setup: Setup) -> Start:
+    def start(self, run: Run) -> Start:
         """Initialize with the weights of the first phase's autoencoder, and the scale of its latents.
 
         The state's `locked` holds them.
         """
+        setup = run.setup
 
         def check(state):
             phase_origin = earlier_run.origin(setup.flags, "first_stage", AUTOENCODER, "autoencoder")
@@ -124,8 +205,8 @@ class LatentImages(GuidedImages):
             folder = _first_phase(setup.flags, self.first_phase)
             phase = earlier_run.load(folder)
             earlier_run.check_same(f"first_stage={str(folder)!r}", phase, setup, "autoencoder")
-            train = labeled_images.data(setup.flags, labels=False).train
-            model = _autoencoder(setup._replace(dtype=None))
+            train = run.parts.data.load(run.seed).train
+            model = _autoencoder(run._replace(dtype=None))
             encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))
             scale = latent_scale(*encode(jnp.asarray(train[: min(NUM_SCALED, len(train))]["image"])))
             say(f"latents have a standard deviation of {scale:.3f}")
@@ -134,17 +215,16 @@ class LatentImages(GuidedImages):
 
         return Start(replace, check)
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure images of a class, and on the test split the first phase by `reconstruction_psnr` in dB."""
-        measures = super().evaluators(setup, splits, split)
-        result = _first_phase(setup.flags, self.first_phase) / "result.json"
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure on the test split the first phase by `reconstruction_psnr` in dB."""
+        result = _first_phase(run.setup.flags, self.first_phase) / "result.json"
         if split == "valid" or not result.exists():
-            return measures
+            return []
         psnr = {"reconstruction_psnr": read_json(result, ["value"])["value"]}
-        return [*measures, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
+        return [Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
 
 
-def latent_arguments(setup: Setup, network: nn.Module) -> dict[str, Any]:
+def latent_arguments(run: Run, network: nn.Module) -> dict[str, Any]:
     """Build what `ddpm.learner` takes to generate latents.
 
     Args:
@@ -153,8 +233,8 @@ def latent_arguments(setup: Setup, network: nn.Module) -> dict[str, Any]:
     Returns:
       Keyword arguments of the technique.
     """
-    autoencoder = _autoencoder(setup)
-    model, (height, width, _) = LatentDiffusion(network, autoencoder), setup.spec["image_shape"]
+    autoencoder = _autoencoder(run)
+    model, (height, width, _) = LatentDiffusion(network, autoencoder), run.facts.image_shape
     side = autoencoder.downsampling
     if height % side or width % side:
         allowed = f"levels that divide {height}x{width}"
@@ -162,17 +242,16 @@ def latent_arguments(setup: Setup, network: nn.Module) -> dict[str, Any]:
     return {
         "model": model,
         "shape": (height // side, width // side, autoencoder.latent_channels),
-        "condition": class_condition(setup.spec["num_classes"]),
+        "condition": class_condition(run.facts.num_classes),
         "encode": lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
         "decode": lambda params, z: model.apply({"params": params}, z, method="decoded"),
         "locked": LOCKED,
     }
 
 
-def _autoencoder(setup: Setup) -> AutoencoderKL:
+def _autoencoder(run: Run) -> AutoencoderKL:
     """Build the autoencoder for the channels of the images."""
-    fields = setup.flags.group("autoencoder") | {"image_channels": setup.spec["image_shape"][-1]}
-    return AutoencoderKL(**fields, dtype=setup.dtype)
+    return run.parts.network.autoencoder(image_channels=run.facts.image_shape[-1], dtype=run.dtype)
 
 
 def _first_phase(flags: Flags, page: Experiment | None) -> Path:

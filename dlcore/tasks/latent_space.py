@@ -1,8 +1,6 @@
-"""LatentSpace: images that a model encodes and reconstructs; SampledLatentSpace: a model that draws new images, too.
+"""Latent spaces: images that a model encodes and reconstructs, and perhaps draws anew.
 
-class Codes(SampledLatentSpace):
-    def network(self, setup):
-        return VAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vae"))
+data=ImagesOrFactors("digits", labels=False), network=ImageEncoder(partial(VAE, hidden=(256,), latent_dim=16))
 """
 
 import dataclasses
@@ -11,23 +9,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from flax import linen as nn
 
 from dlcore.data.augment import to_float
+from dlcore.data.facts import Facts
+from dlcore.data.images import Images
 from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
-from dlcore.experiment.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.kits.generative.sample_panels import FilmedSamples
-from dlcore.kits.generative.samples import Samples
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Evaluator, Range
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.generative.networks import OnImages
+from dlcore.kits.generative.samples import DrawSamples
+from dlcore.kits.images import prediction
+from dlcore.learner import Range
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["LatentSpace", "SampledLatentSpace", "code_encoder"]
+__all__ = [
+    "ImageEncoder",
+    "ImagesOrFactors",
+    "ReconstructImages",
+    "ReconstructOrDraw",
+    "Reconstructions",
+]
 
 NUM_SHOWN = 12
 """Test images in a row of the report."""
@@ -36,8 +39,8 @@ NUM_SHOWN_SAMPLES = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentSpace(NamedImages):
-    """Images by name, or shapes drawn from known factors, that a model encodes and reconstructs.
+class ImagesOrFactors(Images):
+    """Images by name, or shapes drawn from known factors.
 
     Args:
       dataset: digits (embedded), factors (shapes drawn from known factors), folder, or a tfds name such as mnist,
@@ -48,57 +51,67 @@ class LatentSpace(NamedImages):
 
     num_images: Annotated[int, Range(10)] = 4000
 
-    monitor = "loss"
-    monitor_mode = "min"
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.dataset != "factors" and super().reads_files
 
-    def network(self, setup: Setup) -> nn.Module:
-        """Build the model.
-
-        Raises:
-          TypeError: the task does not say it.
-        """
-        raise TypeError(f"{type(self).__name__} does not say its network")
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model."""
-        return {"model": self.network(setup)}
-
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name."""
+    def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
+        """Load the splits, see `Images.load`; every run is tested on the same shapes."""
         from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes
         from dlcore.generative.likelihood import check_intensities
 
-        if flags.dataset != "factors":
-            splits = labeled_images.data(flags, labels=False)
+        if self.dataset != "factors":
+            splits = super().load(seed, min_classes)
             for name in ("train", "valid", "test"):
                 arrays = getattr(splits, name).arrays
                 if isinstance(arrays["image"], np.ndarray):
                     check_intensities(arrays["image"], f"{name} images")
             return splits
-        size, n = flags.image_size or 16, flags.num_images
-        # Fixed seeds: every run is tested on the same images.
+        size, n = self.image_size or 16, self.num_images
         counts = (n, max(8, n // 10), max(8, n // 8))
-        train, valid, test = (factor_shapes(count, seed, size) for seed, count in enumerate(counts))
-        spec = {
-            "dataset": "factors",
-            "class_names": list(SHAPES),
-            "num_classes": len(SHAPES),
-            "image_shape": [size, size, 1],
-            "factors": list(FACTORS),
-        }
-        return Splits(train, valid, test, spec)
+        train, valid, test = (factor_shapes(count, k, size) for k, count in enumerate(counts))
+        facts = Facts(dataset="factors", class_names=tuple(SHAPES), image_shape=(size, size, 1), factors=tuple(FACTORS))
+        return Splits(train, valid, test, facts.spec())
 
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` at the size of the training images, each with the next one as `other`."""
-        source, names = prediction.inputs(flags, spec)
+
+@dataclasses.dataclass(frozen=True)
+class ImageEncoder(OnImages):
+    """A network on images whose method `encode` gives the features of an image.
+
+    Args:
+      code: what `encode` returns -> features [B, D]; None takes it as it is.
+    """
+
+    code: Callable[[Any], Any] | None = None
+
+    def encoder(self, run: Run) -> Encoder:
+        """Describe `encode` as an encoder of images."""
+        return module_encoder(
+            self.build(run),
+            to_float,
+            run.facts.image_shape,
+            lambda state: {"params": state.params},
+            self.code or (lambda encoding: encoding),
+            method="encode",
+            takes_train=False,
+        )
+
+
+class ReconstructImages:
+    """Use of an autoencoder: `--mode=predict --input=FILE_OR_FOLDER` writes reconstructions."""
+
+    def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
+        """Read the images under a path at the size of the training images, each with the next one as `other`."""
+        source, names = prediction.images_under(path, run.facts, run.parts.data.skip_bad)
         pixels = source.arrays["image"]
         return Source({"image": pixels, "other": np.roll(pixels, -1, 0)}, len(names)), names
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe each image by the quality of its reconstruction, `psnr: [N]` in dB."""
         return [{"psnr": float(v), "text": f"reconstructed at {v:.1f} dB"} for v in outputs["psnr"]]
 
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write NAME_reconstruction.png and NAME_path.png of each image.
 
         The first shows the image, the noisy input if there is one, and the reconstruction; the second interpolates to
@@ -116,7 +129,45 @@ class LatentSpace(NamedImages):
                 files.append(_save(folder / f"{stem}_path.png", picture_grid(path, len(path))))
         return files
 
-    def panels(self, context: ReportContext) -> list:
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructOrDraw:
+    """Use of an autoencoder that draws new images, too: without `--input` it writes samples.
+
+    Args:
+      draw: how many samples.
+    """
+
+    draw: DrawSamples = dataclasses.field(default_factory=DrawSamples)
+
+    def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
+        """Read the images under a path, see `ReconstructImages.inputs`."""
+        return ReconstructImages().inputs(path, run)
+
+    def samples(self, run: Run) -> tuple[Source, list[str]]:
+        """Number the samples."""
+        return self.draw.samples(run)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe images by the quality of their reconstruction, and samples alone by their mean pixel."""
+        return (ReconstructImages() if "psnr" in outputs else self.draw).describe(outputs, facts)
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
+        """Write reconstructions, and samples.png beside them, or samples alone as other pages do."""
+        from dlcore.report.generative import picture_grid
+
+        if "image" not in source.arrays:
+            return self.draw.write(folder, outputs, source, names, facts)
+        files = ReconstructImages().write(folder, outputs, source, names, facts)
+        if "sample" in outputs:
+            files.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
+        return files
+
+
+class Reconstructions:
+    """Report of an autoencoder: reconstructions, walks through its codes, and samples where it draws some."""
+
+    def panels(self, context: ReportContext, run: Run) -> list:
         """Show reconstructions, the curves and, where they are outputs, samples, interpolations and edits of factors.
 
         Args:
@@ -148,67 +199,6 @@ class LatentSpace(NamedImages):
         from dlcore.report.generative import picture_grid
 
         return {"reconstructions": picture_grid(context.outputs["reconstruction"][:64], 8)}
-
-
-@dataclasses.dataclass(frozen=True)
-class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
-    """Images that a model encodes and reconstructs, and samples that are compared with test images.
-
-    Args:
-      classifier: page that trains the classifier of the distances where no flag names one.
-    """
-
-    classifier: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
-
-    shared_settings = image_generation.SETTINGS
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of the distance from samples to test images, at the end of a run.
-
-        Returns:
-          The Fréchet distance and the kernel distance; none for "valid", and none for shapes, which no classifier
-          knows.
-        """
-        if setup.flags.dataset == "factors":
-            return []
-        if split == "valid":
-            # A bad --network is an error before training.
-            image_generation.network_of(setup.flags, setup.spec, self.classifier)
-            return []
-        return image_generation.evaluators(setup, splits, split, self.classifier)
-
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe images by the quality of their reconstruction, `psnr: [N]`, and samples alone as other pages do."""
-        return super().describe(outputs, spec) if "psnr" in outputs else samples.describe(outputs, spec)
-
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write reconstructions, and samples.png beside them, or samples alone as other pages do."""
-        from dlcore.report.generative import picture_grid
-
-        if "image" not in source.arrays:
-            return samples.write(folder, outputs, source, names, spec)
-        files = super().write(folder, outputs, source, names, spec)
-        if "sample" in outputs:
-            files.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
-        return files
-
-
-def code_encoder(setup: Setup, model: nn.Module, code: Callable[[Any], Any] = lambda encoding: encoding) -> Encoder:
-    """Describe a model's `encode` as an encoder of images.
-
-    Args:
-      model: module whose parameters are those of the state.
-      code: what `encode` returns -> features [B, D].
-    """
-    return module_encoder(
-        model,
-        to_float,
-        setup.spec["image_shape"],
-        lambda state: {"params": state.params},
-        code,
-        method="encode",
-        takes_train=False,
-    )
 
 
 def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:

@@ -1,55 +1,71 @@
 """Results of a segmenter for the report and the modes: color overlays, IoU by class, masks."""
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from dlcore.kits.images.prediction import unique_stems
+from dlcore.data.facts import Facts
+from dlcore.experiment.parts import Run
+from dlcore.kits.images.prediction import stretched_images, unique_stems
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["describe", "panels", "pictures", "write"]
+__all__ = ["ClassIoU", "SegmentImages", "panels"]
 
 _SHOWN = 8
 
 
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each image by its class fractions `shares`, the largest first."""
-    names, rows = spec["class_names"], []
-    for classes in outputs["classes"]:
-        fractions = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size
-        order = [k for k in np.argsort(-fractions, kind="stable") if fractions[k] > 0]
-        rows.append(
-            {
-                "shares": {names[k]: round(float(fractions[k]), 4) for k in order},
-                "text": "  ".join(f"{names[k]} {100 * fractions[k]:.1f} %" for k in order[:6]),
-            }
-        )
-    return rows
+@dataclasses.dataclass(frozen=True)
+class SegmentImages:
+    """Use of a segmenter: `--mode=predict --input=FILE_OR_FOLDER` says the classes of the pixels of images.
 
-
-def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write NAME_mask.png, the class of each pixel, and NAME_overlay.png, with colors, of each image.
-
-    Both have the size of the input file. The mask has mode P: its palette shows the colors, its values are the
-    classes.
+    Args:
+      own_size: predict: images at their own size, which must be alike, in place of that of the training images
     """
-    from PIL import Image
 
-    from dlcore.data.decoding import load_image
-    from dlcore.report.segmentation import overlay, palette
+    own_size: Annotated[bool, "no identity"] = False
 
-    folder.mkdir(parents=True, exist_ok=True)
-    colors, files = palette(spec["class_names"]), []
-    for name, stem, classes in zip(names, unique_stems(names), outputs["classes"], strict=True):
-        image = load_image(name)
-        mask = Image.fromarray(classes.astype(np.uint8)).resize(image.shape[1::-1], Image.Resampling.NEAREST)
-        picture = Image.fromarray(overlay(image, np.asarray(mask), colors))
-        mask.putpalette(colors.reshape(-1).tolist())
-        for kind, image_file in (("mask", mask), ("overlay", picture)):
-            files.append(folder / f"{stem}_{kind}.png")
-            image_file.save(files[-1])
-    return files
+    def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
+        """Read the images under a path."""
+        return stretched_images(path, run.facts, self.own_size)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe each image by its class fractions `shares`, the largest first."""
+        names, rows = facts.class_names, []
+        for classes in outputs["classes"]:
+            fractions = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size
+            order = [k for k in np.argsort(-fractions, kind="stable") if fractions[k] > 0]
+            rows.append(
+                {
+                    "shares": {names[k]: round(float(fractions[k]), 4) for k in order},
+                    "text": "  ".join(f"{names[k]} {100 * fractions[k]:.1f} %" for k in order[:6]),
+                }
+            )
+        return rows
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
+        """Write NAME_mask.png, the class of each pixel, and NAME_overlay.png, with colors, of each image.
+
+        Both have the size of the input file. The mask has mode P: its palette shows the colors, its values are the
+        classes.
+        """
+        from PIL import Image
+
+        from dlcore.data.decoding import load_image
+        from dlcore.report.segmentation import overlay, palette
+
+        folder.mkdir(parents=True, exist_ok=True)
+        colors, files = palette(facts.class_names), []
+        for name, stem, classes in zip(names, unique_stems(names), outputs["classes"], strict=True):
+            image = load_image(name)
+            mask = Image.fromarray(classes.astype(np.uint8)).resize(image.shape[1::-1], Image.Resampling.NEAREST)
+            picture = Image.fromarray(overlay(image, np.asarray(mask), colors))
+            mask.putpalette(colors.reshape(-1).tolist())
+            for kind, image_file in (("mask", mask), ("overlay", picture)):
+                files.append(folder / f"{stem}_{kind}.png")
+                image_file.save(files[-1])
+        return files
 
 
 def panels(context: ReportContext) -> list:
@@ -88,13 +104,19 @@ def _confusion(classes: np.ndarray, targets: np.ndarray, num_classes: int) -> np
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Draw the first four test images, predictions above targets, for TensorBoard."""
-    from dlcore.report.segmentation import overlay, palette
+class ClassIoU:
+    """The mean IoU of the classes, which a segmenter's `evaluate` measures."""
 
-    test, colors = context.data.test.arrays, palette(context.spec["class_names"])
-    rows = [
-        np.concatenate([overlay(i, m, colors) for i, m in zip(test["image"][:4], maps[:4], strict=True)], 1)
-        for maps in (context.outputs["classes"], test["semantic"])
-    ]
-    return {"segmentations": np.concatenate(rows)}
+    metric: ClassVar[str] = "mean_iou"
+    mode: ClassVar[str] = "max"
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Draw the first four test images, predictions above targets, for TensorBoard."""
+        from dlcore.report.segmentation import overlay, palette
+
+        test, colors = context.data.test.arrays, palette(context.spec["class_names"])
+        rows = [
+            np.concatenate([overlay(i, m, colors) for i, m in zip(test["image"][:4], maps[:4], strict=True)], 1)
+            for maps in (context.outputs["classes"], test["semantic"])
+        ]
+        return {"segmentations": np.concatenate(rows)}

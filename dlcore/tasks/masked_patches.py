@@ -6,74 +6,20 @@ network=PatchEncoder(partial(PatchViT, patch_size=4, depth=3, width=64, num_head
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import optax
 from flax import linen as nn
 
-from dlcore.evaluators.fine_tuning import Encoder
-from dlcore.experiment.experiment import Setup
+from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, with_flags
-from dlcore.kits.images import labeled_images
-from dlcore.kits.self_supervised import encoders
 from dlcore.learner import Range
-from dlcore.self_supervised.patch_predictors import PatchViT
-from dlcore.tasks.unlabeled_images import UnlabeledImages
 
-__all__ = ["SMALL", "SMALLEST", "MaskedPatches", "PatchEncoder", "Teacher"]
-
-SMALL = {
-    "encoder.patch_size": 2,
-    "encoder.depth": 3,
-    "encoder.width": 64,
-    "encoder.num_heads": 4,
-    "encoder.mlp_features": 256,
-    "steps": 1000,
-    "batch_size": 64,
-    "eval_every": 250,
-}
-"""Settings of a small ViT on the digits."""
+__all__ = ["SMALLEST", "PatchEncoder", "Teacher"]
 
 SMALLEST = {"encoder.depth": 1, "encoder.width": 8, "encoder.num_heads": 2, "encoder.mlp_features": 8}
 """Settings of the encoder under --smoke."""
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskedPatches(UnlabeledImages):
-    """Images some of whose patches are hidden from an encoder."""
-
-    model: ClassVar[str | None] = None
-    modules: ClassVar[dict[str, Callable]] = {"encoder": PatchViT}
-
-    def network(self, setup: Setup) -> PatchViT:
-        """Build the encoder of `--encoder`."""
-        return PatchViT(**setup.flags.group("encoder"), dtype=setup.dtype)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the encoder and the preprocessing."""
-        return {
-            "model": self.network(setup),
-            "augment": labeled_images.augmentation(setup.flags, setup.spec),
-            "preprocess": labeled_images.preprocess(setup),
-        }
-
-    def variables(self, state: Any) -> dict:
-        """Find the encoder that is used afterwards.
-
-        Args:
-          state: state of the learner.
-
-        Returns:
-          Its variables.
-        """
-        return {"params": state.params["encoder"]}
-
-    def encoder(self, setup: Setup) -> Encoder:
-        """Describe the encoder in the learner's state."""
-        return encoders.encoder(
-            setup, self.network(setup), self.variables, method="__call__", read=lambda out: out["features"]
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +39,10 @@ class Teacher:
 
 @dataclasses.dataclass(frozen=True)
 class PatchEncoder:
-    """A ViT some of whose patches are hidden in training; its flags are `--encoder.FIELD` and `--predictor.FIELD`.
+    """A transformer some of whose patches are hidden in training; flags are `--encoder.FIELD` and `--predictor.FIELD`.
 
     Args:
-      network: `PatchViT`, as a `functools.partial` with its fields.
+      network: `PatchViT` of images or `ClipEncoder` of clips, as a `functools.partial` with its fields.
       predictor: network that predicts the features of hidden patches, of a technique that has one.
       teacher: EMA teacher of a technique that has one, which sees the whole image and is measured.
     """
@@ -134,5 +80,13 @@ class PatchEncoder:
 
     def encoder(self, run: Run) -> Encoder:
         """Describe the encoder, which is measured."""
-        model = self.network(dtype=run.dtype)
-        return encoders.encoder(run.setup, model, self.variables, method="__call__", read=lambda out: out["features"])
+        data = run.parts.data.arguments(run)
+        return module_encoder(
+            self.network(dtype=run.dtype),
+            data["preprocess"],
+            run.facts.image_shape,
+            self.variables,
+            lambda out: out["features"],
+            method="__call__",
+            augment=data.get("augment"),
+        )

@@ -1,29 +1,48 @@
-"""PixelSequences: learn the exact likelihood of images pixel by pixel, sample them, and complete upper halves."""
+"""The exact likelihood of images pixel by pixel: networks, samples, and completions of upper halves.
+
+data=PixelImages("digits", levels=2), network=PixelNetwork(partial(PixelCNN, num_layers=4), conditional=False)
+"""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import numpy as np
+from flax import linen as nn
 
+from dlcore.data.facts import Facts
+from dlcore.data.images import Images
 from dlcore.data.shards import SHARDS
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.generative import autoregressive, likelihood
+from dlcore.generative.fvbn import FVBN, MADE, NADE
 from dlcore.kits.generative import sample_panels, samples
 from dlcore.kits.generative.image_generation import NUM_SHOWN
-from dlcore.kits.generative.sample_panels import FilmedSamples
-from dlcore.kits.generative.samples import Samples
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.images.labeled_images import NamedImages
+from dlcore.kits.generative.networks import NetworkFields
+from dlcore.kits.generative.samples import DrawSamples
+from dlcore.kits.images import prediction
 from dlcore.learner import Range, root_key
+from dlcore.models.network import flag_prefix
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["NUM_COMPLETIONS", "PixelSequences", "color_fields", "independent_nats", "network_arguments"]
+__all__ = [
+    "NUM_COMPLETIONS",
+    "BeliefNetworks",
+    "CompleteOrDraw",
+    "PixelImages",
+    "PixelLikelihood",
+    "PixelNetwork",
+    "SamplesAndCompletions",
+    "independent_nats",
+    "uniform_levels",
+]
 
 NUM_COMPLETIONS = 4
 """Number of lower halves sampled for each upper half."""
@@ -33,38 +52,105 @@ FOLDER_SIZE = 28
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelSequences(FilmedSamples, NamedImages, Samples):
-    """Images as sequences of pixels, each of several levels; beside it a page has the flag `samples.SAMPLE_CLASS`.
+class PixelImages(Images):
+    """Images by name, each of whose pixels has one of several levels.
 
     Args:
       image_size: side of the images of a tfds data set, by default their own; of a folder, by default 28
       levels: values of a pixel: 2 binarizes it, 256 keeps the data's own
-      conditional: give the network the class of an image
     """
 
     levels: Annotated[int, Range(2, 256), "essential"] = 2
-    conditional: Annotated[bool, "essential"] = False
 
-    monitor = "loss"
-    monitor_mode = "min"
-    headline = "nll_nats_dynamic"
-    plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0}
-
-    pictures = staticmethod(sample_panels.pictures)
-
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; the report shows the first NUM_SHOWN samples."""
-        if flags.dataset in ("folder", *SHARDS) and flags.image_size is None:
-            flags = flags.replace(image_size=FOLDER_SIZE)
-        splits = labeled_images.data(flags, labels=False)
+    def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
+        """Load the splits, see `Images.load`; images of a folder are small by default."""
+        is_folder = self.dataset in ("folder", *SHARDS) and self.image_size is None
+        images = dataclasses.replace(self, image_size=FOLDER_SIZE) if is_folder else self
+        splits = super(PixelImages, images).load(seed, min_classes)
         for name in ("train", "valid", "test"):
             likelihood.check_intensities(getattr(splits, name).arrays["image"], f"{name} images")
-        observed = f"binarized: {flags.binarization}" if flags.levels == 2 else f"{flags.levels} levels"
-        nats, pixels = independent_nats(flags, splits), np.prod(splits.spec["image_shape"])
+        return splits
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelNetwork:
+    """A network of each pixel given those before it; its flags are `--NETWORK.FIELD`.
+
+    Args:
+      network: class of the network with the fields `levels`, `colors`, `num_classes` and `dtype`, or a
+        `functools.partial`.
+      conditional: give the network the class of an image
+      blocks: fields that are rounded up to equal blocks, one per color; flags that are given are not.
+    """
+
+    network: Callable[..., nn.Module]
+    conditional: Annotated[bool, "essential"] = False
+    blocks: Annotated[tuple[str, ...], "no flag"] = ("features", "head_features")
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The network by the prefix of its flags."""
+        return {flag_prefix(self.network): self.network}
+
+    def with_flags(self, flags: Flags) -> "PixelNetwork":
+        """Return the network with the values of its flags in its fields."""
+        prefix = flag_prefix(self.network)
+        blocks = tuple(name for name in self.blocks if f"{prefix}.{name}" not in flags.given)
+        return PixelNetwork(partial(self.network, **flags.group(prefix)), flags.conditional, blocks)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`, for the levels, colors and classes of the images."""
+        colors, network = run.facts.image_shape[-1], partial(self.network)
+        values = {name: network.keywords.get(name, getattr(network.func, name)) for name in self.blocks}
+        rounded = {name: -(-value // colors) * colors for name, value in values.items()}
+        return {"model": network(colors=colors, **_observed(self, run), **rounded)}
+
+
+@dataclasses.dataclass(frozen=True)
+class BeliefNetworks(NetworkFields):
+    """Fully visible belief networks, of which `--model` names one.
+
+    Args:
+      made: masked autoencoder.
+      nade: neural autoregressive distribution estimator.
+      fvbn: chain of logistic regressions.
+      model: made, nade, or fvbn: the chain of logistic regressions
+      conditional: give the network the class of an image
+    """
+
+    made: Callable[..., nn.Module] = MADE
+    nade: Callable[..., nn.Module] = NADE
+    fvbn: Callable[..., nn.Module] = FVBN
+    model: Annotated[Literal["made", "nade", "fvbn"], "essential"] = "made"
+    conditional: Annotated[bool, "essential"] = False
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network that `--model` names as `model`."""
+        return {"model": self.modules[self.model](**_observed(self, run))}
+
+
+def _observed(network: Any, run: Run) -> dict[str, Any]:
+    """List the fields of a network that the data and the run set."""
+    num_classes = run.facts.num_classes if network.conditional else 0
+    return {"levels": run.parts.data.levels, "num_classes": num_classes, "dtype": run.dtype}
+
+
+class PixelLikelihood:
+    """The exact likelihood of test images, beside that of independent pixels."""
+
+    metric: ClassVar[str] = "loss"
+    mode: ClassVar[str] = "min"
+    headline: ClassVar[str] = "nll_nats_dynamic"
+
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Note the likelihood of independent pixels; the report shows the first NUM_SHOWN samples."""
+        levels, binarization = run.parts.data.levels, run.parts.technique.keywords["binarization"]
+        observed = f"binarized: {binarization}" if levels == 2 else f"{levels} levels"
+        nats, pixels = independent_nats(run.setup.flags, splits), np.prod(splits.spec["image_shape"])
         bits = float(likelihood.nats_to_bits(nats, pixels))
         numbers = f"{nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
         message = f"independent pixels ({observed}) have {numbers}"
-        name, rule = autoregressive.likelihood_name(flags.binarization, flags.levels), "independent pixels"
+        name, rule = autoregressive.likelihood_name(binarization, levels), "independent pixels"
         trivial = {f"nll_nats_{name}": (nats, rule), f"bits_per_dim_{name}": (bits, rule)}
         return splits._replace(
             shown=Source.indices(NUM_SHOWN, "samples"),
@@ -72,28 +158,40 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
             notes=(*splits.notes, message),
         )
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of a value: that of equal probabilities of its levels."""
-        return float(np.log(setup.flags.levels))
 
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the images under `--input`, each NUM_COMPLETIONS times; their upper halves are completed."""
-        label = _class(flags, spec)
-        source, names = prediction.inputs(flags, spec)
+def uniform_levels(run: Run) -> float:
+    """Compute the initial loss of a value: that of equal probabilities of its levels."""
+    return float(np.log(run.parts.data.levels))
+
+
+@dataclasses.dataclass(frozen=True)
+class CompleteOrDraw(DrawSamples):
+    """Use of a network of pixels: `--mode=predict` draws samples, or completes the upper halves of images.
+
+    Args:
+      sample_class: class that --mode=predict draws, by name or number; by default all in turn
+    """
+
+    sample_class: Annotated[str | None, "no identity"] = None
+
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the images under a path, each NUM_COMPLETIONS times; their upper halves are completed."""
+        label = self._label(run)
+        source, names = prediction.images_under(path, run.facts, run.parts.data.skip_bad)
         labels = None if label is None else np.full(len(names), label, np.int32)
         return Source(_repeated(source.arrays["image"], labels)), list(np.repeat(names, NUM_COMPLETIONS))
 
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Number the samples that `--mode=predict` draws."""
-        n, label = flags.num_drawn, _class(flags, spec)
+    def samples(self, run: Run) -> tuple[Source, list[str]]:
+        """Number the samples."""
+        n, label = self.num_drawn, self._label(run)
         arrays = {} if label is None else {"label": np.full(n, label, np.int32)}
-        return Source(arrays, n, name="samples"), samples.number_samples(flags, spec)[1]
+        return Source(arrays, n, name="samples"), super().samples(run)[1]
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe each sample or completion by `nats: [N]`, -log p of the whole image."""
         return [{"nats": float(n), "text": f"-log p = {n:.2f} nats"} for n in outputs["nats"]]
 
-    def write(self, folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
+    def write(self, folder: Path, outputs: dict, source: Source, names: list[str], facts: Facts) -> list[Path]:
         """Write samples as other pages do, or NAME_completions.png of each image.
 
         The latter shows the image, its upper half, and the completions.
@@ -101,7 +199,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         from dlcore.report.generative import picture_grid, save_picture
 
         if "image" not in source.arrays:
-            return super().write(folder, outputs, source, names, spec)
+            return super().write(folder, outputs, source, names, facts)
         files = []
         for i, stem in enumerate(prediction.unique_stems(names[::NUM_COMPLETIONS])):
             rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
@@ -111,7 +209,20 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
             files.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
         return files
 
-    def panels(self, context: ReportContext) -> list:
+    def _label(self, run: Run) -> int | None:
+        if self.sample_class is None:
+            return None
+        if not run.parts.network.conditional:
+            raise FlagError(
+                f"--sample_class={self.sample_class}: the run has no classes; allowed: of --conditional runs"
+            )
+        return samples.class_index("sample_class", self.sample_class, {"class_names": run.facts.class_names})
+
+
+class SamplesAndCompletions:
+    """Report of a network of pixels."""
+
+    def panels(self, context: ReportContext, run: Run) -> list:
         """Show samples, completions of test images, the training images nearest to samples, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_grid, sample_rows
@@ -139,38 +250,9 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
             sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
         ]
 
-
-def network_arguments(setup: Setup, network: Any, **fields: Any) -> dict[str, Any]:
-    """Build what `autoregressive.learner` takes besides its optimizer.
-
-    Args:
-      network: network class with the fields `levels`, `num_classes` and `dtype`.
-      **fields: other fields of the network.
-
-    Returns:
-      `model` and `shape`.
-    """
-    num_classes = setup.spec["num_classes"] if setup.flags.conditional else 0
-    model = network(levels=setup.flags.levels, num_classes=num_classes, dtype=setup.dtype, **fields)
-    return {"model": model, "shape": tuple(setup.spec["image_shape"])}
-
-
-def color_fields(setup: Setup, prefix: str) -> dict[str, Any]:
-    """Read the fields of a network whose features split into equal blocks, one per color.
-
-    Args:
-      prefix: prefix of the network's flags.
-
-    Returns:
-      {field: value}, with the number of `colors`; default `features` and `head_features` are rounded up to multiples
-      of it.
-    """
-    values, colors = setup.flags.group(prefix), setup.spec["image_shape"][-1]
-    for name in {"features", "head_features"} - {
-        name_given.removeprefix(f"{prefix}.") for name_given in setup.flags.given
-    }:
-        values[name] = -(-values[name] // colors) * colors
-    return values | {"colors": colors}
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        return sample_panels.pictures(context)
 
 
 def independent_nats(flags: Flags, splits: Splits) -> float:
@@ -213,11 +295,3 @@ def _repeated(pixels: np.ndarray, labels: np.ndarray | None) -> dict[str, np.nda
     mask = np.broadcast_to(_upper_half(pixels.shape[1:]), pixels.shape)
     arrays = {"image": pixels, "known": np.ascontiguousarray(mask)}
     return arrays if labels is None else arrays | {"label": np.repeat(labels, NUM_COMPLETIONS)}
-
-
-def _class(flags: Flags, spec: dict) -> int | None:
-    if flags.sample_class is None:
-        return None
-    if not flags.conditional:
-        raise FlagError(f"--sample_class={flags.sample_class}: the run has no classes; allowed: of --conditional runs")
-    return samples.class_index("sample_class", flags.sample_class, spec)

@@ -1,30 +1,26 @@
 """Prompted masks: objects of drawn scenes for a segmenter by clicks and boxes, and prompts for photographs.
 
-experiment = Experiment(
-    __file__, __doc__, promptable.learner, task=PromptedMasks(modules={"sam": SAM, "encoder": ViTDet}), ...
-)
+data=PromptedScenes(num_scenes=1200), network=PromptedNetwork(SAM, ViTDet), measures=[Measure("iou_5")],
+use=SegmentByPrompts()
 """
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_whole_number
+from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
-from dlcore.kits.images import labeled_images
+from dlcore.data.splits import Splits
+from dlcore.experiment.parts import Run
 from dlcore.kits.training import parts
-from dlcore.learner import Range
-from dlcore.tasks import prompt_results
-from dlcore.weights.start import MODULES, Start, start_modules
+from dlcore.learner import Range, check_record
 
-__all__ = ["PromptedMasks", "baseline_iou", "prompted_scenes"]
+__all__ = ["PromptedNetwork", "PromptedScenes", "baseline_iou", "prompted_scenes"]
 
 _SHOWN = 12
 _COLOR_THRESHOLDS = (25.0, 35.0, 50.0, 70.0, 100.0)
@@ -36,44 +32,32 @@ _SMALLEST_CORE, _CORE_CONTRAST = 12, (60.0, 110.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptedMasks(Task):
+class PromptedScenes:
     """Objects of drawn scenes and their cores, each with its visible mask.
 
     Args:
-      modules: {"sam": SAM, "encoder": ViTDet}; the simple fields are the flags `--sam.FIELD` and `--encoder.FIELD`
       image_size: side of the square scenes, and of the network's image, to which photographs are stretched
       num_scenes: scenes for training; a tenth as many again to validate, a sixth to test
       flip: mirror training scenes at random
-      points: predict: x,y,label of each click on one object in pixels of the photograph; 1 on it, 0 beside it
-      boxes: predict: x1,y1,x2,y2 of each object in pixels of the photograph
-      mask_prompt: predict: a rough mask of the object, an image of the photograph's size, 0 beside the object
     """
 
-    modules: dict[str, Callable[..., nn.Module]]
     image_size: Annotated[int, Range(32), "essential"] = 32
     num_scenes: Annotated[int, Range(10)] = 1200
     flip: bool = True
-    points: Annotated[tuple[float, ...] | None, "no identity", "essential"] = None
-    boxes: Annotated[tuple[float, ...] | None, "no identity", "essential"] = None
-    mask_prompt: Annotated[str | None, "no identity"] = None
 
-    monitor = headline = "iou_5"
-    plain: ClassVar[dict[str, Any]] = {"flip": False, "weight_decay": 0.0}
-    packages = ("pycocotools",)
-    external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")
-    shared_settings = {**parts.SETTINGS, **MODULES}
-    inputs = staticmethod(prompt_results.inputs)
-    describe = staticmethod(prompt_results.describe)
-    write = staticmethod(prompt_results.write)
-    panels = staticmethod(prompt_results.panels)
+    packages: ClassVar[tuple[str, ...]] = ("pycocotools",)
+    reads_files: ClassVar[bool] = False
 
-    def data(self, flags: Flags) -> Splits:
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
         """Draw the scenes, and measure what thresholds make of the clicks on the test split."""
         from dlcore.data.augment import channel_statistics
 
-        counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
+        counts = (self.num_scenes, max(8, self.num_scenes // 10), max(8, self.num_scenes // 6))
         # Fixed seeds: every run is tested on the same scenes.
-        train, valid, test = (prompted_scenes(n, seed, flags.image_size) for seed, n in enumerate(counts))
+        train, valid, test = (prompted_scenes(n, seed, self.image_size) for seed, n in enumerate(counts))
         mean, std = channel_statistics(train)
         baselines = baseline_iou(train, test)
         spec = {
@@ -89,34 +73,59 @@ class PromptedMasks(Task):
         images = Source({"image": test.arrays["image"][:_SHOWN]}, name="scenes (test)")
         return Splits(train, valid, test, spec, (message,), shown=images)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build SAM, of which `--parts` learn, the preprocessing and the augmentation."""
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `preprocess` and `augment`."""
         from dlcore.data.augment import random_flip_example
+
+        preprocess = normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)
+        return {"preprocess": preprocess, "augment": random_flip_example(0.5, 0.5) if self.flip else None}
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptedNetwork:
+    """SAM on an encoder of its own, of which `--parts` learn; the flags are `--sam.FIELD` and `--encoder.FIELD`.
+
+    Args:
+      sam: class of the network, or a `functools.partial`.
+      encoder: class of its encoder, or a `functools.partial`.
+    """
+
+    sam: Callable[..., nn.Module]
+    encoder: Callable[..., nn.Module]
+
+    external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The network and its encoder by the prefixes of their flags."""
+        return {"sam": self.sam, "encoder": self.encoder}
+
+    def with_flags(self, flags: Any) -> "PromptedNetwork":
+        """Return the network with the values of its flags in its fields."""
+        return PromptedNetwork(**{name: partial(part, **flags.group(name)) for name, part in self.modules.items()})
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the encoder's patches in pixels."""
+        return self.encoder(num_classes=0).patch_size
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique SAM as `model`, for the side of the scenes."""
         from dlcore.transfer.frozen import PartlyFrozen
 
-        side = setup.spec["image_shape"][0]
-        fields = {**setup.flags.group("encoder"), "image_size": side, "pretrain_size": side}
-        encoder = self.modules["encoder"](**fields, dtype=setup.dtype)
-        model = self.modules["sam"](encoder=encoder, dtype=setup.dtype, **setup.flags.group("sam"))
-        return {
-            "model": PartlyFrozen(model, parts.parts_of(setup.flags)),
-            "preprocess": labeled_images.preprocess(setup),
-            "augment": random_flip_example(0.5, 0.5) if setup.flags.flip else None,
-        }
+        side = run.facts.image_shape[0]
+        encoder = self.encoder(image_size=side, pretrain_size=side, dtype=run.dtype)
+        model = self.sam(encoder=encoder, dtype=run.dtype)
+        return {"model": PartlyFrozen(model, parts.parts_of(run.parts.optimizer))}
 
-    def check(self, flags: Flags) -> None:
-        """Check that patches cover the image, and the prompts of the command line."""
-        patch = flags["encoder.patch_size"]
-        if flags.image_size % patch:
+    def check(self, run: Run) -> None:
+        """Check that patches cover the image."""
+        side = run.parts.data.image_size
+        if side % self.patch_size:
             raise ValueError(
-                f"image_size={flags.image_size}: patches do not cover it; allowed: multiples of "
-                f"encoder.patch_size={patch}"
+                f"image_size={side}: patches do not cover it; allowed: multiples of "
+                f"encoder.patch_size={self.patch_size}"
             )
-        prompt_results.prompts_of(flags)
-
-    def start(self, setup: Setup) -> Start | None:
-        """Start from the modules of the weights of `--init_from`."""
-        return start_modules(setup)
 
 
 def prompted_scenes(count: int, seed: int, size: int) -> Source:

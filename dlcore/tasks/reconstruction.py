@@ -14,6 +14,7 @@ import numpy as np
 from dlcore.data.augment import channel_statistics, to_float
 from dlcore.data.images import Images
 from dlcore.data.photographs import photo_crops
+from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
@@ -40,14 +41,22 @@ class ImagesOrCrops(Images):
         return _photographs(seed) if self.dataset == "photographs" else super().load(seed, min_classes)
 
 
+@dataclasses.dataclass(frozen=True)
 class MeanImage:
-    """The error of the training split's mean image, a baseline of pretexts that hide most of an image."""
+    """The error of the training split's mean image, a baseline of reconstructions of images.
+
+    Args:
+      shown: number of test images that the report shows; None for those of the page.
+    """
+
+    shown: Annotated[int | None, "no flag"] = None
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Note the mean squared error of the mean image on the test split."""
         train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
         error = float(np.square(test - train.mean(0)).mean())
-        return splits._replace(notes=(*splits.notes, f"mse of the mean image on the test split: {error:.4f}"))
+        splits = splits._replace(notes=(*splits.notes, f"mse of the mean image on the test split: {error:.4f}"))
+        return splits if self.shown is None else splits._replace(shown=Source({"image": test[: self.shown]}))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,78 +6,94 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.facts import Facts
+from dlcore.experiment.parts import Run
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.modes.report_context import ReportContext
+from dlcore.tasks import box_results
 
-__all__ = ["class_names", "describe", "panels", "pictures", "write"]
+__all__ = ["FindSegments", "class_names", "panels", "pictures"]
 
 SHOWN = 8
 """Images of the report."""
 
 
-def class_names(spec: dict) -> list[str]:
+def class_names(facts: Facts) -> list[str]:
     """Name the classes of segments: the stuff, then the things."""
-    return [*spec["stuff_names"], *spec["class_names"]]
+    return [*facts.stuff_names, *facts.class_names]
 
 
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe the segments of each image, the largest first."""
-    names, rows = class_names(spec), []
-    for segments, labels in zip(np.asarray(outputs["segments"]), np.asarray(outputs["segment_labels"]), strict=True):
-        numbers, pixels = np.unique(segments[segments >= 0], return_counts=True)
-        described = [
-            {"class": names[labels[numbers[i]]], "share": round(float(pixels[i] / segments.size), 4)}
-            for i in np.argsort(-pixels, kind="stable")
+class FindSegments:
+    """Use of a panoptic segmenter: `--mode=predict --input=FILE_OR_FOLDER` draws segments, in COCO's form too."""
+
+    def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
+        """Read the images under a path."""
+        return box_results.inputs(run.setup.flags, run.setup.spec)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe the segments of each image, the largest first."""
+        names, rows = class_names(facts), []
+        for segments, labels in zip(
+            np.asarray(outputs["segments"]), np.asarray(outputs["segment_labels"]), strict=True
+        ):
+            numbers, pixels = np.unique(segments[segments >= 0], return_counts=True)
+            described = [
+                {"class": names[labels[numbers[i]]], "share": round(float(pixels[i] / segments.size), 4)}
+                for i in np.argsort(-pixels, kind="stable")
+            ]
+            text = "  ".join(f"{s['class']} {100 * s['share']:.1f} %" for s in described) or "nothing"
+            rows.append({"segments": described, "text": text})
+        return rows
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
+        """Write of each image NAME_panoptic.png and NAME_overlay.png, and of all panoptic.json, as COCO has them.
+
+        A pixel of the first holds the number of its segment, red + 256 green + 65536 blue, 0 for none; the JSON tells
+        the class of each. Pictures are of the size of the file that was read.
+        """
+        from PIL import Image
+
+        from dlcore.data.decoding import load_image
+        from dlcore.report.panoptic import draw_segments
+
+        folder.mkdir(parents=True, exist_ok=True)
+        num_stuff = len(facts.stuff_names)
+        categories = [
+            {"id": i, "name": name, "isthing": int(i > num_stuff)} for i, name in enumerate(class_names(facts), 1)
         ]
-        text = "  ".join(f"{s['class']} {100 * s['share']:.1f} %" for s in described) or "nothing"
-        rows.append({"segments": described, "text": text})
-    return rows
-
-
-def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write of each image NAME_panoptic.png and NAME_overlay.png, and of all panoptic.json, as COCO has them.
-
-    A pixel of the first holds the number of its segment, red + 256 green + 65536 blue, 0 for none; the JSON tells the
-    class of each. Pictures are of the size of the file that was read.
-    """
-    from PIL import Image
-
-    from dlcore.data.decoding import load_image
-    from dlcore.report.panoptic import draw_segments
-
-    folder.mkdir(parents=True, exist_ok=True)
-    num_stuff = len(spec["stuff_names"])
-    categories = [{"id": i, "name": name, "isthing": int(i > num_stuff)} for i, name in enumerate(class_names(spec), 1)]
-    images, annotations, paths = [], [], []
-    for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
-        image, labels = load_image(name), np.asarray(outputs["segment_labels"][i])
-        height, width = image.shape[:2]
-        small = Image.fromarray(np.asarray(outputs["segments"][i], np.int32))
-        segments = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
-        number = segments + 1
-        encoded = np.stack([number & 255, number >> 8 & 255, number >> 16], -1).astype(np.uint8)
-        for kind, picture in (("panoptic", encoded), ("overlay", draw_segments(image, segments, labels, num_stuff))):
-            paths.append(folder / f"{stem}_{kind}.png")
-            Image.fromarray(picture).save(paths[-1])
-        images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
-        info = []
-        for k in np.unique(segments[segments >= 0]):
-            rows, columns = np.nonzero(segments == k)
-            corner = [int(columns.min()), int(rows.min())]
-            info.append(
-                {
-                    "id": int(k) + 1,
-                    "category_id": int(labels[k]) + 1,
-                    "area": len(rows),
-                    "bbox": [*corner, int(columns.max()) + 1 - corner[0], int(rows.max()) + 1 - corner[1]],
-                    "iscrowd": 0,
-                }
-            )
-        annotations.append({"image_id": i + 1, "file_name": f"{stem}_panoptic.png", "segments_info": info})
-    paths.append(folder / "panoptic.json")
-    content = {"images": images, "categories": categories, "annotations": annotations}
-    paths[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
-    return paths
+        images, annotations, paths = [], [], []
+        for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
+            image, labels = load_image(name), np.asarray(outputs["segment_labels"][i])
+            height, width = image.shape[:2]
+            small = Image.fromarray(np.asarray(outputs["segments"][i], np.int32))
+            segments = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+            number = segments + 1
+            encoded = np.stack([number & 255, number >> 8 & 255, number >> 16], -1).astype(np.uint8)
+            for kind, picture in (
+                ("panoptic", encoded),
+                ("overlay", draw_segments(image, segments, labels, num_stuff)),
+            ):
+                paths.append(folder / f"{stem}_{kind}.png")
+                Image.fromarray(picture).save(paths[-1])
+            images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
+            info = []
+            for k in np.unique(segments[segments >= 0]):
+                rows, columns = np.nonzero(segments == k)
+                corner = [int(columns.min()), int(rows.min())]
+                info.append(
+                    {
+                        "id": int(k) + 1,
+                        "category_id": int(labels[k]) + 1,
+                        "area": len(rows),
+                        "bbox": [*corner, int(columns.max()) + 1 - corner[0], int(rows.max()) + 1 - corner[1]],
+                        "iscrowd": 0,
+                    }
+                )
+            annotations.append({"image_id": i + 1, "file_name": f"{stem}_panoptic.png", "segments_info": info})
+        paths.append(folder / "panoptic.json")
+        content = {"images": images, "categories": categories, "annotations": annotations}
+        paths[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
+        return paths
 
 
 def panels(context: ReportContext) -> list:
@@ -85,7 +101,8 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.curves import curves
     from dlcore.report.panoptic import panoptic_images, quality_table, semantic_of
 
-    names, num_stuff, outputs = class_names(context.spec), len(context.spec["stuff_names"]), context.outputs
+    facts, outputs = Facts.of(context.spec), context.outputs
+    names, num_stuff = class_names(facts), len(facts.stuff_names)
     test = context.data.test.arrays
     real, errors = _truth(test, outputs, num_stuff, len(names))
     worst = np.argsort(-errors, kind="stable")[:SHOWN]

@@ -1,89 +1,210 @@
 """Segments: panoptic segmentation of drawn scenes, by a detector with a segmenter or by queries.
 
-experiment = Experiment(
-    __file__, __doc__, mask_queries.learner, task=QuerySegments(modules={...}), optimizer=AveragedAdamW()
-)
+data=BoxImages("scenes", resizing=None, mixing=None, masks=True, stuff=True), network=QueryNetworks(...),
+measures=[SegmentQuality()], use=FindSegments()
 """
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
+from dlcore.data.splits import Splits
+from dlcore.evaluators.fine_tuning import Encoder
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
+from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import adapters, backbone
-from dlcore.learner import Evaluator
-from dlcore.tasks import segment_results
-from dlcore.tasks.boxes import StretchedBoxes, data
+from dlcore.learner import Evaluator, Learner
+from dlcore.models.network import OnBackbone, Zoo, flag_prefix
+from dlcore.tasks import boxes, segment_results
+from dlcore.weights.fit import backbone_of
+from dlcore.weights.start import MODULES, Start, start_modules
 
-__all__ = ["QuerySegments", "Segments"]
+__all__ = ["QUERY_SMOKE", "DetectorWeights", "QueryNetworks", "SegmentQuality", "ThingsAndStuff"]
+
+QUERY_SMOKE = {
+    **boxes.SMOKE,
+    "num_points": 16,
+    "mask2former.features": 16,
+    "mask2former.hidden_features": 16,
+    "mask2former.encoder_hidden_features": 16,
+    "mask2former.decoder_layers": 1,
+    "maskformer.features": 16,
+    "maskformer.hidden_features": 16,
+    "maskformer.decoder_layers": 1,
+    "eomt.width": 16,
+    "eomt.mlp_features": 16,
+    "eomt.depth": 1,
+    "eomt.query_blocks": 1,
+}
+"""Settings of --smoke of networks of queries."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Segments(StretchedBoxes):
-    """Scenes with the masks of things, and the stuff behind them."""
+class SegmentQuality:
+    """Panoptic quality, and COCO's mAP of the boxes and masks."""
 
-    stuff = True
-    monitor = headline = "pq"
-    describe = staticmethod(segment_results.describe)
-    write = staticmethod(segment_results.write)
-    panels = staticmethod(segment_results.panels)
+    metric: ClassVar[str] = "pq"
+    mode: ClassVar[str] = "max"
     pictures = staticmethod(segment_results.pictures)
 
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name, with masks and semantic maps; see `dlcore.tasks.boxes.data`."""
-        return data(flags, masks=True, stuff=self.stuff)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure panoptic quality, and COCO's mAP of the boxes and masks."""
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluators; see `dlcore.tasks.boxes.mask_evaluators`."""
         from dlcore.segmentation.panoptic import panoptic_evaluator
 
-        evaluator = panoptic_evaluator(segment_results.class_names(setup.spec), len(setup.spec["stuff_names"]))
-        return [evaluator, *super().evaluators(setup, splits, split)]
+        evaluator = panoptic_evaluator(segment_results.class_names(run.facts), len(run.facts.stuff_names))
+        return [evaluator, *boxes.mask_evaluators(run.facts.class_names, splits, split)]
 
 
 @dataclasses.dataclass(frozen=True)
-class QuerySegments(Segments):
-    """Segments, each of a query, by one of three networks.
+class QueryNetworks:
+    """Three networks that make each segment of a query, of which a run has one.
 
     Args:
+      mask2former: class of Mask2Former, or a `functools.partial`.
+      maskformer: class of MaskFormer, or a `functools.partial`.
+      eomt: class of EoMT, or a `functools.partial`.
+      backbone: backbone of the first two.
+      adaptation: part whose `adapt(module, run)` freezes the backbone and adds an adapter.
       network: Mask2Former or MaskFormer on the backbone of --model, or EoMT, a plain ViT of its own
     """
 
+    mask2former: Callable[..., nn.Module]
+    maskformer: Callable[..., nn.Module]
+    eomt: Callable[..., nn.Module]
+    backbone: Zoo
+    adaptation: Any
     network: Annotated[Literal["mask2former", "maskformer", "eomt"], "essential"] = "mask2former"
 
     external_fields: ClassVar[tuple[str, ...]] = ("eomt.image_size",)
 
-    def check(self, flags: Flags) -> None:
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The networks by the prefixes of their flags, that of the run first."""
+        names = sorted(("mask2former", "maskformer", "eomt"), key=lambda name: name != self.network)
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The flags of the adaptation."""
+        return self.adaptation.settings
+
+    def with_flags(self, flags: Any) -> "QueryNetworks":
+        """Return the networks with the values of their flags in their fields."""
+        networks = {name: partial(network, **flags.group(name)) for name, network in self.modules.items()}
+        return dataclasses.replace(self, **networks, backbone=self.backbone.with_flags(flags), network=flags.network)
+
+    def check(self, run: Run) -> None:
         """Check that the network fits the backbone, or the image its patches."""
-        name = flags.network
-        if name != "eomt":
-            backbone.check_stages({name: self.modules[name]}, flags)
+        flags, image_size = run.setup.flags, run.parts.data.image_size
+        if self.network != "eomt":
+            backbone.check_stages({self.network: self.modules[self.network]}, flags)
             adapters.check_dense(flags)
             return
         if adapters.adapts_dense(flags):
             raise FlagError(f"adapt={flags.adapt}: --network=eomt has no backbone; allowed: full, or another network")
         patch = flags["eomt.patch_size"]
-        if flags.image_size[0] % patch or flags.image_size[1] % patch:
+        if image_size[0] % patch or image_size[1] % patch:
             raise FlagError(
-                f"image_size={flags.image_size}: patches do not cover it; allowed: multiples of eomt.patch_size={patch}"
+                f"image_size={image_size}: patches do not cover it; allowed: multiples of eomt.patch_size={patch}"
             )
 
-    def detector(self, setup: Setup) -> nn.Module:
-        """Build the network for the classes of stuff and things."""
-        name, spec = setup.flags.network, setup.spec
-        num_classes = len(segment_results.class_names(spec))
-        queries, segments = setup.flags.group(name)["num_queries"], spec["max_boxes"] + len(spec["stuff_names"])
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network of the run as `model`, and `num_stuff`, the number of classes of stuff."""
+        name, facts = self.network, run.facts
+        network, num_classes = self.modules[name], len(segment_results.class_names(facts))
+        queries, segments = run.setup.flags[f"{name}.num_queries"], (facts.max_boxes or 0) + len(facts.stuff_names)
         if queries < segments:
             raise FlagError(f"{name}.num_queries={queries}: too few; allowed: at least {segments} segments of an image")
-        if name != "eomt":
-            return backbone.build_on(setup, self.modules[name], name, num_classes=num_classes)
-        fields: dict[str, Any] = {**setup.flags.group(name), "image_size": spec["image_shape"][0]}
-        return self.modules[name](num_classes=num_classes, dtype=setup.dtype, **fields)
+        if name == "eomt":
+            model = network(num_classes=num_classes, dtype=run.dtype, image_size=facts.image_shape[0])
+        else:
+            model = self.adaptation.adapt(OnBackbone(network, self.backbone).build(num_classes, run.dtype), run)
+        return {"model": model, "num_stuff": len(facts.stuff_names)}
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation, and count the classes of stuff."""
-        return {**super().arguments(setup), "num_stuff": len(setup.spec["stuff_names"])}
+
+@dataclasses.dataclass(frozen=True)
+class ThingsAndStuff:
+    """A detector of things and a segmenter of stuff, which learn side by side, each with an optimizer of its own.
+
+    Args:
+      things: technique of the detector.
+      detector: the detector, with masks.
+      stuff: technique of the segmenter.
+      segmenter: class of the segmenter, or a `functools.partial`.
+    """
+
+    things: Callable[..., Learner]
+    detector: boxes.WithHeads
+    stuff: Callable[..., Learner]
+    segmenter: Callable[..., nn.Module]
+
+    @property
+    def backbone(self) -> Zoo:
+        """The backbone of the detector."""
+        return self.detector.backbone
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The networks by the prefixes of their flags."""
+        return {**self.detector.modules, flag_prefix(self.segmenter): self.segmenter}
+
+    def with_flags(self, flags: Any) -> "ThingsAndStuff":
+        """Return the networks with the values of their flags in their fields."""
+        segmenter = partial(self.segmenter, **flags.group(flag_prefix(self.segmenter)))
+        return dataclasses.replace(self, detector=self.detector.with_flags(flags), segmenter=segmenter)
+
+    def check(self, run: Run) -> None:
+        """Check that the backbone has the maps that the detector reads."""
+        self.detector.check(run)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the learners of `instances` and of `semantic` maps, and the number of classes of stuff."""
+        num_stuff = len(run.facts.stuff_names)
+        unet = self.segmenter(num_classes=num_stuff + run.facts.num_classes, dtype=run.dtype)
+
+        def learner(technique: Callable[..., Learner], model: Any) -> Learner:
+            optimizer = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
+            return technique(model=model, optimizer=optimizer, **run.parts.data.arguments(run))
+
+        return {
+            "instances": learner(self.things, self.detector.arguments(run)["model"]),
+            "semantic": learner(self.stuff, unet),
+            "num_stuff": num_stuff,
+        }
+
+    def encoder(self, run: Run) -> Encoder:
+        """Build the detector's backbone as the encoder of images."""
+
+        def variables(state: Any) -> dict:
+            return backbone_of({"params": state.params["instances"], **state.parts["instances"].model_state})
+
+        return encoders.encoder(run.setup, variables=variables)
+
+
+class DetectorWeights:
+    """Weights of those modules of the detector that both networks have; the segmenter starts anew."""
+
+    settings = MODULES
+
+    def start(self, run: Run) -> Start | None:
+        """Start the detector from the weights of `--init_from`."""
+        single = start_modules(run.setup, adapters.dense_adapter(run.setup.flags))
+        if single is None:
+            return None
+
+        def detector(state: Any) -> Any:
+            part = {name: getattr(state, name)["instances"] for name in ("params", "opt_state")}
+            return state.parts["instances"].replace(**part)
+
+        def replace(state: Any) -> Any:
+            one = single.replace(detector(state))
+            parts = state.parts | {"instances": one.replace(params=None, opt_state=None)}
+            params, opt_state = (
+                getattr(state, name) | {"instances": getattr(one, name)} for name in ("params", "opt_state")
+            )
+            return state.replace(params=params, opt_state=opt_state, parts=parts)
+
+        return Start(replace, lambda state: single.check(detector(state)))

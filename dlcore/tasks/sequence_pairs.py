@@ -1,31 +1,43 @@
-"""SequencePairs: pairs of a source and a target sequence, for sequence-to-sequence models."""
+"""Pairs of a source and a target sequence: the networks that read one and write the other, and what is shown of them.
+
+network=EncoderDecoder("transformer", transformer={"features": 64}, rnn={"hidden_size": 128}), use=WriteSequences()
+"""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from flax import linen as nn
 
 from dlcore.choices import check_whole_number
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import UNKNOWN, BytePairs, Words, pad_sequences, vocabulary_from_dict
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.task import Task
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import FlagError
 from dlcore.kits.sequence.given_texts import given_texts
+from dlcore.learner import check_record
 from dlcore.models.transformer import Transformer
 from dlcore.modes.report_context import ReportContext
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 
-__all__ = ["SHORTEST", "SMOKE", "SequencePairs", "attention_panel", "outputs_panel", "vocabularies"]
+__all__ = [
+    "PLAIN",
+    "SHORTEST",
+    "SMOKE",
+    "EncoderDecoder",
+    "WriteSequences",
+    "attention_panel",
+    "log_vocabulary",
+    "outputs_panel",
+    "vocabularies",
+]
 
-MODEL = Setting(
-    "transformer",
-    "rnn: all passes through one vector; attention: the same with attention to the source; transformer",
-    Literal["rnn", "attention", "transformer"],
-    essential=True,
-)
+PLAIN = {"transformer.dropout_rate": 0.0, "rnn.dropout_rate": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0}
+"""Values that switch the regularization off."""
 SHORTEST = {"source": [[2], "int32"], "target": [[3], "int32"]}
 """`batch` of `Splits.spec`: a pair of one word each with special tokens; no parameter depends on the length."""
 
@@ -45,77 +57,76 @@ SMOKE = {
 """Settings of --smoke."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SequencePairs(Task):
-    """Pairs of sequences, and the networks that `--model` names: a subclass has the data."""
+@dataclasses.dataclass(frozen=True)
+class EncoderDecoder:
+    """A network that reads the source and writes the target.
 
-    modules: ClassVar[dict[str, Callable]] = {"rnn": RecurrentEncoderDecoder, "transformer": Transformer}
-    defaults: ClassVar[dict[str, Any]] = {
-        "transformer.num_heads": 4,
-        "transformer.encoder_layers": 2,
-        "transformer.decoder_layers": 2,
-        "transformer.dropout_rate": 0.0,
-        "transformer.pre_norm": True,
-        "rnn.hidden_size": 128,
-        "rnn.embedding_dim": 64,
-    }
-    plain: ClassVar[dict[str, Any]] = {
-        "transformer.dropout_rate": 0.0,
-        "rnn.dropout_rate": 0.0,
-        "label_smoothing": 0.0,
-        "weight_decay": 0.0,
-    }
-    overfit: ClassVar[float] = 1e-2
+    Args:
+      model: rnn: all passes through one vector; attention: the same with attention to the source; transformer
+      transformer: fields of `Transformer`, the flags `--transformer.FIELD`.
+      rnn: fields of `RecurrentEncoderDecoder`, the flags `--rnn.FIELD`, with attention or without.
+    """
+
+    model: Annotated[Literal["rnn", "attention", "transformer"], "essential"] = "transformer"
+    transformer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rnn: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The networks by the prefix of their flags."""
+        return {
+            "rnn": partial(RecurrentEncoderDecoder, **self.rnn),
+            "transformer": partial(Transformer, **self.transformer),
+        }
+
+    def with_flags(self, flags: Any) -> "EncoderDecoder":
+        """Return the networks with the values of their flags in their fields."""
+        return EncoderDecoder(flags.model, flags.group("transformer"), flags.group("rnn"))
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        source, target = vocabularies(run.facts)
+        sizes = len(target), None if source is target else len(source)
+        if self.model == "transformer":
+            return {"model": Transformer(*sizes, **self.transformer, dtype=run.dtype)}
+        attention = "additive" if self.model == "attention" else "none"
+        return {"model": RecurrentEncoderDecoder(*sizes, attention, **self.rnn, dtype=run.dtype)}
+
+
+class WriteSequences:
+    """Use of an encoder-decoder: `--mode=predict --input=TEXT_OR_FILE` writes the target of each sequence."""
+
     input_kind: ClassVar[str] = "TEXT_OR_FILE"
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--model`."""
-        return {"model": MODEL, **super().settings()}
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network."""
-        return {"model": self.network(setup)}
-
-    def network(self, setup: Setup) -> Any:
-        """Build the network that `--model` names.
-
-        Returns:
-          A model of `dlcore.sequence.seq2seq`.
-        """
-        source, target = vocabularies(setup.spec)
-        sizes = len(target), None if source is target else len(source)
-        if setup.flags.model == "transformer":
-            return Transformer(*sizes, **setup.flags.group("transformer"), dtype=setup.dtype)
-        attention = "additive" if setup.flags.model == "attention" else "none"
-        return RecurrentEncoderDecoder(*sizes, attention, **setup.flags.group("rnn"), dtype=setup.dtype)
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the sequences of `--input`: a text file of one a line, or one sequence, of at most `window` tokens."""
-        vocabulary, lines = vocabularies(spec)[0], given_texts(flags)
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read a text file of a sequence a line, or one sequence, each of at most `window` tokens."""
+        vocabulary, lines, window = vocabularies(run.facts)[0], given_texts(path), run.facts.window
+        assert window is not None
         rows = []
         for number, line in enumerate(lines, 1):
-            row, where = vocabulary.encode(line), f"--input={flags.input}: line {number}"
+            row, where = vocabulary.encode(line), f"--input={path}: line {number}"
             if not len(row):
                 raise FlagError(f"{where}: empty; allowed: a sequence a line")
-            if len(row) > spec["window"]:
-                raise FlagError(
-                    f"{where}: {len(row)} tokens; allowed: at most {spec['window']}, the longest trained on"
-                )
+            if len(row) > window:
+                raise FlagError(f"{where}: {len(row)} tokens; allowed: at most {window}, the longest trained on")
             if (row == UNKNOWN).all():
                 raise FlagError(f"{where}: {line!r} has no known token; allowed: those of the run's vocabulary")
             rows.append(row)
         if not rows:
-            raise FlagError(f"--input={flags.input}: empty; allowed: a sequence a line")
-        return Source({"source": pad_sequences(rows, spec["window"] + 1, start=False)}, name=flags.input), lines
+            raise FlagError(f"--input={path}: empty; allowed: a sequence a line")
+        return Source({"source": pad_sequences(rows, window + 1, start=False)}, name=path), lines
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe outputs for `--mode=predict`.
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe outputs.
 
         Returns:
           One dict per sequence: its `text`, its `tokens` and, of models with attention, `alignment`: for each token
           (END included) the attention weights over the source tokens.
         """
-        target, rows = vocabularies(spec)[1], []
+        target, rows = vocabularies(facts)[1], []
         for i, (tokens, length) in enumerate(zip(outputs["tokens"], outputs["length"], strict=True)):
             row = {"text": target.decode(tokens) or "(nothing)", "tokens": target.pieces(tokens)}
             if "alignment" in outputs:
@@ -125,17 +136,26 @@ class SequencePairs(Task):
         return rows
 
 
-def vocabularies(spec: dict) -> tuple[Words | BytePairs, Words | BytePairs]:
+def log_vocabulary(run: Run) -> float:
+    """Compute the initial loss of equally probable tokens.
+
+    Returns:
+      Nats.
+    """
+    return math.log(len(vocabularies(run.facts)[1]))
+
+
+def vocabularies(facts: Facts) -> tuple[Words | BytePairs, Words | BytePairs]:
     """Read the vocabularies of a run.
 
     Args:
-      spec: facts of the data, with `vocabulary`, and `source_vocabulary` if the source has its own.
+      facts: facts of the data, with `vocabulary`, and `source_vocabulary` if the source has its own.
 
     Returns:
       (source vocabulary, target vocabulary); the same object if they share it.
     """
-    target = vocabulary_from_dict(spec["vocabulary"])
-    return vocabulary_from_dict(spec["source_vocabulary"]) if "source_vocabulary" in spec else target, target
+    target = vocabulary_from_dict(facts.vocabulary)
+    return target if facts.source_vocabulary is None else vocabulary_from_dict(facts.source_vocabulary), target
 
 
 def outputs_panel(context: ReportContext, count: int = 12) -> Any:
@@ -151,7 +171,7 @@ def outputs_panel(context: ReportContext, count: int = 12) -> Any:
     from dlcore.report.tables import table
     from dlcore.sequence.seq2seq import matches
 
-    (source, target), arrays = vocabularies(context.spec), context.data.test.arrays
+    (source, target), arrays = vocabularies(Facts.of(context.spec)), context.data.test.arrays
     tokens = context.outputs["tokens"]
     is_match = matches(tokens, arrays["target"])
     rows = [
@@ -182,7 +202,7 @@ def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[in
 
     if "alignment" not in context.outputs:
         return None
-    (source, target), arrays = vocabularies(context.spec), context.data.test.arrays
+    (source, target), arrays = vocabularies(Facts.of(context.spec)), context.data.test.arrays
     idx = [i for i in range(len(arrays["source"])) if choose(i)][:count]
     kind = "additive attention" if context.flags.model == "attention" else "mean over heads of the last block"
     return alignments(

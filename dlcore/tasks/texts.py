@@ -1,35 +1,59 @@
 """Texts: a text by name, in streams or windows, and samples that continue a prompt.
 
-experiment = Experiment(
-    __file__, __doc__, char_rnn.learner, task=TextStreams(network=network), optimizer=AdamW(), modules={"rnn": CharRNN}
-)
+data=TextWindows(Text("pages", valid_fraction=0.1), window=64), measures=[LossBesideNgrams()], use=ContinuePrompts()
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
-from flax import linen as nn
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.data.text import Vocabulary, load_text, split_text, streams, training_windows, windows
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
 from dlcore.kits.sequence.given_texts import given_texts
-from dlcore.learner import Range
+from dlcore.learner import Range, check_record
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.sequence.ngram import ngram_loss
 
-__all__ = ["TextSamples", "TextStreams", "TextWindows", "Texts"]
+__all__ = [
+    "ContinuePrompts",
+    "LossBesideNgrams",
+    "Text",
+    "TextSamples",
+    "TextStreams",
+    "TextTokens",
+    "TextWindows",
+    "characters_and_window",
+    "log_characters",
+    "num_characters",
+]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Texts(Task):
+class TextTokens(NamedTuple):
+    """A text as tokens.
+
+    Args:
+      vocabulary: its characters.
+      train: [N] tokens to train on.
+      valid: [N] tokens to validate on.
+      test: [N] tokens to test on, the end of the text.
+    """
+
+    vocabulary: Vocabulary
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
     """A text whose end is held out.
 
     Args:
@@ -44,40 +68,206 @@ class Texts(Task):
     valid_fraction: Annotated[float, Range(0.001, 0.4)] = 0.1
     test_fraction: Annotated[float | None, Range(0.001, 0.4)] = None
 
-    monitor: ClassVar[str] = "loss"
-    monitor_mode: ClassVar[str] = "min"
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.dataset not in ("pages", "melodies", "topics")
+
+    def tokens(self) -> TextTokens:
+        """Load the text and split it.
+
+        Returns:
+          The three parts as tokens.
+        """
+        text = load_text(self.dataset, self.data_dir)
+        vocabulary = Vocabulary.of(text)
+        return TextTokens(vocabulary, *split_text(vocabulary.encode(text), self.valid_fraction, self.test_fraction))
+
+    def spec(self, tokens: TextTokens) -> dict[str, Any]:
+        """List the facts of the text, for `Splits.spec`.
+
+        Args:
+          tokens: of `tokens`.
+        """
+        return {
+            "dataset": self.dataset,
+            "vocabulary": tokens.vocabulary.characters,
+            "characters": {"train": len(tokens.train), "valid": len(tokens.valid), "test": len(tokens.test)},
+        }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextSamples(Texts):
-    """A text, and samples that continue a prompt.
+@dataclasses.dataclass(frozen=True)
+class TextStreams:
+    """A text that is read in streams, with a carry from step to step.
 
     Args:
-      network: facts of the run -> the language model
+      text: the text.
+      eval_streams: streams that validation and test are cut into, each read from a zero carry
+    """
+
+    text: Text
+    eval_streams: Annotated[int, Range(1)] = 16
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.text.reads_files
+
+    def load(self, batch_size: int) -> Splits:
+        """Load the text, split into streams; validation and test lose no character.
+
+        Args:
+          batch_size: streams to train on.
+        """
+        tokens, name = self.text.tokens(), self.text.dataset
+        return Splits(
+            _streams("batch_size", batch_size, tokens.train, f"{name} (train)"),
+            _streams("eval_streams", self.eval_streams, tokens.valid, f"{name} (validation)", whole=True),
+            _streams("eval_streams", self.eval_streams, tokens.test, f"{name} (test)", whole=True),
+            self.text.spec(tokens),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextWindows:
+    """A text that is read in windows.
+
+    Args:
+      text: the text.
+      window: characters that the model reads at once
+      eval_stride: targets from one measured window to the next; fewer than the window give each target more context
+    """
+
+    text: Text
+    window: Annotated[int, Range(2), "essential"] = 64
+    eval_stride: Annotated[int | None, Range(1)] = None
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.text.reads_files
+
+    def load(self) -> Splits:
+        """Load the text, split into windows."""
+        tokens, name = self.text.tokens(), self.text.dataset
+        if len(tokens.train) <= self.window:
+            allowed = f"fewer than the {len(tokens.train)} characters of the text for training"
+            raise FlagError(f"--window={self.window}: longer than the text; allowed: {allowed}")
+        return Splits(
+            training_windows(tokens.train, self.window, f"{name} (train)"),
+            windows(tokens.valid, self.window, self.eval_stride, f"{name} (validation)"),
+            windows(tokens.test, self.window, self.eval_stride, f"{name} (test)"),
+            self.text.spec(tokens),
+        )
+
+
+class LossBesideNgrams:
+    """Loss of the next token, in nats; the report shows it beside that of n-gram models."""
+
+    metric = "loss"
+    mode = "min"
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show the test loss beside that of n-gram models."""
+        from dlcore.report.tables import table
+
+        vocabulary, train, _, test = run.parts.data.text.tokens()
+        size = len(vocabulary.characters)
+        rows = [{"model": "uniform", "nats a character": float(np.log(size))}]
+        rows += [
+            {"model": f"order-{n} n-gram", "nats a character": ngram_loss(train, test, n, size)}
+            for n in range(5)
+            if len(test) > n
+        ]
+        rows.append({"model": "this model", "nats a character": context.numbers["loss"]})
+        caption = "Test loss; n-grams add 0.05 to each count of the training text."
+        return [table(rows, "Beside n-gram models", caption)]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSamples:
+    """Samples that continue a prompt, in the report.
+
+    Args:
       prompt: text that samples continue; in a text without its characters, that text's beginning
       temperatures: temperatures of the samples in the report; 0 is greedy
       num_samples: samples at each temperature; one at temperature 0
       stop: a character that ends a sample
     """
 
-    network: Callable[[Setup], nn.Module]
     prompt: str = "The "
     temperatures: Annotated[tuple[float, ...], Range(0)] = (0.0, 0.5, 1.0)
     num_samples: Annotated[int, Range(1)] = 2
     stop: str | None = None
 
-    headline: ClassVar[str] = "loss"
+    def __post_init__(self):
+        check_record(self)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model, and look up the token of `--stop`."""
-        return {"model": self.network(setup), "stop_token": _stop_token(setup.flags, setup.spec)}
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Let the report continue the prompt; of a text without its characters, unless it was given, the beginning."""
+        vocabulary, prompt = Vocabulary(splits.spec["vocabulary"]), self.prompt
+        if self.stop and self.stop not in vocabulary.characters and len(self.stop) == 1:
+            raise FlagError(f"--stop={self.stop!r}: is not in the text; allowed: its characters")
+        window = getattr(run.parts.data, "window", None)
+        if "prompt" not in run.setup.flags.given and not set(prompt) <= set(vocabulary.characters):
+            prompt = vocabulary.decode(run.parts.data.text.tokens().train[: min(len(prompt), window or len(prompt))])
+        return splits._replace(shown=self.continuations([prompt], vocabulary, window)[0])
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities."""
-        return math.log(len(setup.spec["vocabulary"]))
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the `stop_token`; None if samples have their full length."""
+        if self.stop is not None and len(self.stop) != 1:
+            raise FlagError(f"--stop={self.stop!r}: {len(self.stop)} characters; allowed: one character")
+        return {"stop_token": None if self.stop is None else run.facts.vocabulary.index(self.stop)}
 
-    def panels(self, context: ReportContext) -> list:
-        """Show samples at each temperature, and the curves."""
+    def continuations(
+        self, prompts: Sequence[str], vocabulary: Vocabulary, window: int | None = None, flag: str = "prompt"
+    ) -> tuple[Source, list[str]]:
+        """Build what is continued: each prompt at each temperature.
+
+        Args:
+          prompts: the prompts.
+          vocabulary: the characters that the model knows.
+          window: the most characters that it reads; None for any number of one length.
+          flag: the flag that names the prompts, for errors.
+
+        Returns:
+          (source of `prompt`, `temperature` and, with a window, `prompt_length`; names).
+
+        Raises:
+          FlagError: a prompt is empty, longer than the window, or has unknown characters.
+        """
+        for prompt in prompts:
+            if not prompt:
+                raise FlagError(f"--{flag}='': empty; allowed: at least one character")
+            if window is not None and len(prompt) > window:
+                raise FlagError(f"--{flag}={prompt!r}: {len(prompt)} characters; allowed: at most --window={window}")
+            for position, character in enumerate(prompt):
+                if character not in vocabulary.characters:
+                    unknown = f"{character!r} at position {position} is not in the text"
+                    raise FlagError(f"--{flag}={prompt!r}: {unknown}; allowed: its characters")
+        temperatures = [t for t in self.temperatures for _ in range(self.num_samples if t > 0 else 1)]
+        size = max(map(len, prompts))
+        rows = np.stack([np.pad(vocabulary.encode(prompt), (0, size - len(prompt))) for prompt in prompts])
+        arrays = {
+            "prompt": np.repeat(rows, len(temperatures), 0),
+            "temperature": np.tile(np.array(temperatures, np.float32), len(prompts)),
+        }
+        if window is not None:
+            arrays["prompt_length"] = np.repeat(np.array([len(p) for p in prompts], np.int32), len(temperatures))
+        names = [f"{prompt!r} at temperature {t:g}" for prompt in prompts for t in temperatures]
+        return Source(arrays, name="prompts"), names
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show samples at each temperature, of melodies with their sound, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.sequence import text_samples
         from dlcore.report.triage import triage_panels
@@ -95,159 +285,66 @@ class TextSamples(Texts):
             caption,
         )
         losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
-        sounds = [_sounds(context, vocabulary)] if context.flags.dataset == "melodies" else []
+        sounds = [_sounds(context, vocabulary)] if context.spec["dataset"] == "melodies" else []
         return [samples._replace(half=True), *sounds, *triage_panels(losses, floor=None), curves(context.history)]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextStreams(TextSamples):
-    """A text that is read in streams, with a carry from step to step.
-
-    Args:
-      eval_streams: streams that validation and test are cut into, each read from a zero carry
-    """
-
-    eval_streams: Annotated[int, Range(1)] = 16
-
-    def data(self, flags: Flags) -> Splits:
-        """Load a text, split into `--batch_size` streams for training; validation and test lose no character.
-
-        The report shows continuations of the prompt.
-        """
-        vocabulary, train, valid, test = _text(flags)
-        return Splits(
-            _streams("batch_size", flags, train, "train"),
-            _streams("eval_streams", flags, valid, "validation", whole=True),
-            _streams("eval_streams", flags, test, "test", whole=True),
-            _spec(flags, vocabulary, train, valid, test),
-            shown=_prompts([_prompt(flags, vocabulary, train)], vocabulary, flags)[0],
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextWindows(TextSamples):
-    """A text that is read in windows.
-
-    Args:
-      window: characters that the model reads at once
-      eval_stride: targets from one measured window to the next; fewer than the window give each target more context
-    """
-
-    window: Annotated[int, Range(2), "essential"] = 64
-    eval_stride: Annotated[int | None, Range(1)] = None
+@dataclasses.dataclass(frozen=True)
+class ContinuePrompts(TextSamples):
+    """Use of a language model: `--mode=predict --input=PROMPT_OR_FILE` continues prompts, as the report does."""
 
     input_kind: ClassVar[str] = "PROMPT_OR_FILE"
 
-    def data(self, flags: Flags) -> Splits:
-        """Load a text, split into windows; the report shows continuations of the prompt."""
-        vocabulary, train, valid, test = _text(flags)
-        if len(train) <= flags.window:
-            allowed = f"fewer than the {len(train)} characters of the text for training"
-            raise FlagError(f"--window={flags.window}: longer than the text; allowed: {allowed}")
-        return Splits(
-            training_windows(train, flags.window, f"{flags.dataset} (train)"),
-            windows(valid, flags.window, flags.eval_stride, f"{flags.dataset} (validation)"),
-            windows(test, flags.window, flags.eval_stride, f"{flags.dataset} (test)"),
-            _spec(flags, vocabulary, train, valid, test),
-            shown=_prompts([_prompt(flags, vocabulary, train)], vocabulary, flags)[0],
-        )
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the prompts of `--input`, a prompt or a UTF-8 file of one a line: each at each of `--temperatures`."""
-        prompts = [line for line in given_texts(flags) if line]
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read a prompt, or a UTF-8 file of prompts, one a line: each is continued at each of the temperatures."""
+        prompts = [line for line in given_texts(path) if line]
         if not prompts:
-            raise FlagError(f"--input={flags.input!r}: empty; allowed: a prompt, or a file of prompts, one a line")
-        return _prompts(prompts, Vocabulary(spec["vocabulary"]), flags, "input")
+            raise FlagError(f"--input={path!r}: empty; allowed: a prompt, or a file of prompts, one a line")
+        return self.continuations(prompts, Vocabulary(run.facts.vocabulary), run.parts.data.window, "input")
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe continuations, `tokens: [N, L]` of `length: [N]`, as `text`."""
-        vocabulary = Vocabulary(spec["vocabulary"])
+        vocabulary = Vocabulary(facts.vocabulary)
         pairs = zip(outputs["tokens"], outputs["length"], strict=True)
         return [{"text": vocabulary.decode(tokens[:length])} for tokens, length in pairs]
 
-    def panels(self, context: ReportContext) -> list:
-        """Show the test loss beside that of n-gram models, samples, and the curves."""
-        from dlcore.report.tables import table
 
-        vocabulary, train, _, test = _text(context.flags)
-        size = len(vocabulary.characters)
-        rows = [{"model": "uniform", "nats a character": float(np.log(size))}]
-        rows += [
-            {"model": f"order-{n} n-gram", "nats a character": ngram_loss(train, test, n, size)}
-            for n in range(5)
-            if len(test) > n
-        ]
-        rows.append({"model": "this model", "nats a character": context.numbers["loss"]})
-        caption = "Test loss; n-grams add 0.05 to each count of the training text."
-        return [table(rows, "Beside n-gram models", caption), *super().panels(context)]
+def num_characters(run: Run) -> dict[str, int]:
+    """Read the field `vocab_size` of a network from the data.
+
+    Returns:
+      `vocab_size`.
+    """
+    return {"vocab_size": len(run.facts.vocabulary)}
 
 
-def _text(flags: Flags) -> tuple[Vocabulary, np.ndarray, np.ndarray, np.ndarray]:
-    text = load_text(flags.dataset, flags.data_dir)
-    vocabulary = Vocabulary.of(text)
-    if flags.stop and flags.stop not in text:
-        raise FlagError(f"--stop={flags.stop!r}: is not in the text; allowed: its characters")
-    return vocabulary, *split_text(vocabulary.encode(text), flags.valid_fraction, flags.test_fraction)
+def characters_and_window(run: Run) -> dict[str, int]:
+    """Read the fields of a network that reads windows from the data.
+
+    Returns:
+      `vocab_size` and `window`.
+    """
+    return {**num_characters(run), "window": run.parts.data.window}
 
 
-def _streams(flag: str, flags: Flags, tokens: np.ndarray, part: str, whole: bool = False) -> Source:
+def log_characters(run: Run) -> float:
+    """Compute the initial loss of equally probable characters.
+
+    Returns:
+      Nats.
+    """
+    return math.log(len(run.facts.vocabulary))
+
+
+def _streams(flag: str, count: int, tokens: np.ndarray, name: str, whole: bool = False) -> Source:
     """Split a part of the text into the number of streams of a flag."""
     try:
-        return streams(tokens, flags[flag], f"{flags.dataset} ({part})", whole=whole)
+        return streams(tokens, count, name, whole=whole)
     except ValueError as error:
-        raise FlagError(f"--{flag}={flags[flag]}: {str(error).partition(': ')[2]}") from None
+        raise FlagError(f"--{flag}={count}: {str(error).partition(': ')[2]}") from None
 
 
-def _prompt(flags: Flags, vocabulary: Vocabulary, train: np.ndarray) -> str:
-    """Return `--prompt`; the first characters of the text if the default has characters that the text lacks."""
-    if "prompt" in flags.given or set(flags.prompt) <= set(vocabulary.characters):
-        return flags.prompt
-    return vocabulary.decode(train[: min(len(flags.prompt), flags.get("window") or len(flags.prompt))])
-
-
-def _spec(flags: Flags, vocabulary: Vocabulary, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> dict:
-    return {
-        "dataset": flags.dataset,
-        "vocabulary": vocabulary.characters,
-        "characters": {"train": len(train), "valid": len(valid), "test": len(test)},
-    }
-
-
-def _prompts(
-    prompts: list[str], vocabulary: Vocabulary, flags: Flags, flag: str = "prompt"
-) -> tuple[Source, list[str]]:
-    """Build a source and names of each prompt at each temperature."""
-    window = flags.get("window")
-    for prompt in prompts:
-        if not prompt:
-            raise FlagError(f"--{flag}='': empty; allowed: at least one character")
-        if window is not None and len(prompt) > window:
-            raise FlagError(f"--{flag}={prompt!r}: {len(prompt)} characters; allowed: at most --window={window}")
-        for position, character in enumerate(prompt):
-            if character not in vocabulary.characters:
-                unknown = f"{character!r} at position {position} is not in the text"
-                raise FlagError(f"--{flag}={prompt!r}: {unknown}; allowed: its characters")
-    temperatures = [t for t in flags.temperatures for _ in range(flags.num_samples if t > 0 else 1)]
-    size = max(map(len, prompts))
-    rows = np.stack([np.pad(vocabulary.encode(prompt), (0, size - len(prompt))) for prompt in prompts])
-    arrays = {
-        "prompt": np.repeat(rows, len(temperatures), 0),
-        "temperature": np.tile(np.array(temperatures, np.float32), len(prompts)),
-    }
-    if window is not None:
-        arrays["prompt_length"] = np.repeat(np.array([len(p) for p in prompts], np.int32), len(temperatures))
-    names = [f"{prompt!r} at temperature {t:g}" for prompt in prompts for t in temperatures]
-    return Source(arrays, name="prompts"), names
-
-
-def _stop_token(flags: Flags, spec: dict) -> int | None:
-    """Look up the token of `--stop`; None if samples have their full length."""
-    if flags.stop is not None and len(flags.stop) != 1:
-        raise FlagError(f"--stop={flags.stop!r}: {len(flags.stop)} characters; allowed: one character")
-    return None if flags.stop is None else spec["vocabulary"].index(flags.stop)
-
-
-def _sounds(context: ReportContext, vocabulary: Vocabulary) -> Any:
+def _sounds(context: ReportContext, vocabulary: Vocabulary) -> Panel:
     """Show each sampled melody with an audio player."""
     from dlcore.data.melodies import melody_waveform
     from dlcore.report.sound import sound_panel

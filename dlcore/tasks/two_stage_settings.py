@@ -2,7 +2,7 @@
 
 from dlcore.tasks import boxes
 
-__all__ = ["DEFAULTS", "LEARNER", "SMALL", "SMALLEST", "SMOKE"]
+__all__ = ["LEARNER", "SMALL", "SMALLEST", "SMOKE"]
 
 SMALL = {
     "stages": ("stage2", "stage3", "stage4"),
@@ -31,5 +31,4 @@ LEARNER = {
 }
 """Arguments of the learner."""
 
-DEFAULTS = {**LEARNER, "learning_rate": 2e-3}
 SMOKE = {**boxes.DENSE_SMOKE, "num_proposals": 10, "rpn_batch_size_per_image": 16, "box_batch_size_per_image": 8}

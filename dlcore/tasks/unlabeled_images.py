@@ -1,4 +1,4 @@
-"""Networks that compare two views of an image, and tasks of images from which an encoder learns without their labels.
+"""Networks that compare two views of an image.
 
 network=Embedding(Zoo("resnet8_cifar"), embedder={"head": "mlp_norm", "proj_dim": 64})
 """
@@ -6,83 +6,20 @@ network=Embedding(Zoo("resnet8_cifar"), embedder={"head": "mlp_norm", "proj_dim"
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import jax
-
-from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
-from dlcore.data.facts import Facts
-from dlcore.data.images import Views
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, with_flags
-from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
-from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.learner import Range
 from dlcore.models.network import Zoo
-from dlcore.modes.report_context import ReportContext
 from dlcore.ops.replica import REPLICA
 from dlcore.optim.ema import cosine_momentum
 from dlcore.self_supervised.networks import Embedder
 from dlcore.self_supervised.siamese import SiameseNet
-from dlcore.tasks.encoders import Encoders, view_panels
 
-__all__ = [
-    "Embedding",
-    "RandomViews",
-    "Siamese",
-    "TargetMomentum",
-    "UnlabeledImages",
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class UnlabeledImages(Encoders, ResizedImages):
-    """Images by name, whose labels only measure the encoder."""
-
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name. A folder needs no class folders; without labels the loss is the headline."""
-        return self.measures(flags).check_labels(labeled_images.data(flags, labels=False), flags)
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomViews(UnlabeledImages):
-    """Images of which a technique sees random views.
-
-    Args:
-      views: augmentation that makes the views, by the kind of image
-    """
-
-    views: Literal["auto", *VIEWS] = "auto"
-
-    def kind_of_views(self, flags: Flags) -> str:
-        """Name the augmentation of `--views`, which `auto` takes from the data set.
-
-        Args:
-          flags: `views` and `dataset`.
-
-        Returns:
-          One of `VIEWS`.
-        """
-        (kind,) = Views(flags.views).names(Facts(dataset=flags.dataset))
-        return kind
-
-    def augmentation(self, flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
-        """Build the random view that `--views` names.
-
-        Args:
-          flags: `views` and `dataset`.
-
-        Returns:
-          `(key, image [H, W, C] in [0, 1]) -> image`.
-        """
-        return contrastive_augmentation(self.kind_of_views(flags))
-
-    def pretext_panels(self, context: ReportContext) -> list:
-        """Show pairs of views of test images."""
-        return view_panels(context, self.augmentation(context.flags))
+__all__ = ["Embedding", "Siamese", "TargetMomentum"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,32 +1,31 @@
 """Volumes: segmentation of scans, the organ of every voxel, of planted organs or of a folder of scans and label maps.
 
-experiment = Experiment(__file__, __doc__, volumes.learner, task=Volumes(), optimizer=AveragedAdamW())
+data=ScansWithLabels("planted", num_volumes=200), measures=[OrganDistances()], use=SegmentScans()
 """
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
+from dlcore.data.splits import Splits
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import field_settings
 from dlcore.kits.images.prediction import unique_stems
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, Range, check_record
 from dlcore.modes.report_context import ReportContext
-from dlcore.segmentation.unet_3d import UNet3D, pooling_strides
+from dlcore.segmentation.unet_3d import pooling_strides
 
-__all__ = ["Volumes", "check_window"]
+__all__ = ["OrganDistances", "ScansWithLabels", "SegmentScans", "equal_classes_loss", "panels"]
 
 _SHOWN = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Volumes(Task):
+class ScansWithLabels:
     """Scans and the organ of every voxel: planted organs, or a folder of scans and label maps.
 
     Args:
@@ -36,6 +35,8 @@ class Volumes(Task):
       num_volumes: planted: scans for training; a fifth as many again to validate, a third to test
       spacing: folder: depth, height and width in mm of the voxels that scans are resampled to; by default the median
       valid_fraction: folder: fraction of train held out for validation if there is no validation split
+      window: depth, height and width in voxels of the patches that each scan must hold; a run takes its --window
+      levels: how often the network halves a patch; a run takes it of --unet.widths
     """
 
     dataset: Annotated[Literal["planted", "folder"], "essential"] = "planted"
@@ -43,72 +44,132 @@ class Volumes(Task):
     num_volumes: Annotated[int, Range(10), "essential"] = 200
     spacing: Annotated[tuple[float, float, float] | None, Range(0.001)] = None
     valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
+    window: Annotated[tuple[int, int, int], Range(1), "no flag"] = (1, 1, 1)
+    levels: Annotated[int, Range(0), "no flag"] = 0
 
-    modules: ClassVar[dict[str, Any]] = {"unet": partial(UNet3D, widths=(8, 16, 32))}
-    external_fields: ClassVar[tuple[str, ...]] = ("unet.spacing",)
-    monitor: ClassVar[str] = "dice"
-    headline: ClassVar[str] = "dice"
-    input_kind: ClassVar[str] = "SCAN_OR_FOLDER"
-    loss_tolerance: ClassVar[float] = 0.25
-    plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0, "ema": None}
+    def __post_init__(self):
+        check_record(self)
 
-    def check(self, flags: Flags) -> None:
-        """Check that there is a folder, and that windows fit the planted volumes, before data are drawn."""
-        if flags.dataset == "folder":
-            if flags.data_dir is None:
+    def with_flags(self, flags: Any) -> "ScansWithLabels":
+        """Return the data with the values of their flags, and what patches of the run ask of them."""
+        fields = {name: flags[name] for name in field_settings(self)}
+        return dataclasses.replace(self, **fields, window=flags.window, levels=len(flags["unet.widths"]) - 1)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.dataset == "folder"
+
+    def check(self, run: Run | None = None) -> None:
+        """Check that there is a folder, and that patches fit the planted volumes, before data are drawn."""
+        if self.dataset == "folder":
+            if self.data_dir is None:
                 raise ValueError("data_dir=None: missing; allowed: a folder of images/ and labels/")
             return
         from dlcore.data.planted_organs import SPACING, planted_organs
 
-        size = planted_organs(1).arrays["image"].shape[1:4]
-        check_window(flags, "planted organs", size, SPACING)
+        self.check_window("planted organs", planted_organs(1).arrays["image"].shape[1:4], SPACING)
 
-    def data(self, flags: Flags) -> Splits:
-        """Draw or read the splits, and measure intervals of intensity; `spec["trivial"]` holds their Dice."""
+    def check_window(self, name: str, size: tuple[int, ...], spacing: Any) -> None:
+        """Check that a patch fits a volume, and that the network can halve it.
+
+        Args:
+          name: name of the volume, for the message.
+          size: (D, H, W) of the volume in voxels.
+          spacing: (depth, height, width) of a voxel in mm.
+        """
+        if len(size) != 3:
+            raise ValueError(f"size={size} of {name}: no volume; allowed: (D, H, W)")
+        text = ",".join(map(str, self.window))
+        if any(side > whole for side, whole in zip(self.window, size, strict=True)):
+            sides = ", ".join(f"{side:g}" for side in spacing)
+            raise ValueError(
+                f"window={text}: larger than {name} of {size[0]},{size[1]},{size[2]} voxels of {sides} mm; allowed: "
+                "sides up to its own"
+            )
+        multiples = np.asarray(pooling_strides(spacing, self.levels)).reshape(-1, 3).prod(0)
+        if any(side % multiple for side, multiple in zip(self.window, multiples, strict=True)):
+            raise ValueError(
+                f"window={text}: cannot be halved as often as unet.widths asks; allowed: multiples of "
+                f"{','.join(map(str, multiples))}"
+            )
+
+    def load(self, seed: int = 0) -> Splits:
+        """Draw or read the splits, and measure intervals of intensity; `spec["trivial"]` holds their Dice.
+
+        Args:
+          seed: seed of the held-out validation scans.
+        """
         from dlcore.data.planted_organs import best_intervals, interval_dice
 
-        self.check(flags)
-        train, valid, test, spacing, messages = (_planted if flags.dataset == "planted" else _folder)(flags)
+        self.check()
+        train, valid, test, spacing, messages = self._planted() if self.dataset == "planted" else self._folder(seed)
         baseline = interval_dice(test, best_intervals(train))
         counts = np.bincount(train.arrays["semantic"].reshape(-1), minlength=256)[: len(train.class_names)]
-        spec = {
-            "dataset": "planted organs" if flags.dataset == "planted" else Path(flags.data_dir).name,
-            "class_names": list(train.class_names),
-            "num_classes": len(train.class_names),
-            "image_shape": list(train.arrays["image"].shape[1:]),
-            "spacing": list(spacing),
-            "class_fractions": (counts / max(counts.sum(), 1)).tolist(),
-            "trivial": {"dice": (baseline, "the best interval of intensity of each organ")},
-        }
+        facts = Facts(
+            dataset="planted organs" if self.dataset == "planted" else Path(self.data_dir or "").name,
+            class_names=tuple(train.class_names),
+            image_shape=train.arrays["image"].shape[1:],
+            spacing=tuple(spacing),
+            class_fractions=tuple((counts / max(counts.sum(), 1)).tolist()),
+        )
         message = f"mean Dice of the best interval of intensity of each organ on the test split: {baseline:.3f}"
-        return Splits(train, valid, test, spec, (*messages, message))
+        trivial = {"dice": (baseline, "the best interval of intensity of each organ")}
+        return Splits(train, valid, test, {**facts.spec(), "trivial": trivial}, (*messages, message))
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network for the spacing of the voxels."""
-        spec = setup.spec
-        fields = {**setup.flags.group("unet"), "spacing": tuple(spec["spacing"])}
-        return {"model": self.modules["unet"](spec["num_classes"], dtype=setup.dtype, **fields)}
+    def _planted(self):
+        from dlcore.data.planted_organs import SPACING, planted_organs
 
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities 1 / C.
+        counts = (self.num_volumes, max(8, self.num_volumes // 5), max(8, self.num_volumes // 3))
+        # Fixed seeds: every run is tested on the same volumes.
+        return *(planted_organs(count, seed) for seed, count in enumerate(counts)), SPACING, ()
 
-        A class with the fraction f of the voxels has the Dice coefficient 2 (f / C) / (1 / C + f).
-        """
-        fractions = np.asarray(setup.spec["class_fractions"])
-        num_classes = len(fractions)
-        dice = 1 - float((2 * fractions / (1 + num_classes * fractions)).mean())
-        return float(np.log(num_classes)) + setup.flags.dice_weight * dice
+    def _folder(self, seed: int):
+        from dlcore.data.carving import complete_splits
+        from dlcore.data.volume_files import volume_splits
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        splits, spacing = volume_splits(self.data_dir or "", self.spacing, self.check_window)
+        train, valid, test, messages = complete_splits(splits, self.valid_fraction, seed)
+        sides = ", ".join(f"{side:g}" for side in spacing)
+        return train, valid, test, spacing, (f"volumes have voxels of {sides} mm", *messages)
+
+
+class OrganDistances:
+    """Dice of the organs, which a segmenter's `evaluate` measures, and on the test split the distances of surfaces."""
+
+    metric: ClassVar[str] = "dice"
+    mode: ClassVar[str] = "max"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure the distances of surfaces on the test split."""
         from dlcore.evaluators.surfaces import surface_evaluator
 
         if split == "valid":
             return []
-        return [surface_evaluator(setup.spec["num_classes"], setup.spec["spacing"], setup.flags.void_label)]
+        void_label = run.parts.technique.keywords["void_label"]
+        return [surface_evaluator(run.facts.num_classes, run.facts.spacing, void_label)]
 
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the scans under `--input` at the spacing of the training scans.
+
+def equal_classes_loss(run: Run) -> float:
+    """Compute the loss of equal probabilities 1 / C.
+
+    A class with the fraction f of the voxels has the Dice coefficient 2 (f / C) / (1 / C + f).
+
+    Returns:
+      Cross-entropy in nats plus the weighted Dice loss.
+    """
+    fractions, num_classes = np.asarray(run.facts.class_fractions), len(run.facts.class_fractions)
+    dice = 1 - float((2 * fractions / (1 + num_classes * fractions)).mean())
+    return float(np.log(num_classes)) + run.parts.technique.keywords["dice_weight"] * dice
+
+
+class SegmentScans:
+    """Use of a segmenter of volumes: `--mode=predict --input=SCAN_OR_FOLDER` measures organs and writes label maps."""
+
+    input_kind: ClassVar[str] = "SCAN_OR_FOLDER"
+
+    def inputs(self, path: str, run: Run) -> tuple[Source, list[str]]:
+        """Read the scans under a path at the spacing of the training scans.
 
         Raises:
           ValueError: a scan cannot be read, has no spacing, other channels, or is smaller than the window.
@@ -117,29 +178,29 @@ class Volumes(Task):
         from dlcore.data.planted_organs import standardize
         from dlcore.data.volume_files import Volume, list_volumes, load_volume, pad_volumes, resample, size_at
 
-        spacing, channels = spec["spacing"], spec["image_shape"][-1]
-        paths, volumes = list_volumes(Path(flags.input)), []
-        for path in paths:
-            scan = load_volume(path)
+        spacing, channels = run.facts.spacing, run.facts.image_shape[-1]
+        paths, volumes = list_volumes(Path(path)), []
+        for file in paths:
+            scan = load_volume(file)
             values = scan.values.reshape(*scan.values.shape[:3], -1)
             if values.shape[-1] != channels:
-                raise ValueError(f"{path}: {values.shape[-1]} channels; allowed: {channels}, as in training")
+                raise ValueError(f"{file}: {values.shape[-1]} channels; allowed: {channels}, as in training")
             size = size_at(Volume(values, scan.spacing), spacing)
-            check_window(flags, str(path), size, spacing)
+            run.parts.data.check_window(str(file), size, spacing)
             volumes.append(standardize(resample(values, size)))
         sizes = np.array([volume.shape[:3] for volume in volumes], np.int32)
-        return Source({"image": pad_volumes(volumes, 0), "size": sizes}, len(paths)), [str(path) for path in paths]
+        return Source({"image": pad_volumes(volumes, 0), "size": sizes}, len(paths)), [str(file) for file in paths]
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """Describe each scan by the `volumes` of its organs in cubic mm, in the order of the classes."""
-        voxel, names, rows = float(np.prod(spec["spacing"])), spec["class_names"], []
+        voxel, names, rows = float(np.prod(facts.spacing)), facts.class_names, []
         for i in range(len(outputs["classes"])):
             counts = np.bincount(_cropped(outputs, i).reshape(-1), minlength=len(names))
             sizes = {name: round(float(count * voxel), 3) for name, count in zip(names[1:], counts[1:], strict=True)}
             rows.append({"volumes": sizes, "text": "  ".join(f"{name} {size:g} mm³" for name, size in sizes.items())})
         return rows
 
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write the label map of each scan at its own spacing: NAME_labels.nii.gz of NIfTI, else NAME_labels.npy."""
         from dlcore.data.volume_files import load_volume, resample, save_labels, stem
 
@@ -151,65 +212,21 @@ class Volumes(Task):
             files.append(save_labels(folder / f"{base}_labels", labels.astype(np.uint8), name))
         return files
 
-    def panels(self, context: ReportContext) -> list:
-        """Show slices with predictions and truth, the measures by organ beside the baseline, and the curves."""
-        from dlcore.report.curves import curves
-        from dlcore.report.segmentation import segmentations
-        from dlcore.report.triage import triage_panels
 
-        names, test = context.spec["class_names"], context.data.test.arrays
-        images, classes, targets = _slices(test["image"][..., 0], context.outputs["classes"], test["semantic"])
-        return [
-            segmentations(images, classes, targets, names, _SHOWN, "Slices of the worst volumes first"),
-            _organ_table(context),
-            *triage_panels(context.history, floor=0.0),
-            curves(context.history),
-        ]
+def panels(context: ReportContext) -> list:
+    """Show slices with predictions and truth, the measures by organ beside the baseline, and the curves."""
+    from dlcore.report.curves import curves
+    from dlcore.report.segmentation import segmentations
+    from dlcore.report.triage import triage_panels
 
-
-def check_window(flags: Flags, name: str, size: tuple[int, ...], spacing: Any) -> None:
-    """Check that the window of `--window` fits a volume, and that the network can halve it.
-
-    Args:
-      flags: resolved settings, with `window` and `unet.widths`.
-      name: name of the volume, for the message.
-      size: (D, H, W) of the volume in voxels.
-      spacing: (depth, height, width) of a voxel in mm.
-    """
-    if len(size) != 3:
-        raise ValueError(f"size={size} of {name}: no volume; allowed: (D, H, W)")
-    text = ",".join(map(str, flags.window))
-    if any(side > whole for side, whole in zip(flags.window, size, strict=True)):
-        sides = ", ".join(f"{side:g}" for side in spacing)
-        raise ValueError(
-            f"window={text}: larger than {name} of {size[0]},{size[1]},{size[2]} voxels of {sides} mm; allowed: sides "
-            "up to its own"
-        )
-    strides = np.asarray(pooling_strides(spacing, len(flags["unet.widths"]) - 1)).reshape(-1, 3)
-    multiples = strides.prod(0)
-    if any(side % multiple for side, multiple in zip(flags.window, multiples, strict=True)):
-        raise ValueError(
-            f"window={text}: cannot be halved as often as unet.widths asks; allowed: multiples of "
-            f"{','.join(map(str, multiples))}"
-        )
-
-
-def _planted(flags: Flags):
-    from dlcore.data.planted_organs import SPACING, planted_organs
-
-    counts = (flags.num_volumes, max(8, flags.num_volumes // 5), max(8, flags.num_volumes // 3))
-    # Fixed seeds: every run is tested on the same volumes.
-    return *(planted_organs(count, seed) for seed, count in enumerate(counts)), SPACING, ()
-
-
-def _folder(flags: Flags):
-    from dlcore.data.carving import complete_splits
-    from dlcore.data.volume_files import volume_splits
-
-    splits, spacing = volume_splits(flags.data_dir, flags.spacing, partial(check_window, flags))
-    train, valid, test, messages = complete_splits(splits, flags.valid_fraction, flags.seed)
-    sides = ", ".join(f"{side:g}" for side in spacing)
-    return train, valid, test, spacing, (f"volumes have voxels of {sides} mm", *messages)
+    names, test = context.spec["class_names"], context.data.test.arrays
+    images, classes, targets = _slices(test["image"][..., 0], context.outputs["classes"], test["semantic"])
+    return [
+        segmentations(images, classes, targets, names, _SHOWN, "Slices of the worst volumes first"),
+        _organ_table(context),
+        *triage_panels(context.history, floor=0.0),
+        curves(context.history),
+    ]
 
 
 def _cropped(outputs: dict, i: int) -> np.ndarray:

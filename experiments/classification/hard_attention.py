@@ -15,7 +15,7 @@ from dlcore.classification import hard_attention
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
-from dlcore.models.network import Network, num_classes
+from dlcore.models.network import Network
 from dlcore.optim import AdamW
 from dlcore.tasks.digit_scenes import DigitScenes, glimpse_panels
 from experiments.smoke import few_steps
@@ -25,7 +25,9 @@ experiment = Experiment(
     __doc__,
     technique=hard_attention.learner,
     data=DigitScenes(scene_size=60, clutter=0, num_scenes=8000, num_test_scenes=2000),
-    network=Network(partial(hard_attention.GlimpseNetwork, grid=12, width=16), of_data=num_classes, prefix="network"),
+    network=Network(
+        partial(hard_attention.GlimpseNetwork, grid=12, width=16), of_data=("num_classes",), prefix="network"
+    ),
     optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Steps(1200, batch_size=64, eval_every=300, select="best"),
     measures=[Measure("accuracy")],

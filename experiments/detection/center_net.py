@@ -12,21 +12,31 @@ are one peak.
 from functools import partial
 
 from dlcore.detection import center_net
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, Boxes
-
-SMALL = {"stages": ("stage2", "stage3", "stage4"), "channels": 48}
-"""Fields of a detector on the small backbone: heat maps of stride 4."""
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    center_net.learner,
-    task=Boxes(modules={"center_net": partial(center_net.CenterNet, **SMALL)}),
-    optimizer=AveragedAdamW(),
-    defaults={"detections_per_img": 50},
+    technique=partial(center_net.learner, detections_per_img=50),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(center_net.CenterNet, stages=("stage2", "stage3", "stage4"), channels=48),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "detections_per_img": 10, "center_net.channels": 8},
 )
 

@@ -13,21 +13,50 @@ form has the fields' defaults in dlcore.detection.d_fine; `dlcore.models.from_pr
 from functools import partial
 
 from dlcore.detection import d_fine
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, QueryBoxes
-from experiments.detection import rt_detr
-
-SMALL = {**rt_detr.SMALL, "num_points": (4, 4, 4), "encoder_blocks": 1, "num_bins": 16}
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    d_fine.learner,
-    task=QueryBoxes(modules={"d_fine": partial(d_fine.DFINE, **SMALL)}),
-    optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
-    defaults={"epochs": 12.0, "learning_rate": 1e-3, "detections_per_img": 12},
+    technique=partial(d_fine.learner, detections_per_img=12),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(
+            d_fine.DFINE,
+            stages=("stage2", "stage3", "stage4"),
+            num_queries=24,
+            features=64,
+            num_heads=4,
+            hidden_features=128,
+            decoder_layers=2,
+            encoder_features=64,
+            encoder_heads=4,
+            encoder_hidden_features=128,
+            expansion=0.5,
+            num_denoising=12,
+            num_points=(4, 4, 4),
+            encoder_blocks=1,
+            num_bins=16,
+        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+        prefix="d_fine",
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4, clip_norm=0.1, ema=0.99
+    ),
+    length=Epochs(12, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
         "detections_per_img": 10,

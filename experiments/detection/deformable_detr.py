@@ -12,31 +12,45 @@ the boxes of the one before. The published form has the fields' defaults in dlco
 from functools import partial
 
 from dlcore.detection import deformable_detr
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, QueryBoxes
-
-SMALL = {
-    "stages": ("stage2", "stage3", "stage4"),
-    "num_levels": 3,
-    "num_queries": 24,
-    "features": 64,
-    "num_heads": 4,
-    "hidden_features": 128,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "box_refine": True,
-    "dropout_rate": 0.0,
-}
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    deformable_detr.learner,
-    task=QueryBoxes(modules={"deformable_detr": partial(deformable_detr.DeformableDETR, **SMALL)}),
-    optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
-    defaults={"epochs": 12.0, "learning_rate": 1e-3, "detections_per_img": 12},
+    technique=partial(deformable_detr.learner, detections_per_img=12),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(
+            deformable_detr.DeformableDETR,
+            stages=("stage2", "stage3", "stage4"),
+            num_levels=3,
+            num_queries=24,
+            features=64,
+            num_heads=4,
+            hidden_features=128,
+            encoder_layers=1,
+            decoder_layers=2,
+            box_refine=True,
+            dropout_rate=0.0,
+        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4, clip_norm=0.1, ema=0.99
+    ),
+    length=Epochs(12, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
         "detections_per_img": 10,

@@ -10,73 +10,48 @@ gradient of norm 0.1 at most, norms in front of the branches, few queries (more 
 dropout. The published form has the fields' defaults in dlcore.detection.detr.
 """
 
-import dataclasses
 from functools import partial
-from types import SimpleNamespace
-
-import numpy as np
 
 from dlcore.detection import detr
-from dlcore.detection.padding import zero_padding
-from dlcore.experiment import Experiment
-from dlcore.interpretability.attention_maps import query_attention_maps
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, QueryBoxes
-
-SMALL = {
-    "stage": "stage3",
-    "num_queries": 12,
-    "features": 96,
-    "num_heads": 4,
-    "hidden_features": 256,
-    "encoder_layers": 2,
-    "decoder_layers": 3,
-    "pre_norm": True,
-    "dropout_rate": 0.0,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class MappedBoxes(QueryBoxes):
-    """Boxes, each of a query, with maps of where it looks."""
-
-    def panels(self, context):
-        """Show beside the other panels where the query of each detection looks."""
-        from dlcore.optim import parameter_ema
-        from dlcore.report.vision_language import attention_strips
-
-        setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None)
-        names, arrays = context.spec["class_names"], context.data.test.arrays
-        images, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
-        state = context.state
-        params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
-        variables = {"params": params, **state.model_state}
-        inputs = zero_padding(labeled_images.preprocess(setup)(images), {} if sizes is None else {"image_size": sizes})
-        scores, labels, maps = query_attention_maps(self.detector(setup), variables, inputs, sizes)
-        words, weights = [], []
-        for score, label, weight in zip(scores, labels, maps, strict=True):
-            claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
-            words.append([f"{names[label[i]]} {100 * score[i]:.0f}" for i in claims])
-            weights.append(weight[claims])
-        titles = [f"Test image {i}" for i in range(len(images))]
-        caption = (
-            "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
-        )
-        return [
-            *super().panels(context),
-            attention_strips(images, words, weights, titles, "Where the queries look", caption),
-        ]
-
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
+from dlcore.tasks.query_maps import QueryMaps
 
 experiment = Experiment(
     __file__,
     __doc__,
-    detr.learner,
-    task=MappedBoxes(modules={"detr": partial(detr.DETR, **SMALL)}),
-    optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
-    defaults={"epochs": 36.0, "learning_rate": 1e-3, "detections_per_img": 12},
+    technique=partial(detr.learner, detections_per_img=12),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(
+            detr.DETR,
+            stage="stage3",
+            num_queries=12,
+            features=96,
+            num_heads=4,
+            hidden_features=256,
+            encoder_layers=2,
+            decoder_layers=3,
+            pre_norm=True,
+            dropout_rate=0.0,
+        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4, clip_norm=0.1, ema=0.99
+    ),
+    length=Epochs(36, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels, QueryMaps()],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
         "detections_per_img": 10,

@@ -7,65 +7,45 @@ python -m experiments.detection.fast_rcnn --fast_rcnn.pool=roi_pool     (the pap
 How many training boxes the windows can find is printed before training.
 """
 
-import dataclasses
 from functools import partial
 
-import numpy as np
-
 from dlcore.detection import two_stage
-from dlcore.detection.fast_rcnn import FastRCNN, window_proposals
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.detection.fast_rcnn import FastRCNN
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.anchor_recall import recall_note
-from dlcore.tasks.boxes import StretchedBoxes
-from dlcore.tasks.two_stage_settings import DEFAULTS, SMALL, SMOKE
-
-
-def proposals_for(images: dict, windows: np.ndarray) -> dict:
-    """The arrays of a split, with the same windows for each image."""
-    count = len(images["image"])
-    return {
-        **images,
-        "proposals": np.broadcast_to(windows, (count, *windows.shape)),
-        "proposal_mask": np.ones((count, len(windows)), bool),
-    }
-
-
-def windows_of(spec: dict) -> np.ndarray:
-    return window_proposals(tuple(spec["image_shape"][:2]), **spec["windows"])
-
-
-@dataclasses.dataclass(frozen=True)
-class WindowBoxes(StretchedBoxes):
-    """Boxes, and windows all over the image as proposals."""
-
-    def data(self, flags: Flags) -> Splits:
-        splits = super().data(flags)
-        windows = {name: flags[f"fast_rcnn.{name}"] for name in ("scales", "aspect_ratios")}
-        spec = {**splits.spec, "windows": windows}
-        parts = (dataclasses.replace(part, arrays=proposals_for(part.arrays, windows_of(spec))) for part in splits[:3])
-        return Splits(*parts, spec, splits.notes)
-
-    def inputs(self, flags: Flags, spec: dict):
-        source, paths = super().inputs(flags, spec)
-        return dataclasses.replace(source, arrays=proposals_for(source.arrays, windows_of(spec))), paths
-
-    def notes(self, setup: Setup, splits: Splits) -> list[str]:
-        return [recall_note("windows", windows_of(splits.spec), splits)]
-
-
-NETWORK = partial(FastRCNN, **{**SMALL, "scales": (2.0, 2.5, 3.0), "stages": ("stage3", "stage4")})
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, BoxImages, BoxMAP, DetectObjects
+from dlcore.tasks.proposals import WindowProposals
+from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMOKE
 
 experiment = Experiment(
     __file__,
     __doc__,
-    two_stage.learner,
-    task=WindowBoxes(modules={"fast_rcnn": NETWORK}),
-    optimizer=AveragedAdamW(),
-    defaults=DEFAULTS,
+    technique=partial(two_stage.learner, **LEARNER),
+    data=BoxImages(
+        "scenes",
+        image_size=(96, 96),
+        num_scenes=4000,
+        flip="both",
+        resizing=None,
+        mixing=None,
+        proposals=WindowProposals(),
+    ),
+    network=OnBackbone(
+        partial(FastRCNN, **{**SMALL, "scales": (2.0, 2.5, 3.0), "stages": ("stage3", "stage4")}),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
 )
 

@@ -19,7 +19,8 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.tasks import box_results
-from dlcore.tasks.boxes import BoxImages, BoxMAP, DetectObjects
+from dlcore.tasks.anchor_recall import AnchorRecall
+from dlcore.tasks.boxes import PLAIN, BoxImages, BoxMAP, DetectObjects
 from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
@@ -34,11 +35,11 @@ experiment = Experiment(
     ),
     optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
     length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
-    measures=[BoxMAP(anchors=True)],
+    measures=[BoxMAP(), AnchorRecall()],
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain={"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, **SMALLEST},
 )
 

@@ -14,19 +14,42 @@ is at most 8 * regress_range pixels away, and larger boxes are stage4's.
 
 from functools import partial
 
-from dlcore.detection import fcos
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.detection import Thresholds, fcos
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import DENSE_SMOKE, SMALL, Boxes
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    fcos.learner,
-    task=Boxes(modules={"fcos": partial(fcos.FCOS, **SMALL, distance_activation="exp")}),
-    optimizer=AveragedAdamW(),
-    defaults={"topk_candidates": 100, "regress_range": 5.0, "score_thresh": 0.05},
+    technique=partial(
+        fcos.learner, regress_range=5.0, thresholds=Thresholds(score_thresh=0.05, nms_thresh=0.6, topk_candidates=100)
+    ),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(
+            fcos.FCOS,
+            stages=("stage3", "stage4"),
+            channels=48,
+            extra_blocks="none",
+            num_convs=2,
+            num_groups=8,
+            distance_activation="exp",
+        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_SMOKE, "fcos.channels": 16, "fcos.num_convs": 1},
 )
 

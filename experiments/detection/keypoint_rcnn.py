@@ -13,24 +13,36 @@ from functools import partial
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import AnchorBoxes
-from dlcore.tasks.two_stage_settings import DEFAULTS, SMALL, SMALLEST, SMOKE
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.anchor_recall import AnchorRecall
+from dlcore.tasks.boxes import PLAIN, BoxImages, DetectObjects, KeypointPCK, WithHeads
+from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
     __file__,
     __doc__,
-    two_stage.learner,
-    task=AnchorBoxes(
-        modules={
-            "faster_rcnn": partial(FasterRCNN, **SMALL),
-            "keypoint_head": partial(KeypointHead, channels=32, num_convs=2),
-        }
+    technique=partial(two_stage.learner, **LEARNER),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both", mixing=None, keypoints=True),
+    network=WithHeads(
+        OnBackbone(
+            partial(FasterRCNN, **SMALL),
+            backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+            adaptation=DenseAdaptation(),
+        ),
+        heads={"keypoint_head": partial(KeypointHead, channels=32, num_convs=2)},
     ),
-    optimizer=AveragedAdamW(),
-    defaults=DEFAULTS,
+    optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[KeypointPCK(), AnchorRecall()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, **SMALLEST, "keypoint_head.channels": 8},
 )
 

@@ -6,15 +6,16 @@ Scenes of one colored shape. The box of the mean size in the middle of the image
 would draw, stands in the report beside the network's.
 """
 
-import dataclasses
-
 import numpy as np
 
 from dlcore.detection import localization
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, StretchedBoxes
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects, MeanIoU
 
 
 def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> float:
@@ -25,28 +26,35 @@ def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> floa
     return float(box_iou(boxes, localization.mean_size_boxes(train_boxes, size)[None]).mean())
 
 
-@dataclasses.dataclass(frozen=True)
-class OneBox(StretchedBoxes):
-    """The box of the single object of an image."""
+def beside_the_mean_box(context):
+    """Show accuracy and IoU, beside those of a network that sees nothing."""
+    from dlcore.report.tables import table
 
-    monitor = headline = "iou"
-
-    def panels(self, context):
-        from dlcore.report.tables import table
-
-        row = {name: f"{context.numbers[name]:.3f}" for name in ("accuracy", "iou")}
-        blind = {"accuracy": "–", "iou": f"{blind_iou(context.data.train.arrays, context.data.test.arrays):.3f}"}
-        rows = [{"": "the network", **row}, {"": "mean box in the middle", **blind}]
-        return [table(rows, "Localization", "Mean IoU over the test split."), *super().panels(context)]
+    row = {name: f"{context.numbers[name]:.3f}" for name in ("accuracy", "iou")}
+    blind = {"accuracy": "–", "iou": f"{blind_iou(context.data.train.arrays, context.data.test.arrays):.3f}"}
+    rows = [{"": "the network", **row}, {"": "mean box in the middle", **blind}]
+    return [table(rows, "Localization", "Mean IoU over the test split.")]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    localization.learner,
-    task=OneBox(modules={"localizer": localization.Localizer}, max_boxes=1, image_size=(64, 64)),
-    optimizer=AveragedAdamW(),
-    defaults={"epochs": 16.0},
+    technique=localization.learner,
+    data=BoxImages(
+        "scenes", image_size=(64, 64), max_boxes=1, num_scenes=4000, flip="both", resizing=None, mixing=None
+    ),
+    network=OnBackbone(
+        localization.Localizer,
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(16, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[MeanIoU(), BoxMAP()],
+    report=[beside_the_mean_box, box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "localizer.channels": 8},
 )
 

@@ -8,74 +8,45 @@ Selective search takes 0.2 processor seconds a scene before training starts. How
 is printed. `experiments.studies.rcnn_lineage` compares R-CNN with its successors.
 """
 
-import dataclasses
 from functools import partial
 
-import numpy as np
-
 from dlcore.detection import rcnn, two_stage
-from dlcore.detection.selective_search import propose
-from dlcore.experiment import Experiment, PositiveInt
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, StretchedBoxes
-
-
-def with_proposals(source, count: int, scales: tuple[float, ...]):
-    proposals = propose(source.arrays["image"], count, spaces=("lab",), scales=scales)
-    return dataclasses.replace(source, arrays={**source.arrays, **proposals})
-
-
-def recall_note(arrays: dict[str, np.ndarray]) -> str:
-    """Say how many training boxes the regions find."""
-    from dlcore.ops.boxes import box_iou
-
-    names = ("boxes", "box_mask", "proposals")
-    best = [np.asarray(box_iou(b[m], p)).max(1) for b, m, p in zip(*(arrays[n] for n in names), strict=True) if m.any()]
-    recall = float((np.concatenate(best) >= 0.5).mean()) if best else 0.0
-    return (
-        f"the regions find {100 * recall:.1f} % of the training boxes, {arrays['proposal_mask'].sum(1).mean():.0f} each"
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class RegionBoxes(StretchedBoxes):
-    """Boxes, and regions of selective search as proposals.
-
-    Args:
-      max_proposals: regions of an image at most
-      segmentation_scales: scales of the segmentations that selective search starts from
-    """
-
-    max_proposals: PositiveInt = 60
-    segmentation_scales: tuple[float, ...] = (50.0, 100.0)
-
-    def data(self, flags: Flags) -> Splits:
-        splits, settings = super().data(flags), (flags.max_proposals, flags.segmentation_scales)
-        spec = {**splits.spec, "max_proposals": settings[0], "segmentation_scales": list(settings[1])}
-        parts = [with_proposals(part, *settings) for part in splits[:3]]
-        return Splits(*parts, spec, (*splits.notes, recall_note(parts[0].arrays)))
-
-    def inputs(self, flags: Flags, spec: dict):
-        source, paths = super().inputs(flags, spec)
-        return with_proposals(source, spec["max_proposals"], tuple(spec["segmentation_scales"])), paths
-
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
+from dlcore.tasks.proposals import RegionProposals
 
 experiment = Experiment(
     __file__,
     __doc__,
-    two_stage.learner,
-    task=RegionBoxes(modules={"rcnn": partial(rcnn.RCNN, region_size=32, box_channels=128)}, num_scenes=1000),
-    optimizer=AveragedAdamW(clip_norm=5.0),
-    defaults={
-        "learning_rate": 1e-3,
-        "box_batch_size_per_image": 24,
-        "box_bg_iou_thresh": 0.3,
-        "detections_per_img": 30,
-        "eval_batch_size": 16,
-    },
+    technique=partial(two_stage.learner, box_batch_size_per_image=24, box_bg_iou_thresh=0.3, detections_per_img=30),
+    data=BoxImages(
+        "scenes",
+        image_size=(96, 96),
+        num_scenes=1000,
+        flip="both",
+        resizing=None,
+        mixing=None,
+        proposals=RegionProposals(max_proposals=60, segmentation_scales=(50.0, 100.0)),
+    ),
+    network=OnBackbone(
+        partial(rcnn.RCNN, region_size=32, box_channels=128),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, clip_norm=5.0, ema=0.99
+    ),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=16, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
         "num_scenes": 10,

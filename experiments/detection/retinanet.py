@@ -11,19 +11,42 @@ of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wi
 
 from functools import partial
 
-from dlcore.detection import retinanet
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.detection import Thresholds, retinanet
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import DENSE_SMOKE, SMALL, AnchorBoxes
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.anchor_recall import AnchorRecall
+from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    retinanet.learner,
-    task=AnchorBoxes(modules={"retinanet": partial(retinanet.RetinaNet, **SMALL, scales=(2.0, 3.0))}),
-    optimizer=AveragedAdamW(),
-    defaults={"topk_candidates": 100, "detections_per_img": 100},
+    technique=partial(retinanet.learner, thresholds=Thresholds(topk_candidates=100, detections_per_img=100)),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(
+            retinanet.RetinaNet,
+            stages=("stage3", "stage4"),
+            channels=48,
+            extra_blocks="none",
+            num_convs=2,
+            num_groups=8,
+            scales=(2.0, 3.0),
+        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+        prefix="retinanet",
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP(), AnchorRecall()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
 )
 

@@ -11,29 +11,45 @@ dlcore.detection.ssd on 300 pixels.
 
 from functools import partial
 
-from dlcore.detection import ssd
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.detection import Thresholds, ssd
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import DENSE_SMOKE, AnchorBoxes
-
-SMALL = {
-    "stages": ("stage3", "stage4"),
-    "extra_channels": (96,),
-    "extra_strides": (2,),
-    "scales": (0.19, 0.38, 0.55, 0.7),
-    "aspect_ratios": (2.0,),
-    "boxes_per_location": (4, 4, 4),
-    "steps": (),
-}
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.anchor_recall import AnchorRecall
+from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ssd.learner,
-    task=AnchorBoxes(modules={"ssd": partial(ssd.SSD, **SMALL)}),
-    optimizer=AveragedAdamW(),
-    defaults={"topk_candidates": 100, "detections_per_img": 100, "epochs": 16.0},
+    technique=partial(
+        ssd.learner,
+        thresholds=Thresholds(score_thresh=0.01, nms_thresh=0.45, topk_candidates=100, detections_per_img=100),
+    ),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(
+            ssd.SSD,
+            stages=("stage3", "stage4"),
+            extra_channels=(96,),
+            extra_strides=(2,),
+            scales=(0.19, 0.38, 0.55, 0.7),
+            aspect_ratios=(2.0,),
+            boxes_per_location=(4, 4, 4),
+            steps=(),
+        ),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(16, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP(), AnchorRecall()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_SMOKE, "ssd.extra_channels": (16,)},
 )
 

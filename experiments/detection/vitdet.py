@@ -15,77 +15,54 @@ block of convolutions. `--init_from=RUN` takes the modules that this network has
 The sides of the images must be multiples of twice `--model.patch_size`.
 """
 
-import dataclasses
 from functools import partial
-from typing import Any, ClassVar
 
 from dlcore.detection import two_stage
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.vitdet import ViTDetector
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import AnchorBoxes
-from dlcore.tasks.two_stage_settings import DEFAULTS, SMALL, SMOKE
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.anchor_recall import AnchorRecall
+from dlcore.tasks.boxes import PLAIN, BoxImages, DetectObjects, MaskMAP, MosaicOrCopies, WithHeads
+from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMOKE
 
-NETWORK = {
-    **SMALL,
-    "stages": ("block2", "block3", "block4"),
-    "factors": (2.0, 1.0, 0.5),
-}
-"""Fields of the detector: strides 4, 8 and 16 from a map of stride 8."""
-
-BACKBONE = {
-    "model.image_size": 96,
-    "model.pretrain_size": 96,
-    "model.patch_size": 8,
-    "model.depth": 4,
-    "model.width": 96,
-    "model.num_heads": 4,
-    "model.mlp_features": 192,
-    "model.window_size": 6,
-    "model.global_blocks": (1, 3),
-    "model.residual_blocks": (0, 1, 2, 3),
-    "model.drop_path": 0.0,
-}
+VIT = {"image_size": 96, "pretrain_size": 96, "patch_size": 8, "depth": 4, "width": 96, "num_heads": 4}
+BLOCKS = {"mlp_features": 192, "window_size": 6, "global_blocks": (1, 3), "residual_blocks": (0, 1, 2, 3)}
 """Fields of vitdet_b: a small network, half of whose blocks attend in windows, and all end in convolutions."""
 
-
-@dataclasses.dataclass(frozen=True)
-class PlainBoxes(AnchorBoxes):
-    """Boxes for a detector with anchors on a plain ViT."""
-
-    model = "vitdet_b"
-    defaults: ClassVar[dict[str, Any]] = {
-        **{name: value for name, value in AnchorBoxes.defaults.items() if not name.startswith("model.")},
-        **BACKBONE,
-    }
-
+SMALLEST = {"model.width": 16, "model.depth": 3, "model.global_blocks": (2,), "model.residual_blocks": ()}
 
 experiment = Experiment(
     __file__,
     __doc__,
-    two_stage.learner,
-    task=PlainBoxes(
-        modules={"vitdet": partial(ViTDetector, **NETWORK), "mask_head": partial(MaskHead, channels=32, num_convs=2)}
+    technique=partial(
+        two_stage.learner, **LEARNER | {"box_batch_size_per_image": 16, "num_proposals": 30, "detections_per_img": 20}
     ),
-    optimizer=AveragedAdamW(),
-    defaults={
-        **DEFAULTS,
-        "num_scenes": 1200,
-        "box_batch_size_per_image": 16,
-        "num_proposals": 30,
-        "detections_per_img": 20,
-        "batch_size": 8,
-        "steps": 480,
-        "learning_rate": 1e-3,
-    },
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=1200, flip="both", mixing=MosaicOrCopies(), masks=True),
+    network=WithHeads(
+        OnBackbone(
+            partial(ViTDetector, **{**SMALL, "stages": ("block2", "block3", "block4"), "factors": (2.0, 1.0, 0.5)}),
+            backbone=Zoo("vitdet_b", {**VIT, **BLOCKS, "drop_path": 0.0}),
+            adaptation=DenseAdaptation(),
+            prefix="vitdet",
+        ),
+        heads={"mask_head": partial(MaskHead, channels=32, num_convs=2)},
+    ),
+    optimizer=AveragedAdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Steps(480, batch_size=8, eval_every=500, eval_batch_size=64, select="last"),
+    defaults={"epochs": 8.0},  # unused beside the steps, and part of what names run folders
+    measures=[MaskMAP(), AnchorRecall()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
-        "model.width": 16,
-        "model.depth": 3,
-        "model.global_blocks": (2,),
-        "model.residual_blocks": (),
+        **SMALLEST,
         "vitdet.stages": ("block2", "block3"),
         "vitdet.factors": (1.0, 0.5),
         "vitdet.channels": 8,

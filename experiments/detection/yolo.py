@@ -9,36 +9,44 @@ For the last D is as for experiments.detection.fcos. A cell of stage3 is 8 pixel
 counts the objects whose center lies in the cell of another: YOLO can neither learn nor find them.
 """
 
-import dataclasses
 from functools import partial
 
-from dlcore.detection import yolo
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.detection import Thresholds, yolo
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import DENSE_SMOKE, Boxes
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
 
 
-@dataclasses.dataclass(frozen=True)
-class BoxesOfCells(Boxes):
-    """Boxes, each of the cell of a grid in which its center lies."""
+def shared_cells(context):
+    """Say how many objects no cell owns."""
+    from dlcore.report.tables import text
 
-    def panels(self, context):
-        """Say beside the other panels how many objects no cell owns."""
-        from dlcore.report.tables import text
-
-        num_lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
-        line = f"{num_lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
-        return [*super().panels(context), text("Objects that share a cell", line)]
+    num_lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
+    line = f"{num_lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
+    return [text("Objects that share a cell", line)]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    yolo.learner,
-    task=BoxesOfCells(modules={"yolo": partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8)}),
-    optimizer=AveragedAdamW(),
-    defaults={"topk_candidates": 100},
+    technique=partial(yolo.learner, thresholds=Thresholds(topk_candidates=100)),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels, shared_cells],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
 )
 

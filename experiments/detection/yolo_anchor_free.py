@@ -12,22 +12,35 @@ The number of steps, the images and the backbone are those of experiments.detect
 
 from functools import partial
 
-from dlcore.detection import yolo_anchor_free
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.detection import Thresholds, yolo_anchor_free
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
-from dlcore.tasks.boxes import DENSE_SMOKE, Boxes
-
-SMALL = {"stages": ("stage3", "stage4"), "channels": 48, "num_blocks": 1}
-"""Fields of a detector on the small backbone: strides 8 and 16."""
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import box_results
+from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
 
 experiment = Experiment(
     __file__,
     __doc__,
-    yolo_anchor_free.learner,
-    task=Boxes(modules={"yolo_anchor_free": partial(yolo_anchor_free.AnchorFreeYOLO, **SMALL)}),
-    optimizer=AveragedAdamW(),
-    defaults={"topk_candidates": 100},
+    technique=partial(
+        yolo_anchor_free.learner, thresholds=Thresholds(score_thresh=0.05, nms_thresh=0.7, topk_candidates=100)
+    ),
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, flip="both"),
+    network=OnBackbone(
+        partial(yolo_anchor_free.AnchorFreeYOLO, stages=("stage3", "stage4"), channels=48, num_blocks=1),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+        prefix="yolo_anchor_free",
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[BoxMAP()],
+    report=[box_results.panels],
+    use=DetectObjects(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_SMOKE, "yolo_anchor_free.channels": 16, "yolo_anchor_free.num_convs": 1},
 )
 

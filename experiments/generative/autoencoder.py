@@ -12,47 +12,40 @@ python -m experiments.generative.autoencoder --dataset=mnist --data_dir=D --kind
 `--rho`.
 """
 
-from typing import ClassVar
+from functools import partial
+from typing import Any
 
 from flax import linen as nn
 
-from dlcore.evaluators.fine_tuning import Encoder
-from dlcore.experiment import Experiment, Setup
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.experiment.parts import Run
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
-from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-from dlcore.tasks.latent_space import LatentSpace, code_encoder
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, ReconstructImages, Reconstructions
 
 
-class Codes(LatentSpace):
-    """Images, and an autoencoder that gives each a code."""
-
-    headline = "psnr"
-    plain: ClassVar[dict] = {"kind": "plain", "ema": None}
-
-    def network(self, setup: Setup) -> Autoencoder:
-        flags = setup.flags
-        bounded = nn.sigmoid if flags.penalty == "kl" else nn.relu
-        return Autoencoder(
-            tuple(setup.spec["image_shape"]),
-            activation=bounded if flags.kind == "sparse" else None,
-            dtype=setup.dtype,
-            **flags.group("autoencoder"),
-        )
-
-    def encoder(self, setup: Setup) -> Encoder:
-        return code_encoder(setup, self.network(setup))
+def code_activation(run: Run) -> dict[str, Any]:
+    """Bound a sparse code: to [0, 1] for the KL penalty, at 0 for the L1 penalty."""
+    values = run.parts.technique.keywords
+    bounded = nn.sigmoid if values["penalty"] == "kl" else nn.relu
+    return {"activation": bounded if values["kind"] == "sparse" else None}
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    autoencoder.learner,
-    task=Codes(),
-    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0),
-    modules={"autoencoder": Autoencoder},
-    defaults={"epochs": 100.0, "batch_size": 64, "eval_every": 500},
+    technique=partial(autoencoder.learner, kind="plain"),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=ImageEncoder(partial(Autoencoder, hidden=(256,), latent_dim=16), fields=code_activation),
+    optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
+    length=Epochs(100, batch_size=64, eval_every=500),
+    measures=[Metric("loss", headline="psnr")],
+    report=[Reconstructions()],
+    use=ReconstructImages(),
+    sanity=Sanity(plain={"kind": "plain", "ema": None}),
     smoke={"steps": 3, "batch_size": 8, "autoencoder.hidden": (16,), "eval_every": 3},
 )
 

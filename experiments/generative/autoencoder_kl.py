@@ -12,40 +12,31 @@ image has 11.4 dB. The default latent of a digit, 4 x 4 x 4, has as many numbers
 commands were not run.
 """
 
-import dataclasses
-from typing import ClassVar
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.data.images import Images
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.kits.training.start import NetworkWeights
 from dlcore.main import main
-from dlcore.tasks.latent_images import ReconstructedImages
-from dlcore.weights.start import NETWORK, Start, start_network
-
-
-@dataclasses.dataclass(frozen=True)
-class RegularizedLatents(ReconstructedImages):
-    """Reconstructed images, whose latents the weight of the divergence regularizes."""
-
-    plain: ClassVar[dict] = {"weight_decay": 0.0, "kl_weight": 0.0}
-    regularizer = "kl_weight"
-    shared_settings: ClassVar[dict] = NETWORK
-
-    def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`."""
-        return start_network(setup)
-
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.latent_images import ImageAutoencoder, ReconstructedImages, WriteReconstructions
 
 experiment = Experiment(
     __file__,
     __doc__,
-    autoencoder_kl.learner,
-    task=RegularizedLatents(),
-    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
-    modules={"autoencoder": AutoencoderKL},
-    external_fields=("autoencoder.image_channels",),
-    defaults={"steps": 1500, "batch_size": 64, "eval_every": 500},
+    technique=partial(autoencoder_kl.learner, kl_weight=1e-6),
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=ImageAutoencoder(partial(AutoencoderKL, channels=(16, 32), latent_channels=4)),
+    optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0),
+    length=Steps(1500, batch_size=64, eval_every=500),
+    measures=[Metric("psnr", mode="max")],
+    report=[ReconstructedImages()],
+    use=WriteReconstructions(),
+    start=NetworkWeights(),
+    sanity=Sanity(plain={"weight_decay": 0.0, "kl_weight": 0.0}, regularizer="kl_weight"),
     smoke={"steps": 3, "batch_size": 8, "eval_every": 3, "autoencoder.channels": (8, 8)},
 )
 

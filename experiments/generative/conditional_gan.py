@@ -17,55 +17,35 @@ nor the third, whose generator is BigGAN's: one class vector and a part of the n
 kernels that are not orthogonal.
 """
 
-import dataclasses
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.data.images import Images
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
-from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import ShowSamples
+from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
-from dlcore.tasks.class_conditional import ClassConditionalImages
-from experiments.classification.supervised import experiment as classifier
+from dlcore.models import Networks
+from dlcore.optim import GANAdam
+from experiments.classification import supervised
 from experiments.smoke import few_samples
-
-
-def arguments(setup: Setup) -> dict:
-    flags, num_classes = setup.flags, setup.spec["num_classes"]
-    fields = {"num_classes": num_classes, "dtype": setup.dtype}
-    generator = {**flags.group("generator"), **fields}
-    return {
-        "generator": sagan.Generator(tuple(setup.spec["image_shape"]), **generator),
-        "discriminator": sagan.Discriminator(**{**flags.group("discriminator"), **fields}),
-        "condition": class_condition(num_classes),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class LastSamples(ClassConditionalImages):
-    """Samples of a class; the last checkpoint is taken, as no measure of validation selects one."""
-
-    monitor = None
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    gan.learner,
-    task=LastSamples(classifier=classifier),
-    optimizer=GANAdam(momentum=0.0),
-    arguments=arguments,
-    modules={"generator": sagan.Generator, "discriminator": sagan.Discriminator},
-    defaults={
-        "generator.width": 24,
-        "discriminator.width": 32,
-        "loss": "hinge",
-        "latent_dim": 64,
-        "steps": 3000,
-        "batch_size": 64,
-        "ema": 0.999,
-        "eval_every": 1000,
-        "select": "last",
-    },
+    technique=partial(gan.learner, loss="hinge", latent_dim=64, ema=0.999),
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=Networks(
+        {"generator": partial(sagan.Generator, width=24), "discriminator": partial(sagan.Discriminator, width=32)},
+        condition=class_condition,
+    ),
+    optimizer=GANAdam(learning_rate=2e-4, schedule="linear", momentum=0.0),
+    length=Steps(3000, batch_size=64, eval_every=1000, select="last"),
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000, monitor=None, by_class=True)],
+    report=[ShowSamples()],
+    use=DrawClasses(),
     smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4},
 )
 

@@ -14,47 +14,45 @@ and `cycle_l1` of the way there and back. The first command ends at a `map_l1` o
 that dlcore ships (95 % intervals, one seed). The second and the last command were not run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from functools import partial
+from typing import Any
+
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.kits.generative.image_pairs import InputSize, UnpairedImages
 from dlcore.main import main
-from dlcore.tasks.image_pairs import UnpairedImages
+from dlcore.models import Networks
+from dlcore.optim import GANAdam
+from dlcore.tasks import image_pairs
+from dlcore.tasks.image_pairs import TargetSimilarity, TranslateUnpaired
 from experiments.smoke import few_steps
 
 
-def arguments(setup: Setup) -> dict:
-    flags = setup.flags
-    fields = {**flags.group("generator"), "channels": setup.spec["image_shape"][-1], "dtype": setup.dtype}
-    discriminator = {**flags.group("discriminator"), "dtype": setup.dtype}
-    return {
-        "generators": cycle_gan.Both(ResidualGenerator(**fields), ResidualGenerator(**fields)),
-        "discriminators": cycle_gan.Both(PatchDiscriminator(**discriminator), PatchDiscriminator(**discriminator)),
-    }
+class BothWays(Networks):
+    """A generator and a discriminator for each domain."""
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        networks = self.build(run.facts, run.dtype)
+        return {f"{name}s": cycle_gan.Both(network, network.copy()) for name, network in networks.items()}
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    cycle_gan.learner,
-    task=UnpairedImages(),
-    optimizer=GANAdam(learning_rate=1e-3),
-    arguments=arguments,
-    modules={"generator": ResidualGenerator, "discriminator": PatchDiscriminator},
-    external_fields=("generator.channels",),
-    defaults={
-        "generator.width": 12,
-        "generator.depth": 0,
-        "generator.num_blocks": 2,
-        "generator.norm": False,
-        "discriminator.width": 24,
-        "discriminator.depth": 2,
-        "discriminator.norm": False,
-        "steps": 2000,
-        "batch_size": 8,
-        "eval_every": 500,
-        "select": "last",
-    },
+    technique=partial(cycle_gan.learner, loss="least_squares", cycle_weight=10.0, identity_weight=0.5, pool_size=50),
+    data=UnpairedImages("digits", valid_fraction=0.1, resizing=InputSize(), labels=False),
+    network=BothWays(
+        {
+            "generator": partial(ResidualGenerator, width=12, depth=0, num_blocks=2, norm=False),
+            "discriminator": partial(PatchDiscriminator, width=24, depth=2, norm=False),
+        }
+    ),
+    optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.5),
+    length=Steps(2000, batch_size=8, eval_every=500, select="last"),
+    measures=[TargetSimilarity("map_l1", {"b_of_a": "b_of_a", "a_of_b": "a_of_b"}, monitor=None)],
+    report=[image_pairs.panels],
+    use=TranslateUnpaired(),
     smoke={
         **few_steps(2),
         "generator.width": 4,

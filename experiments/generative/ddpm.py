@@ -19,36 +19,39 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 --frechet_network=inception_fid --num_samples=10000.
 """
 
-import dataclasses
+from functools import partial
 
-from dlcore.experiment import Experiment
+from dlcore.data.images import Images
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import ddpm
+from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import sample_panels
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import DiffusionPanels
 from dlcore.main import main
-from dlcore.modes.report_context import ReportContext
-from dlcore.tasks.edited_images import EditedImages
-from experiments.classification.supervised import experiment as classifier
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.edited_images import EditImages
+from experiments.classification import supervised
 from experiments.smoke import few_samples
-
-
-@dataclasses.dataclass(frozen=True)
-class SampledImages(EditedImages):
-    """Generated images, with every sampler's in the report."""
-
-    def panels(self, context: ReportContext) -> list:
-        """Show samples, their trajectories and those of every sampler."""
-        return sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet")))
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ddpm.learner,
-    task=SampledImages(classifier=classifier),
-    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
-    defaults={"sampler": "ddim", "num_inference_steps": 50},
+    technique=partial(
+        ddpm.learner,
+        noise_schedule=NoiseSchedule(num_timesteps=1000, beta_schedule="linear"),
+        sampling=Sampling(sampler="ddim", num_inference_steps=50),
+    ),
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=UNet(width=32, channel_multipliers=(1, 2)),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000)],
+    report=[DiffusionPanels()],
+    use=EditImages(),
+    sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={
         **few_samples(3),
         "unet.width": 8,

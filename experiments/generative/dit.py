@@ -12,35 +12,41 @@ python -m experiments.generative.dit --dataset=fashion_mnist --data_dir=D --dit.
 The last command was not run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from functools import partial
+
+from dlcore.data.images import Images
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import ddpm
-from dlcore.generative.condition import class_condition
+from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.dit import DiT
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.kits.generative.class_network import ByClass
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
-from dlcore.tasks.class_conditional import GuidedImages
-from dlcore.tasks.guided_samples import SMOKE
-from experiments.classification.supervised import experiment as classifier
-
-
-def arguments(setup: Setup) -> dict:
-    num_classes = setup.spec["num_classes"]
-    return {
-        "model": DiT(**setup.flags.group("dit") | {"num_classes": num_classes}, dtype=setup.dtype),
-        "shape": tuple(setup.spec["image_shape"]),
-        "condition": class_condition(num_classes),
-    }
-
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.class_conditional import GuidedClassPanels
+from dlcore.tasks.guided_samples import PLAIN, SMOKE
+from experiments.classification import supervised
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ddpm.learner,
-    task=GuidedImages(classifier=classifier),
-    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
-    arguments=arguments,
-    modules={"dit": DiT},
-    defaults={"epochs": 250.0, "batch_size": 128, "eval_every": 1500, "dit.width": 96},
+    technique=partial(
+        ddpm.learner,
+        noise_schedule=NoiseSchedule(num_timesteps=1000, beta_schedule="cosine"),
+        sampling=Sampling(sampler="ddim", num_inference_steps=50, spacing="trailing", guidance=1.0),
+        condition_dropout=0.1,
+    ),
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=ByClass(partial(DiT, width=96, depth=4), prefix="dit"),
+    optimizer=AveragedAdamW(
+        learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Epochs(250, batch_size=128, eval_every=1500, select="last"),
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000, by_class=True)],
+    report=[GuidedClassPanels(guidance_samples=200)],
+    use=DrawClasses(),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "dit.width": 16, "dit.depth": 1, "num_samples": 16, "network_steps": 2},
 )
 

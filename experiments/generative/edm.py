@@ -13,8 +13,8 @@ from dlcore.data.images import Images
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import edm
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import ShowSamples
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
@@ -32,7 +32,7 @@ experiment = Experiment(
     ),
     length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
     measures=[Frechet(classifier=supervised.experiment, num_samples=1000)],
-    report=[sample_panels.panels],
+    report=[ShowSamples()],
     use=DrawSamples(),
     sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},

@@ -9,49 +9,28 @@ mode (`high_quality`; untrained 18.3 %, real points 98.9 %). `frechet_distance` 
 start from uniform noise.
 """
 
-import dataclasses
-from typing import ClassVar
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.settings import ONLY_F32
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import energy_based
+from dlcore.generative.energy_based import Langevin
 from dlcore.generative.ring import PointClassifier
-from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
-from experiments.generative.ring_gan import RingPoints
-
-
-@dataclasses.dataclass(frozen=True)
-class WideRingPoints(RingPoints):
-    """Points of modes that are wide enough for Langevin's steps."""
-
-    std: ClassVar[float] = 0.2
-
-    def arguments(self, setup: Setup) -> dict:
-        return {
-            "model": PointClassifier(**setup.flags.group("energy")),
-            "shape": (2,),
-            "encode": lambda batch: batch["point"],
-            "decode": lambda x: x,
-        }
-
+from dlcore.models import Networks
+from dlcore.optim import AdamW
+from dlcore.tasks import ring
+from dlcore.tasks.ring import ModeCoverage, RingPoints
 
 experiment = Experiment(
     __file__,
     __doc__,
-    energy_based.learner,
-    task=WideRingPoints(),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0),
-    modules={"energy": PointClassifier},
-    settings=ONLY_F32,
-    defaults={
-        "energy_penalty": 0.01,
-        "start_range": 3.0,
-        "steps": 2000,
-        "batch_size": 256,
-        "eval_every": 1000,
-        "select": "last",
-    },
+    technique=partial(energy_based.learner, langevin=Langevin(start_range=3.0), energy_penalty=0.01),
+    data=RingPoints(std=0.2),  # wide enough for Langevin's steps
+    network=Networks({"energy": partial(PointClassifier, width=128, depth=3)}),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0),
+    length=Steps(2000, batch_size=256, eval_every=1000, select="last"),
+    measures=[ModeCoverage()],
+    report=[ring.panels],
     smoke={"steps": 2, "batch_size": 8, "eval_every": 2, "langevin_steps": 2, "sampling_steps": 2, "buffer_size": 16},
 )
 

@@ -17,77 +17,40 @@ that the first connects. The report's straightness is 0 for paths that are lines
 four 8.2 and 5.6, by 64 4.5 and 5.1.
 """
 
-import dataclasses
-from typing import Any, ClassVar
+from functools import partial
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from dlcore.evaluators.manifold import half_interval
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.splits import Splits
+from dlcore.data.images import Images
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import flow_matching
 from dlcore.generative.unet import UNet
-from dlcore.learner import Evaluator, example_keys
+from dlcore.kits.generative.flow_measures import FrechetAndStraightness
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import ShowSamples
+from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
-from dlcore.optim import parameter_ema
-from dlcore.tasks.distilled_images import OPTIMIZER, DistilledImages
-from experiments.classification.supervised import experiment as classifier
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.distilled_images import Teacher
+from experiments.classification import supervised
 from experiments.smoke import few_samples
-
-NUM_PATHS = 256
-PATH_STEPS = 50
-
-
-def straightness_evaluator(setup: Setup, source: Any) -> Evaluator:
-    """Build the evaluator of the straightness of NUM_PATHS paths, solved by PATH_STEPS steps of Euler's method."""
-    flags, times = setup.flags, flow_matching.flow_times(PATH_STEPS if not setup.flags.smoke else 4)
-    network, shape = UNet(**flags.group("unet"), dtype=setup.dtype), tuple(setup.spec["image_shape"])
-
-    @jax.jit
-    def straightness(state: Any) -> jax.Array:
-        params = parameter_ema(state.opt_state, state.params) if flags.ema else state.params
-        params = params if flags.init_from is None else params["student"]
-        keys = example_keys(state.rng, {"index": jnp.arange(NUM_PATHS)})
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-
-        def velocity(x, t):
-            return network.apply({"params": params}, x, jnp.full(x.shape[0], t))
-
-        path = flow_matching.solve_flow(velocity, noise, times, return_trajectory=True)[1]
-        return flow_matching.path_straightness(path, times)  # [NUM_PATHS]
-
-    def finish(values: np.ndarray) -> dict[str, float]:
-        return {"straightness": float(values.mean()), "straightness_interval": half_interval(values)}
-
-    names = ("straightness", "straightness_interval")
-    return Evaluator(
-        lambda acc, outputs, rows: acc, finish, source, names, start=lambda state: np.asarray(straightness(state))
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class FlowImages(DistilledImages):
-    """Images that a flow carries out of noise, and the straightness of its paths."""
-
-    teacher_page: ClassVar = "generative.flow_matching"
-    teacher_use: ClassVar = "whose noise and samples are the pairs of reflow; by default any noise and example are one"
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:  # pyright: ignore
-        """Build the distances of samples to images, and for the test split the straightness of the paths."""
-        distances = DistilledImages.evaluators(setup, splits, split)
-        if split != "test" or not distances:
-            return distances
-        return [*distances, straightness_evaluator(setup, distances[0].source)]
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    flow_matching.learner,
-    task=FlowImages(classifier=classifier),
-    optimizer=OPTIMIZER,
+    technique=partial(flow_matching.learner, time_density="logit_normal"),
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=UNet(width=32, channel_multipliers=(1, 2)),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
+    measures=[FrechetAndStraightness(Frechet(classifier=supervised.experiment, num_samples=1000))],
+    report=[ShowSamples()],
+    use=DrawSamples(),
+    start=Teacher(
+        "generative.flow_matching",
+        "whose noise and samples are the pairs of reflow; by default any noise and example are one",
+    ),
+    sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},
 )
 

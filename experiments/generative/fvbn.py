@@ -13,46 +13,40 @@ image in nats, of pixels that were binarized anew; independent pixels have 26.9 
 other models were not run in full.
 """
 
-from typing import Literal
+from functools import partial
 
-from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import autoregressive
-from dlcore.generative.fvbn import FVBN, MADE, NADE
-from dlcore.kits.generative import samples
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.generative.fvbn import MADE, NADE
+from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
-from dlcore.tasks.pixel_sequences import PixelSequences, network_arguments
-
-MODELS = {"made": MADE, "nade": NADE, "fvbn": FVBN}
-
-
-def arguments(setup: Setup) -> dict:
-    name = setup.flags.model
-    fields = {} if name == "fvbn" else setup.flags.group(name)
-    return network_arguments(setup, MODELS[name], **fields)
-
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.pixel_sequences import (
+    BeliefNetworks,
+    CompleteOrDraw,
+    PixelImages,
+    PixelLikelihood,
+    SamplesAndCompletions,
+    uniform_levels,
+)
 
 experiment = Experiment(
     __file__,
     __doc__,
-    autoregressive.learner,
-    task=PixelSequences(),
-    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.01, ema=0.999),
-    arguments=arguments,
-    modules={"made": MADE, "nade": NADE},
-    settings={
-        **samples.SAMPLE_CLASS,
-        "model": Setting(
-            "made", "made, nade, or fvbn: the chain of logistic regressions", Literal[tuple(MODELS)], essential=True
-        ),
-    },
-    defaults={
-        "epochs": 400.0,
-        "batch_size": 64,
-        "eval_every": 500,
-        "made.hidden_sizes": (256, 256),
-        "nade.hidden_size": 128,
-    },
+    technique=partial(autoregressive.learner, binarization="dynamic"),
+    data=PixelImages("digits", valid_fraction=0.1, levels=2, labels=False),
+    network=BeliefNetworks(
+        made=partial(MADE, hidden_sizes=(256, 256)),
+        nade=partial(NADE, hidden_size=128),
+        model="made",
+        conditional=False,
+    ),
+    optimizer=AveragedAdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, ema=0.999),
+    length=Epochs(400, batch_size=64, eval_every=500),
+    measures=[PixelLikelihood()],
+    report=[SamplesAndCompletions(), FilmSamples()],
+    use=CompleteOrDraw(),
+    sanity=Sanity(expected_loss=uniform_levels, plain={"ema": None, "weight_decay": 0.0}),
     smoke={"steps": 3, "batch_size": 8, "made.hidden_sizes": (16,), "nade.hidden_size": 8, "eval_every": 3},
 )
 

@@ -15,33 +15,44 @@ again. `reconstruction_psnr` is the quality of decoded test images in dB, which 
 not run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from functools import partial
+
+from dlcore.data.images import Images
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.generative.diffusion import NoiseSchedule, Sampling
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
-from dlcore.tasks.guided_samples import SMOKE
-from dlcore.tasks.latent_images import LatentImages, latent_arguments
-from experiments.classification.supervised import experiment as classifier
-from experiments.generative.autoencoder_kl import experiment as autoencoder_kl
-
-
-def arguments(setup: Setup) -> dict:
-    fields = setup.flags.group("unet") | {"num_classes": setup.spec["num_classes"] + 1}
-    return latent_arguments(setup, ConditionalUNet(**fields, dtype=setup.dtype))
-
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.class_conditional import GuidedClassPanels
+from dlcore.tasks.guided_samples import PLAIN, SMOKE
+from dlcore.tasks.latent_images import FirstStage, LatentUNet
+from experiments.classification import supervised
+from experiments.generative import autoencoder_kl
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ddpm.learner,
-    task=LatentImages(classifier=classifier, first_phase=autoencoder_kl),
-    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
-    arguments=arguments,
-    modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
-    external_fields=("autoencoder.image_channels",),
-    defaults={"steps": 3000, "batch_size": 128, "prediction": "v", "clip_sample": False, "eval_every": 1500},
+    technique=partial(
+        ddpm.learner,
+        prediction="v",
+        noise_schedule=NoiseSchedule(num_timesteps=1000, beta_schedule="cosine"),
+        sampling=Sampling(sampler="ddim", num_inference_steps=50, spacing="trailing", clip_sample=False),
+    ),
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=LatentUNet(autoencoder=partial(AutoencoderKL, channels=(16, 32)), unet=ConditionalUNet),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Steps(3000, batch_size=128, eval_every=1500, select="last"),
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000, by_class=True)],
+    report=[GuidedClassPanels(guidance_samples=200)],
+    use=DrawClasses(),
+    start=FirstStage(first_phase=autoencoder_kl.experiment, autoencoder_steps=1500),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "unet.channels": (8, 8), "autoencoder.channels": (8, 8), "num_samples": 16, "network_steps": 2},
 )
 

@@ -14,38 +14,40 @@ with a cache, took 0.15 s: on a grid of 4 x 4 codes few passes save no time. The
 run.
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import mask_git
 from dlcore.generative.mask_git import CodeTransformer
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.generative.vq_vae import VQVAE
+from dlcore.kits.generative.image_generation import FinalFrechet
+from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
-from dlcore.tasks.code_priors import CodePriors
-from experiments.classification.supervised import experiment as classifier
-from experiments.generative.vq_vae import experiment as vq_vae
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskedCodes(CodePriors):
-    """Codes of a frozen autoencoder, of which some are masked."""
-
-    modules: ClassVar[dict[str, Callable]] = {**CodePriors.modules, "prior": CodeTransformer}
-
-    def prior(self, setup: Setup) -> CodeTransformer:
-        return CodeTransformer(setup.flags.num_codes, dtype=setup.dtype, **setup.flags.group("prior"))
-
+from dlcore.optim import AdamW
+from dlcore.tasks.code_priors import PRIOR_SMOKE, FrozenCodes, uniform_codes
+from dlcore.tasks.discrete_codes import CodeGridPrior
+from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions, ReconstructOrDraw
+from experiments.classification import supervised
+from experiments.generative import vq_vae
 
 experiment = Experiment(
     __file__,
     __doc__,
-    mask_git.learner,
-    task=MaskedCodes(classifier=classifier, first_phase=vq_vae),
-    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
-    defaults={"steps": 3000, "eval_every": 1000, "prior.width": 64, "prior.depth": 3, "prior.mlp_ratio": 2},
-    smoke={**CodePriors.smoke, "prior.width": 8, "prior.depth": 1, "prior.num_heads": 2, "num_steps": 2},
+    technique=partial(mask_git.learner, num_codes=64, num_steps=8, temperature=1.0),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=CodeGridPrior(
+        vqvae=partial(VQVAE, width=32, embedding_dim=16, downsamplings=1, num_res_blocks=1),
+        prior=partial(CodeTransformer, width=64, depth=3, mlp_ratio=2),
+    ),
+    optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
+    length=Steps(3000, batch_size=64, eval_every=1000, select="last"),
+    measures=[Metric("prior_bits"), FinalFrechet(classifier=supervised.experiment, num_samples=1000)],
+    report=[Reconstructions(), FilmSamples()],
+    use=ReconstructOrDraw(),
+    start=FrozenCodes(first_phase=vq_vae.experiment, autoencoder_steps=1500),
+    sanity=Sanity(expected_loss=uniform_codes),
+    smoke={**PRIOR_SMOKE, "prior.width": 8, "prior.depth": 1, "prior.num_heads": 2, "num_steps": 2},
 )
 
 if __name__ == "__main__":

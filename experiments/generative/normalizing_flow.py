@@ -10,61 +10,56 @@ python -m experiments.generative.normalizing_flow --dataset=cifar10 --data_dir=D
 that do not depend on each other. The samples' Fréchet distance stands beside it.
 """
 
-import dataclasses
-from typing import Any, ClassVar
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
+from dlcore.data.images import Images
+from dlcore.data.splits import Splits
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.experiment.parts import Run
 from dlcore.generative import likelihood, normalizing_flow
 from dlcore.generative.normalizing_flow import NormalizingFlow
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.sample_panels import ShowSamples
+from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
-from dlcore.tasks.image_generation import ImageGeneration
-from dlcore.tasks.pixel_sequences import independent_nats
-from experiments.classification.supervised import experiment as classifier
+from dlcore.models import Networks
+from dlcore.optim import AveragedAdamW
+from experiments.classification import supervised
 from experiments.smoke import few_samples
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageLikelihoods(ImageGeneration):
-    """Generated images, and the likelihood of real ones."""
+class LevelBits:
+    """Bits per dimension of quantized images, beside those of independent pixels; the loss selects the checkpoint."""
 
-    monitor = "loss"
-    headline = "bits_per_dim_16_levels"
-    plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0}
+    metric, monitor, mode = "bits_per_dim_16_levels", "loss", "min"
 
-    def data(self, flags: Flags) -> Splits:
-        splits = ImageGeneration.data(flags)
-        nats, name = independent_nats(flags, splits), f"{flags.levels}_levels"
-        bits = float(likelihood.nats_to_bits(nats, splits.train.arrays["image"][0].size))
-        rule = "independent pixels"
-        trivial = {f"nll_nats_{name}": (nats, rule), f"bits_per_dim_{name}": (bits, rule)}
-        message = f"{rule} have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
-        return splits._replace(spec={**splits.spec, "trivial": trivial}, notes=(*splits.notes, message))
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        levels = run.parts.technique.keywords["levels"]
+        train, test = (likelihood.quantize(part.arrays["image"], levels) for part in (splits.train, splits.test))
+        nats = -float(likelihood.independent_log_likelihood(train, test, levels).mean())
+        values = {"nll_nats": nats, "bits_per_dim": float(likelihood.nats_to_bits(nats, test[0].size))}
+        trivial = {f"{name}_{levels}_levels": (value, "independent pixels") for name, value in values.items()}
+        return splits._replace(spec={**splits.spec, "trivial": trivial})
 
-
-def arguments(setup: Setup) -> dict:
-    shape = tuple(setup.spec["image_shape"])
-    return {"model": NormalizingFlow(shape, **setup.flags.group("flow")), "shape": shape}
+    def messages(self, run: Run, splits: Splits) -> list[str]:
+        (nats, rule), (bits, _) = splits.spec["trivial"].values()
+        return [f"{rule} have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    normalizing_flow.learner,
-    task=ImageLikelihoods(classifier=classifier),
-    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
-    arguments=arguments,
-    modules={"flow": NormalizingFlow},
-    defaults={
-        "dataset": "photographs",
-        "image_size": 16,
-        "epochs": 20.0,
-        "batch_size": 64,
-        "eval_every": 500,
-        "flow.num_steps": 6,
-    },
+    technique=partial(normalizing_flow.learner, levels=16),
+    data=Images("photographs", image_size=16, valid_fraction=0.1, labels=False),
+    network=Networks({"flow": partial(NormalizingFlow, num_levels=2, num_steps=6)}),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Epochs(20, batch_size=64, eval_every=500),
+    measures=[LevelBits(), Frechet(classifier=supervised.experiment, num_samples=1000)],
+    report=[ShowSamples()],
+    use=DrawSamples(),
+    sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_samples(3), "image_size": 8, "flow.num_steps": 1, "flow.width": 4},
 )
 

@@ -12,42 +12,35 @@ features of the small network that dlcore ships: 24.6 ± 0.2 dB and 0.69 ± 0.04
 second and the last command were not run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from functools import partial
+
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import pix2pix
 from dlcore.generative.image_to_image import PatchDiscriminator, UNetGenerator
-from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.kits.generative.image_pairs import EdgeImages, InputSize
 from dlcore.main import main
-from dlcore.tasks.image_pairs import EdgesToImages
+from dlcore.models import Networks
+from dlcore.optim import GANAdam
+from dlcore.tasks import image_pairs
+from dlcore.tasks.image_pairs import TargetSimilarity, TranslateEdges
 from experiments.smoke import few_steps
-
-
-def arguments(setup: Setup) -> dict:
-    flags = setup.flags
-    fields = {"channels": setup.spec["image_shape"][-1], "dtype": setup.dtype}
-    return {
-        "generator": UNetGenerator(**{**flags.group("generator"), **fields}),
-        "discriminator": PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-    }
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    pix2pix.learner,
-    task=EdgesToImages(),
-    optimizer=GANAdam(learning_rate=1e-3),
-    arguments=arguments,
-    modules={"generator": UNetGenerator, "discriminator": PatchDiscriminator},
-    external_fields=("generator.channels",),
-    defaults={
-        "generator.width": 24,
-        "generator.depth": 3,
-        "discriminator.width": 24,
-        "discriminator.depth": 2,
-        "steps": 3000,
-        "batch_size": 32,
-        "eval_every": 500,
-    },
+    technique=partial(pix2pix.learner, loss="non_saturating", l1_weight=100.0, adversarial_weight=1.0),
+    data=EdgeImages("digits", valid_fraction=0.1, resizing=InputSize(), labels=False),
+    network=Networks(
+        {
+            "generator": partial(UNetGenerator, width=24, depth=3),
+            "discriminator": partial(PatchDiscriminator, width=24, depth=2),
+        }
+    ),
+    optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.5),
+    length=Steps(3000, batch_size=32, eval_every=500, select="best"),
+    measures=[TargetSimilarity("l1", {"sample": "image"}, monitor="l1")],
+    report=[image_pairs.panels],
+    use=TranslateEdges(),
     smoke={
         **few_steps(2),
         "generator.width": 4,

@@ -10,30 +10,38 @@ The last two write samples, and completions of the upper half of your image. `nl
 image in nats, of pixels that were binarized anew. Only the first command was run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from functools import partial
+
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import autoregressive
 from dlcore.generative.pixel_rnn import PixelRNN
-from dlcore.kits.generative import samples
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
-from dlcore.tasks.pixel_sequences import PixelSequences, color_fields, network_arguments
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.pixel_sequences import (
+    CompleteOrDraw,
+    PixelImages,
+    PixelLikelihood,
+    PixelNetwork,
+    SamplesAndCompletions,
+    uniform_levels,
+)
 from experiments.smoke import few_steps
-
-
-def arguments(setup: Setup) -> dict:
-    return network_arguments(setup, PixelRNN, **color_fields(setup, "pixel_rnn"))
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    autoregressive.learner,
-    task=PixelSequences(),
-    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0, ema=0.999),
-    arguments=arguments,
-    settings=samples.SAMPLE_CLASS,
-    modules={"pixel_rnn": PixelRNN},
-    defaults={"epochs": 60.0, "batch_size": 64, "eval_every": 300, "pixel_rnn.num_layers": 2},
+    technique=partial(autoregressive.learner, binarization="dynamic"),
+    data=PixelImages("digits", valid_fraction=0.1, levels=2, labels=False),
+    network=PixelNetwork(partial(PixelRNN, features=16, num_layers=2), conditional=False),
+    optimizer=AveragedAdamW(
+        learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0, ema=0.999
+    ),
+    length=Epochs(60, batch_size=64, eval_every=300),
+    measures=[PixelLikelihood()],
+    report=[SamplesAndCompletions(), FilmSamples()],
+    use=CompleteOrDraw(),
+    sanity=Sanity(expected_loss=uniform_levels, plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_steps(3), "pixel_rnn.features": 4, "pixel_rnn.num_layers": 1, "pixel_rnn.head_features": 4},
 )
 

@@ -12,23 +12,25 @@ which it follows. The report has the panels of `experiments.generative.style_gan
 """
 
 import dataclasses
+from functools import partial
 from typing import Annotated
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.generative import style_gan2, style_gan2_networks
-from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.learner import Range
+from dlcore.data.images import Images
+from dlcore.data.splits import Splits
+from dlcore.experiment import Experiment, Range, Steps
+from dlcore.generative import style_gan2
+from dlcore.generative.style_gan2_networks import Discriminator, Generator
+from dlcore.kits.generative.samples import DrawSamples
+from dlcore.kits.generative.styles import ShowStyles, StyleDistances, StyleNetworks
 from dlcore.main import main
-from experiments.classification.supervised import experiment as classifier
-from experiments.generative.style_gan import StyledImages
+from dlcore.optim import GANAdam
+from experiments.classification import supervised
 from experiments.smoke import few_samples
 
 
 @dataclasses.dataclass(frozen=True)
-class FewStyledImages(StyledImages):
-    """Images of StyleGAN 2, perhaps of a few training images.
+class FewImages(Images):
+    """Images by name, perhaps the first few for training.
 
     Args:
       num_images: training images; by default all
@@ -36,39 +38,27 @@ class FewStyledImages(StyledImages):
 
     num_images: Annotated[int | None, Range(2)] = None
 
-    generator_class = style_gan2_networks.Generator
-
-    def discriminator_of(self, setup: Setup) -> style_gan2_networks.Discriminator:
-        return style_gan2_networks.Discriminator(**setup.flags.group("discriminator"), dtype=setup.dtype)
-
-    def data(self, flags: Flags) -> Splits:
-        splits = super().data(flags)
-        if flags.num_images is None:
+    def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
+        splits = super().load(seed, min_classes)
+        if self.num_images is None:
             return splits
-        message = f"training takes the first {min(flags.num_images, len(splits.train)):,} training images"
-        return splits._replace(train=splits.train.take(flags.num_images), notes=(*splits.notes, message))
+        message = f"training takes the first {min(self.num_images, len(splits.train)):,} training images"
+        return splits._replace(train=splits.train.take(self.num_images), notes=(*splits.notes, message))
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    style_gan2.learner,
-    task=FewStyledImages(classifier=classifier),
-    optimizer=GANAdam(learning_rate=1e-3, momentum=0.0),
-    modules={"generator": style_gan2_networks.Generator, "discriminator": style_gan2_networks.Discriminator},
-    defaults={
-        "generator.width": 24,
-        "discriminator.width": 32,
-        "latent_dim": 64,
-        "r1": 0.3,
-        "r1_interval": 4,
-        "ada_images": 20_000,
-        "steps": 2500,
-        "batch_size": 64,
-        "ema": 0.999,
-        "eval_every": 1250,
-        "select": "last",
-    },
+    technique=partial(style_gan2.learner, latent_dim=64, r1=0.3, r1_interval=4, ada_images=20_000, ema=0.999),
+    data=FewImages("digits", valid_fraction=0.1, labels=False),
+    network=StyleNetworks(
+        {"generator": partial(Generator, width=24), "discriminator": partial(Discriminator, width=32)}
+    ),
+    optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.0),
+    length=Steps(2500, batch_size=64, eval_every=1250, select="last"),
+    measures=[StyleDistances(classifier=supervised.experiment, num_samples=1000, monitor=None)],
+    report=[ShowStyles()],
+    use=DrawSamples(),
     smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4, "latent_dim": 8},
 )
 

@@ -17,50 +17,37 @@ grow fourfold. SRGAN's short command, the third, has 29.89 dB after 100 steps, b
 where bicubic has 0.45; the long one was not run.
 """
 
-import dataclasses
-from typing import ClassVar
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet
-from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.kits.generative.image_pairs import SmallPhotographs
 from dlcore.main import main
-from dlcore.tasks.image_pairs import SmallToLarge
+from dlcore.models import Networks
+from dlcore.optim import GANAdam
+from dlcore.tasks import image_pairs
+from dlcore.tasks.image_pairs import EnlargeImages, TargetSimilarity
 from experiments.smoke import few_steps
-
-
-def arguments(setup: Setup) -> dict:
-    flags = setup.flags
-    return {
-        "generator": SRResNet(**flags.group("generator"), dtype=setup.dtype),
-        "discriminator": PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class LargeImages(SmallToLarge):
-    """Small images to large ones, without the adversarial loss in the checks of the model."""
-
-    plain: ClassVar[dict] = {"adversarial_weight": 0.0}
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    super_resolution.learner,
-    task=LargeImages(),
-    optimizer=GANAdam(learning_rate=1e-3, momentum=0.9),
-    arguments=arguments,
-    modules={"generator": SRResNet, "discriminator": PatchDiscriminator},
-    defaults={
-        "generator.width": 24,
-        "generator.num_blocks": 3,
-        "discriminator.width": 24,
-        "steps": 2000,
-        "batch_size": 8,
-        "eval_every": 500,
-    },
+    technique=partial(super_resolution.learner, loss="non_saturating", adversarial_weight=0.0),
+    data=SmallPhotographs(data_dir=None, image_size=None),
+    network=Networks(
+        {
+            "generator": partial(SRResNet, factor=2, width=24, num_blocks=3),
+            "discriminator": partial(PatchDiscriminator, width=24, depth=3),
+        }
+    ),
+    optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.9),
+    length=Steps(2000, batch_size=8, eval_every=500, select="best"),
+    measures=[TargetSimilarity("psnr", mode="max", monitor="psnr")],
+    report=[image_pairs.panels],
+    use=EnlargeImages(),
+    sanity=Sanity(plain={"adversarial_weight": 0.0}),
     smoke={
         **few_steps(2),
         "image_size": 16,

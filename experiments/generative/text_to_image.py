@@ -15,19 +15,47 @@ CLIP with its tokenizer. `dlcore draw FOLDER --words="a red square"` draws with 
 instead.
 """
 
-from dlcore.experiment import Experiment
+from functools import partial
+
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.diffusion import NoiseSchedule, Sampling
+from dlcore.generative.text_to_image import WordEncoder
 from dlcore.main import main
-from dlcore.tasks.text_prompts import SMOKE, Prompts
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.guided_samples import PLAIN
+from dlcore.tasks.text_prompts import (
+    SMOKE,
+    CaptionedShapes,
+    DrawPrompts,
+    ObjectCorrectness,
+    PromptPanels,
+    TextConditionalUNet,
+)
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ddpm.learner,
-    task=Prompts(),
-    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
-    defaults={"steps": 4000, "batch_size": 64, "guidance": 4.0, "eval_every": 500},
+    technique=partial(
+        ddpm.learner,
+        noise_schedule=NoiseSchedule(num_timesteps=1000, beta_schedule="cosine"),
+        sampling=Sampling(sampler="ddim", num_inference_steps=50, spacing="trailing", guidance=4.0),
+        condition_dropout=0.1,
+    ),
+    data=CaptionedShapes(image_size=16, grid=2, num_images=8000, pairs=0.75),
+    network=TextConditionalUNet(
+        unet=partial(ConditionalUNet, channels=(48, 96), attention_levels=(0, 1), patch_size=2),
+        words=partial(WordEncoder, width=64, depth=1),
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Steps(4000, batch_size=64, eval_every=500, select="last"),
+    measures=[ObjectCorrectness(num_samples=400)],
+    report=[PromptPanels(guidance_samples=200)],
+    use=DrawPrompts(),
+    sanity=Sanity(plain=PLAIN),
     smoke=SMOKE,
 )
 

@@ -14,40 +14,35 @@ ends at 89.0 nats on training images; 100 epochs give 92.0 and 87.1, and 90.6 on
 convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 """
 
-from typing import ClassVar
+from functools import partial
 
-from dlcore.evaluators.fine_tuning import Encoder
-from dlcore.experiment import Experiment, Setup
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.kits.generative.image_generation import FinalFrechet
+from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
-from dlcore.tasks.latent_space import SampledLatentSpace, code_encoder
-from experiments.classification.supervised import experiment as classifier
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, Reconstructions, ReconstructOrDraw
+from experiments.classification import supervised
 from experiments.smoke import few_samples
-
-
-class Latents(SampledLatentSpace):
-    """Images, and a VAE that gives each a distribution of latents."""
-
-    headline = "elbo_nll_nats_dynamic"
-    plain: ClassVar[dict] = {"ema": None}
-
-    def network(self, setup: Setup) -> VAE:
-        return VAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vae"))
-
-    def encoder(self, setup: Setup) -> Encoder:
-        return code_encoder(setup, self.network(setup), lambda encoding: encoding[0])
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    vae.learner,
-    task=Latents(classifier=classifier),
-    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, ema=0.999),
-    modules={"vae": VAE},
-    defaults={"epochs": 200.0, "batch_size": 128, "eval_every": 500, "vae.hidden": (256,), "vae.latent_dim": 16},
+    technique=vae.learner,
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=ImageEncoder(partial(VAE, hidden=(256,), latent_dim=16), code=lambda encoding: encoding[0]),
+    optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, ema=0.999),
+    length=Epochs(200, batch_size=128, eval_every=500),
+    measures=[
+        Metric("loss", headline="elbo_nll_nats_dynamic"),
+        FinalFrechet(classifier=supervised.experiment, num_samples=1000),
+    ],
+    report=[Reconstructions(), FilmSamples()],
+    use=ReconstructOrDraw(),
+    sanity=Sanity(plain={"ema": None}),
     smoke={**few_samples(3), "vae.hidden": (16,), "importance_samples": 2},
 )
 

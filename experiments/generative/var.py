@@ -12,54 +12,40 @@ a `--temperature` below 1 helps. The first scale carries no information here: al
 numbers are of one seed; the second command was not run.
 """
 
-import dataclasses
-from typing import Any
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import var
 from dlcore.generative.var import ScaleTransformer
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
-from dlcore.tasks.phased_codes import PhasedAdamW, PhasedCodes
-from experiments.classification.supervised import experiment as classifier
+from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions
+from dlcore.tasks.phased_codes import (
+    CodesByScale,
+    FilmPrior,
+    PhasedAdamW,
+    PriorBits,
+    PriorFrechet,
+    ReconstructOrDrawPrior,
+)
+from dlcore.tasks.reconstruction import MeanImage
+from experiments.classification import supervised
 from experiments.smoke import few_samples
-
-
-@dataclasses.dataclass(frozen=True)
-class CodesByScale(PhasedCodes):
-    """Images, their grids of codes from coarse to fine, and samples by a transformer over these."""
-
-    def network(self, setup: Setup) -> VQVAE:
-        return VQVAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vqvae"))
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        prior = ScaleTransformer(setup.flags.num_codes, dtype=setup.dtype, **setup.flags.group("prior"))
-        return {**super().arguments(setup), "prior": prior}
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    var.learner,
-    task=CodesByScale(classifier=classifier),
-    optimizer=PhasedAdamW(learning_rate=1e-3, weight_decay=0.0),
-    modules={"vqvae": VQVAE, "prior": ScaleTransformer},
-    defaults={
-        "steps": 3000,
-        "prior_share": 0.5,
-        "batch_size": 64,
-        "eval_every": 1000,
-        "select": "last",
-        "num_codes": 64,
-        "vqvae.width": 32,
-        "vqvae.embedding_dim": 16,
-        "vqvae.downsamplings": 1,
-        "vqvae.num_res_blocks": 1,
-        "prior.scales": (1, 2, 3, 4),
-        "prior.width": 64,
-        "prior.depth": 3,
-        "prior.mlp_ratio": 2,
-    },
+    technique=partial(var.learner, num_codes=64, temperature=1.0),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=CodesByScale(
+        vqvae=partial(VQVAE, width=32, embedding_dim=16, downsamplings=1, num_res_blocks=1),
+        prior=partial(ScaleTransformer, scales=(1, 2, 3, 4), width=64, depth=3, mlp_ratio=2),
+    ),
+    optimizer=PhasedAdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, prior_share=0.5),
+    length=Steps(3000, batch_size=64, eval_every=1000, select="last"),
+    measures=[PriorBits(), PriorFrechet(classifier=supervised.experiment, num_samples=1000), MeanImage(shown=64)],
+    report=[Reconstructions(), FilmPrior()],
+    use=ReconstructOrDrawPrior(),
     smoke={
         **few_samples(4),
         "num_codes": 8,

@@ -13,82 +13,46 @@ The squared error is higher: mse 0.0220, and 0.0186 for the VQ-VAE. Each digit h
 seed; the last three commands were not run.
 """
 
-import dataclasses
-from typing import Annotated, Any
+from functools import partial
 
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import vq_gan
 from dlcore.generative.image_to_image import PatchDiscriminator
-from dlcore.kits.generative import image_generation
-from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.learner import Evaluator
+from dlcore.generative.vq_vae import VQVAE
+from dlcore.kits.generative.image_generation import FinalFrechet
 from dlcore.main import main
-from dlcore.tasks.discrete_codes import SMOKE, CodeGrids, with_mean_image
-from dlcore.weights.network import load_network, open_classifier
-from experiments.classification.supervised import experiment as classifier
-
-
-@dataclasses.dataclass(frozen=True)
-class LifelikeCodes(CodeGrids):
-    """Images, their grids of codes, and how far reconstructions are from images in a classifier's features.
-
-    Args:
-      perceptual_network: network whose features reconstructions must share: a run's folder, a folder of `dlcore
-        convert` or a packed .npz; by default the small VGG that dlcore ships
-    """
-
-    perceptual_network: Annotated[str | None, "essential"] = None
-
-    monitor = "perceptual"
-    headline = "frechet_distance"
-    shared_settings = image_generation.SETTINGS
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task; `--perceptual_network` says where its weights come from."""
-        settings, name = super().settings(), "perceptual_network"
-
-        def origin(flags: Flags):
-            source = flags.get(name)
-            return None if source is None else open_classifier(source, name)._replace(initializes=False)
-
-        return {**settings, name: settings[name]._replace(origin=origin)}
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        return image_generation.reconstruction_evaluators(setup, splits, split, classifier)
-
-    def data(self, flags: Flags) -> Splits:
-        return with_mean_image(super().data(flags))
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        flags = setup.flags
-        channels = setup.spec["image_shape"][-1]
-        network = load_network(
-            flags.perceptual_network, "perceptual_network", channels=None if channels == 1 else channels
-        )
-        return {
-            **super().arguments(setup),
-            "discriminator": PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-            "network": network.model,
-            "variables": network.variables,
-            "mean": network.mean,
-            "std": network.std,
-        }
-
+from dlcore.optim import GANAdam
+from dlcore.tasks.discrete_codes import SMOKE, AdversarialCodes
+from dlcore.tasks.latent_space import ImagesOrFactors, ReconstructImages, Reconstructions
+from dlcore.tasks.reconstruction import MeanImage
+from experiments.classification import supervised
 
 experiment = Experiment(
     __file__,
     __doc__,
-    vq_gan.learner,
-    task=LifelikeCodes(),
-    optimizer=GANAdam(learning_rate=1e-3),
-    modules={**CodeGrids.modules, "discriminator": PatchDiscriminator},
-    defaults={
-        "vqvae.downsamplings": 2,
-        "discriminator.width": 32,
-        "discriminator.depth": 1,
-        "perceptual_weight": 0.2,
-        "adversarial_start": 300,
-    },
+    technique=partial(
+        vq_gan.learner,
+        num_codes=64,
+        perceptual_weight=0.2,
+        adversarial_weight=1.0,
+        adversarial_start=300,
+        loss="hinge",
+    ),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=AdversarialCodes(
+        vqvae=partial(VQVAE, width=32, embedding_dim=16, downsamplings=2, num_res_blocks=1),
+        discriminator=partial(PatchDiscriminator, width=32, depth=1),
+    ),
+    optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.5),
+    length=Steps(1500, batch_size=64, eval_every=500, select="last"),
+    measures=[
+        Metric("perceptual", headline="frechet_distance"),
+        FinalFrechet(classifier=supervised.experiment, num_samples=1000, outputs="reconstruction"),
+        MeanImage(shown=64),
+    ],
+    report=[Reconstructions()],
+    use=ReconstructImages(),
     smoke={**SMOKE, "discriminator.width": 4, "num_samples": 16, "network_steps": 2, "adversarial_start": 2},
 )
 

@@ -8,24 +8,30 @@ python -m experiments.generative.vq_vae --dataset=cifar10 --data_dir=D --vqvae.d
 was not run. `experiments.generative.vq_vae_prior` learns a prior of the codes, which samples new digits.
 """
 
-from dlcore.experiment import Experiment, Flags, Splits
+from functools import partial
+
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import vq_vae
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
-from dlcore.tasks.discrete_codes import SMOKE, CodeGrids, with_mean_image
-
-
-class Codes(CodeGrids):
-    """Images, their grids of codes, and the error of the mean image beside."""
-
-    monitor = headline = "mse"
-
-    def data(self, flags: Flags) -> Splits:
-        return with_mean_image(super().data(flags))
-
+from dlcore.optim import AdamW
+from dlcore.tasks.discrete_codes import SMOKE, CodeGrid
+from dlcore.tasks.latent_space import ImagesOrFactors, ReconstructImages, Reconstructions
+from dlcore.tasks.reconstruction import MeanImage
 
 experiment = Experiment(
-    __file__, __doc__, vq_vae.learner, task=Codes(), optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0), smoke=SMOKE
+    __file__,
+    __doc__,
+    technique=partial(vq_vae.learner, num_codes=64),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=CodeGrid(vqvae=partial(VQVAE, width=32, embedding_dim=16, downsamplings=1, num_res_blocks=1)),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
+    length=Steps(1500, batch_size=64, eval_every=500, select="last"),
+    measures=[Metric("mse"), MeanImage(shown=64)],
+    report=[Reconstructions()],
+    use=ReconstructImages(),
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

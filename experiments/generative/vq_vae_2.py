@@ -8,56 +8,41 @@ decoder needs each level; `top_bits` and `bottom_bits` a code compare with log2 
 the default seed they are 3.3 and 4.3 bits. Three times as many steps of the priors overfit: 4.8 bits a bottom code.
 """
 
-import dataclasses
-from typing import Any
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Steps
 from dlcore.generative import vq_vae_2
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
+from dlcore.generative.vq_vae_2 import VQVAE2, TopCondition
 from dlcore.main import main
-from dlcore.tasks.phased_codes import PhasedAdamW, PhasedCodes, phases
-from experiments.classification.supervised import experiment as classifier
+from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions
+from dlcore.tasks.phased_codes import (
+    FilmPrior,
+    PhasedAdamW,
+    PriorBits,
+    PriorFrechet,
+    ReconstructOrDrawPrior,
+    TwoGrids,
+)
+from dlcore.tasks.reconstruction import MeanImage
+from experiments.classification import supervised
 from experiments.smoke import few_samples
-
-
-@dataclasses.dataclass(frozen=True)
-class TwoGrids(PhasedCodes):
-    """Images, their two grids of codes, and samples by a prior of these."""
-
-    def network(self, setup: Setup) -> VQVAE2:
-        return VQVAE2(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vqvae2"))
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        flags, priors = setup.flags, None
-        if phases(setup)[1]:
-            condition = TopCondition(flags.num_codes, dtype=setup.dtype, **flags.group("condition"))
-            fields = {**flags.group("prior"), "dtype": setup.dtype}
-            priors = Priors(PixelCNN(flags.num_codes, 1, **fields), condition, PixelCNN(flags.num_codes, 1, **fields))
-        return {**super().arguments(setup), "priors": priors}
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    vq_vae_2.learner,
-    task=TwoGrids(classifier=classifier),
-    optimizer=PhasedAdamW(learning_rate=1e-3, weight_decay=0.0),
-    modules={"vqvae2": VQVAE2, "prior": PixelCNN, "condition": TopCondition},
-    defaults={
-        "steps": 2000,
-        "batch_size": 64,
-        "eval_every": 500,
-        "select": "last",
-        "num_codes": 64,
-        "vqvae2.width": 32,
-        "vqvae2.embedding_dim": 16,
-        "vqvae2.num_res_blocks": 1,
-        "prior.features": 32,
-        "prior.num_layers": 3,
-        "prior.first_kernel": 5,
-        "prior.embedding_dim": 16,
-    },
+    technique=partial(vq_vae_2.learner, num_codes=64, temperature=1.0),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=TwoGrids(
+        vqvae2=partial(VQVAE2, width=32, embedding_dim=16, downsamplings=1, num_res_blocks=1),
+        prior=partial(PixelCNN, features=32, num_layers=3, first_kernel=5, embedding_dim=16),
+        condition=partial(TopCondition, features=32, num_res_blocks=1),
+    ),
+    optimizer=PhasedAdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, prior_share=0.25),
+    length=Steps(2000, batch_size=64, eval_every=500, select="last"),
+    measures=[PriorBits(), PriorFrechet(classifier=supervised.experiment, num_samples=1000), MeanImage(shown=64)],
+    report=[Reconstructions(), FilmPrior()],
+    use=ReconstructOrDrawPrior(),
     smoke={
         **few_samples(4),
         "num_codes": 8,

@@ -10,38 +10,41 @@ are drawn by their frequencies in the same split. The number is the mean of thre
 own: compare priors by `--init_from` of one run.
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.evaluators.metric import Metric
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.generative.vq_vae import VQVAE
+from dlcore.kits.generative.image_generation import FinalFrechet
+from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
-from dlcore.tasks.code_priors import CodePriors
-from experiments.classification.supervised import experiment as classifier
-from experiments.generative.vq_vae import experiment as vq_vae
-
-
-@dataclasses.dataclass(frozen=True)
-class Prior(CodePriors):
-    """Codes of a frozen autoencoder, drawn one after the other."""
-
-    modules: ClassVar[dict[str, Callable]] = {**CodePriors.modules, "prior": PixelCNN}
-
-    def prior(self, setup: Setup) -> PixelCNN:
-        return PixelCNN(setup.flags.num_codes, 1, dtype=setup.dtype, **setup.flags.group("prior"))
-
+from dlcore.optim import AdamW
+from dlcore.tasks.code_priors import PRIOR_SMOKE, FrozenCodes, uniform_codes
+from dlcore.tasks.discrete_codes import CodeGridPrior
+from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions, ReconstructOrDraw
+from experiments.classification import supervised
+from experiments.generative import vq_vae
 
 experiment = Experiment(
     __file__,
     __doc__,
-    vq_vae_prior.learner,
-    task=Prior(classifier=classifier, first_phase=vq_vae),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0),
-    defaults={"prior.features": 32, "prior.num_layers": 3, "prior.first_kernel": 5, "prior.embedding_dim": 16},
-    smoke={**CodePriors.smoke, "prior.features": 8, "prior.num_layers": 1},
+    technique=partial(vq_vae_prior.learner, num_codes=64, temperature=1.0),
+    data=ImagesOrFactors("digits", valid_fraction=0.1, labels=False),
+    network=CodeGridPrior(
+        vqvae=partial(VQVAE, width=32, embedding_dim=16, downsamplings=1, num_res_blocks=1),
+        prior=partial(PixelCNN, features=32, num_layers=3, first_kernel=5, embedding_dim=16),
+        prior_fields={"colors": 1},
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
+    length=Steps(1500, batch_size=64, eval_every=500, select="last"),
+    measures=[Metric("prior_bits"), FinalFrechet(classifier=supervised.experiment, num_samples=1000)],
+    report=[Reconstructions(), FilmSamples()],
+    use=ReconstructOrDraw(),
+    start=FrozenCodes(first_phase=vq_vae.experiment, autoencoder_steps=1500),
+    sanity=Sanity(expected_loss=uniform_codes),
+    smoke={**PRIOR_SMOKE, "prior.features": 8, "prior.num_layers": 1},
 )
 
 if __name__ == "__main__":

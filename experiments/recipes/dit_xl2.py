@@ -11,85 +11,49 @@ or warm-up, a batch of 256, an average of 0.9999, 7 million steps. RUN is an aut
 learned, and images are not mirrored.
 """
 
-import dataclasses
-from typing import Any
+from functools import partial
 
-from dlcore.experiment import Setup
-from dlcore.experiment.splits import zero_batch
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.dit import DiT
-from dlcore.kits.images import labeled_images
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
-from dlcore.tasks.latent_images import LatentImages, latent_arguments
-from experiments.generative import latent_diffusion
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.class_conditional import GuidedClassPanels
+from dlcore.tasks.guided_samples import PLAIN, SMOKE
+from dlcore.tasks.latent_images import FirstStage, LatentDiT, PlannedImages
+from experiments.classification import supervised
+from experiments.generative import autoencoder_kl
 
-
-def arguments(setup: Setup) -> dict:
-    fields = setup.flags.group("dit") | {"num_classes": setup.spec["num_classes"]}
-    return latent_arguments(setup, DiT(**fields, dtype=setup.dtype))
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageNetLatents(LatentImages):
-    """Latent images, of ImageNet without loading it for `--mode=plan`."""
-
-    def planned(self, flags: Any) -> tuple[dict, Any] | None:
-        """Return (the facts that `arguments` reads, a batch of one image) for ImageNet, and None for other data."""
-        if flags.dataset != "imagenet2012":
-            return None
-        names = [str(k) for k in range(1000)]
-        spec = {
-            "dataset": "imagenet2012",
-            "num_classes": 1000,
-            "class_names": names,
-            "image_shape": [flags.image_size, flags.image_size, 3],
-            "train_size": 1_281_167,
-        }
-        return spec, zero_batch(labeled_images.labeled_batch(spec["image_shape"]), 1)
-
-
-experiment = dataclasses.replace(
-    latent_diffusion.experiment,
-    file=__file__,
-    doc=__doc__,
-    arguments=arguments,
-    task=ImageNetLatents(**vars(latent_diffusion.experiment.task)),
-    modules={"dit": DiT, "autoencoder": AutoencoderKL},
-    defaults={
-        **latent_diffusion.experiment.merged.defaults,
-        "dataset": "imagenet2012",
-        "image_size": 256,
-        "steps": 7_000_000,
-        "batch_size": 256,
-        "learning_rate": 1e-4,
-        "schedule": "constant",
-        "warmup": 0.0,
-        "clip_norm": None,
-        "ema": 0.9999,
-        "beta_schedule": "linear",
-        "guidance": 1.5,
-        "num_inference_steps": 250,
-        "eval_every": 50_000,
-        "dit.width": 1152,
-        "dit.depth": 28,
-        "dit.num_heads": 16,
-        "autoencoder.channels": (128, 256, 512, 512),
-        "autoencoder.num_res_blocks": 2,
-        "autoencoder.groups": 32,
-    },
+experiment = Experiment(
+    __file__,
+    __doc__,
+    technique=partial(
+        ddpm.learner,
+        prediction="v",
+        noise_schedule=NoiseSchedule(num_timesteps=1000, beta_schedule="linear"),
+        sampling=Sampling("ddim", num_inference_steps=250, spacing="trailing", clip_sample=False, guidance=1.5),
+    ),
+    data=PlannedImages("imagenet2012", image_size=256, valid_fraction=0.1, labels=False),
+    network=LatentDiT(
+        autoencoder=partial(AutoencoderKL, channels=(128, 256, 512, 512), num_res_blocks=2, groups=32),
+        dit=partial(DiT, width=1152, depth=28, num_heads=16),
+    ),
+    optimizer=AveragedAdamW(learning_rate=1e-4, schedule="constant", warmup=0.0, weight_decay=0.0, ema=0.9999),
+    length=Steps(7_000_000, batch_size=256, eval_every=50_000, select="last"),
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000, by_class=True)],
+    report=[GuidedClassPanels(guidance_samples=200)],
+    use=DrawClasses(),
+    start=FirstStage(first_phase=autoencoder_kl.experiment, autoencoder_steps=1500),
+    sanity=Sanity(plain=PLAIN),
     smoke={
-        **{
-            name: value
-            for name, value in latent_diffusion.experiment.merged.smoke.items()
-            if not name.startswith("unet.")
-        },
-        "dataset": "digits",
-        "image_size": None,
-        "dit.width": 16,
-        "dit.depth": 1,
-        "dit.num_heads": 2,
-        "autoencoder.num_res_blocks": 1,
-        "autoencoder.groups": 8,
+        **SMOKE,
+        **{"dataset": "digits", "image_size": None, "num_samples": 16, "network_steps": 2},
+        **{"dit.width": 16, "dit.depth": 1, "dit.num_heads": 2},
+        **{"autoencoder.channels": (8, 8), "autoencoder.num_res_blocks": 1, "autoencoder.groups": 8},
     },
 )
 

@@ -10,84 +10,52 @@ steps, weight decay 0.1, gradients clipped at 1, batches of 480 windows of 1,024
 val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
 """
 
-import dataclasses
 import math
-from typing import Any
+from functools import partial
 
-from dlcore.experiment import Flags, Setup, Splits
-from dlcore.experiment.setting import Setting
-from dlcore.kits.sequence import token_files
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
+from dlcore.kits.sequence.token_files import TokenFiles
 from dlcore.main import main
+from dlcore.models import Network
 from dlcore.models.gpt2 import GPT2
 from dlcore.modes.report_context import ReportContext
+from dlcore.optim import AveragedAdamW
 from dlcore.report.curves import curves
-from dlcore.tasks.texts import TextWindows
+from dlcore.report.panel import Panel
+from dlcore.sequence import language_model
 from experiments.sequence import language_model as page
 
 VOCABULARY = 50257
 
 
-def network(setup: Setup) -> GPT2:
-    flags = setup.flags
-    return GPT2(VOCABULARY, flags.window, **flags.group("model"), dtype=setup.dtype)
+def panels(context: ReportContext) -> list[Panel]:
+    """Show the curves."""
+    return [curves(context.history)]
 
 
-@dataclasses.dataclass(frozen=True)
-class TokenWindows(TextWindows):
-    """Windows of the files of GPT-2's tokens; nothing is generated."""
-
-    inputs = None
-    describe = None
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of texts, without those of samples."""
-        unused = ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
-        return {name: setting for name, setting in super().settings().items() if name not in unused}
-
-    def data(self, flags: Flags) -> Splits:
-        """Map the files of tokens into memory."""
-        return token_files.data(flags, num_tokens=VOCABULARY)
-
-    def planned(self, flags: Flags) -> tuple[dict, Any]:
-        """Return the spec and the shapes of one batch."""
-        return token_files.planned(flags)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model."""
-        return {"model": self.network(setup)}
-
-    def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities, the logarithm of the number of tokens."""
-        return math.log(VOCABULARY)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show the curves."""
-        return [curves(context.history)]
-
-
-experiment = dataclasses.replace(
-    page.experiment,
-    file=__file__,
-    doc=__doc__,
-    task=TokenWindows(network=network),
-    settings=token_files.SETTINGS,
-    defaults={
-        "model.num_layers": 12,
-        "model.num_heads": 12,
-        "model.width": 768,
-        "window": 1024,
-        "valid_fraction": 0.001,
-        "batch_size": 480,
-        "eval_batch_size": 480,
-        "learning_rate": 6e-4,
-        "second_momentum": 0.95,
-        "warmup": 2000 / 600_000,
-        "weight_decay": 0.1,
-        "clip_norm": 1.0,
-        "steps": 600_000,
-        "eval_every": 1000,
-    },
-    smoke={**page.experiment.merged.smoke, "eval_batch_size": 8, "valid_fraction": 0.1},
+experiment = Experiment(
+    __file__,
+    __doc__,
+    technique=language_model.learner,
+    data=TokenFiles(window=1024, valid_fraction=0.001, num_tokens=VOCABULARY),
+    network=Network(
+        partial(GPT2, num_layers=12, num_heads=12, width=768, dropout=0.0),
+        of_run=lambda run: {"vocab_size": VOCABULARY, "window": run.parts.data.window},
+        prefix="model",
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=6e-4,
+        schedule="cosine",
+        second_momentum=0.95,
+        warmup=2000 / 600_000,
+        weight_decay=0.1,
+        clip_norm=1.0,
+    ),
+    length=Steps(600_000, batch_size=480, eval_batch_size=480, eval_every=1000),
+    measures=[Measure("loss", mode="min")],
+    report=[panels],
+    sanity=Sanity(expected_loss=lambda run: math.log(VOCABULARY)),
+    smoke={**page.experiment.smoke, "eval_batch_size": 8, "valid_fraction": 0.1},
 )
 
 if __name__ == "__main__":

@@ -9,22 +9,21 @@ that are computed again in the backward pass. By its plan a step takes 14.9 GiB 
 """
 
 import dataclasses
+from functools import partial
 
 from dlcore.main import main
+from dlcore.models.gpt2 import GPT2
 from experiments.recipes import gpt2_124m as small
 
 experiment = dataclasses.replace(
     small.experiment,
     file=__file__,
     doc=__doc__,
-    defaults={
-        **small.experiment.merged.defaults,
-        "model.num_layers": 48,
-        "model.num_heads": 25,
-        "model.width": 1600,
-        "model.remat": "full",
-        "learning_rate": 2e-4,
-    },
+    network=dataclasses.replace(
+        small.experiment.network,
+        network=partial(GPT2, num_layers=48, num_heads=25, width=1600, dropout=0.0, remat="full"),
+    ),
+    optimizer=dataclasses.replace(small.experiment.optimizer, learning_rate=2e-4),
 )
 
 if __name__ == "__main__":

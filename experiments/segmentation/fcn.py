@@ -15,24 +15,35 @@ experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.fcn import FCN
-from dlcore.tasks.masks import SMOKE, Masks
-
-SMALL = {"model.stages": (1, 1, 1, 1), "model.stem": "cifar", "model.width": 8, "model.dilate": (False, True, True)}
-"""Fields of resnet18: strides 1, 1, 2, 2 and 2."""
+from dlcore.tasks import mask_results
+from dlcore.tasks.mask_results import ClassIoU, SegmentImages
+from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
 
 experiment = Experiment(
     __file__,
     __doc__,
-    semantic.learner,
-    task=Masks(modules={"fcn": partial(FCN, stage="layer4", skips=("layer1",), upsampling="transposed")}),
-    optimizer=AveragedAdamW(),
-    model="resnet18",
-    defaults={**SMALL, "epochs": 10.0},
+    technique=semantic.learner,
+    data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
+    network=OnBackbone(
+        partial(FCN, stage="layer4", skips=("layer1",), upsampling="transposed"),
+        backbone=Zoo("resnet18", {"stages": (1, 1, 1, 1), "stem": "cifar", "width": 8, "dilate": (False, True, True)}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(10, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[ClassIoU()],
+    report=[mask_results.panels],
+    use=SegmentImages(),
+    start=ModuleWeights(),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**SMOKE, "model.width": 4},
 )
 

@@ -8,20 +8,34 @@ the network sees parts of it. What each layer costs: `--mode=profile`. Your own 
 experiments.segmentation.unet.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
+from dlcore.models import Network
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.full_resolution import FullResolutionNet
-from dlcore.tasks.masks import SMOKE, Masks
+from dlcore.tasks import mask_results
+from dlcore.tasks.mask_results import ClassIoU, SegmentImages
+from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
 
 experiment = Experiment(
     __file__,
     __doc__,
-    semantic.learner,
-    task=Masks(modules={"full": FullResolutionNet}),
-    optimizer=AveragedAdamW(),
-    defaults={"full.channels": 16, "steps": 400},
+    technique=semantic.learner,
+    data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
+    network=Network(partial(FullResolutionNet, layers=8, channels=16), of_data=("num_classes",), prefix="full"),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Steps(400, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[ClassIoU()],
+    report=[mask_results.panels],
+    use=SegmentImages(),
+    start=ModuleWeights(),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
+    defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke={**SMOKE, "full.layers": 2, "full.channels": 4},
 )
 

@@ -10,24 +10,35 @@ D is as for experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.lraspp import LRASPP
-from dlcore.tasks.masks import SMOKE, Masks
-
-SMALL = {"model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16}
-"""Fields of resnet8_cifar: strides 2, 2, 4, 8 and 16."""
+from dlcore.tasks import mask_results
+from dlcore.tasks.mask_results import ClassIoU, SegmentImages
+from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
 
 experiment = Experiment(
     __file__,
     __doc__,
-    semantic.learner,
-    task=Masks(modules={"lraspp": partial(LRASPP, fine="stage1", coarse="stage4", channels=64)}),
-    optimizer=AveragedAdamW(),
-    model="resnet8_cifar",
-    defaults=SMALL,
+    technique=semantic.learner,
+    data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
+    network=OnBackbone(
+        partial(LRASPP, fine="stage1", coarse="stage4", channels=64),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[ClassIoU()],
+    report=[mask_results.panels],
+    use=SegmentImages(),
+    start=ModuleWeights(),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**SMOKE, "model.width": 8, "lraspp.channels": 8},
 )
 

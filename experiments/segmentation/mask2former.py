@@ -15,76 +15,54 @@ classes of the networks have the published values as defaults.
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import mask_queries
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
+from dlcore.segmentation.mask_queries import PointSampling
 from dlcore.segmentation.maskformer import MaskFormer
-from dlcore.tasks.boxes import SMOKE
-from dlcore.tasks.segments import QuerySegments
+from dlcore.tasks import segment_results
+from dlcore.tasks.boxes import PLAIN, BoxImages
+from dlcore.tasks.segment_results import FindSegments
+from dlcore.tasks.segments import QUERY_SMOKE, QueryNetworks, SegmentQuality
 
-DECODER = {
-    "stages": ("stage2", "stage3", "stage4", "stage5"),
-    "stage_norms": False,
-    "num_queries": 10,
-    "features": 64,
-    "num_heads": 4,
-    "hidden_features": 128,
-    "pixel_features": 32,
-    "mask_features": 32,
-}
-MASK2FORMER = {**DECODER, "decoder_layers": 3, "encoder_layers": 1, "encoder_hidden_features": 64}
-MASKFORMER = {**DECODER, "decoder_layers": 3}
-EOMT = {
-    "patch_size": 8,
-    "depth": 4,
-    "query_blocks": 3,
-    "width": 96,
-    "num_heads": 4,
-    "mlp_features": 192,
-    "num_queries": 10,
-    "num_registers": 0,
-    "num_upscale": 1,
-}
+PIXELS = {"stages": ("stage2", "stage3", "stage4", "stage5"), "stage_norms": False, "pixel_features": 32}
+DECODER = {"num_queries": 10, "features": 64, "num_heads": 4, "hidden_features": 128, "decoder_layers": 3}
+VIT = {"patch_size": 8, "depth": 4, "query_blocks": 3, "width": 96, "num_heads": 4, "mlp_features": 192}
 
 experiment = Experiment(
     __file__,
     __doc__,
-    mask_queries.learner,
-    task=QuerySegments(
-        modules={
-            "mask2former": partial(Mask2Former, **MASK2FORMER),
-            "maskformer": partial(MaskFormer, **MASKFORMER),
-            "eomt": partial(EoMT, **EOMT),
-        }
+    technique=partial(
+        mask_queries.learner,
+        sampling=PointSampling(num_points=128),
+        score_thresh=0.5,
+        min_visible=0.5,
+        detections_per_img=20,
     ),
-    optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=1.0),
-    defaults={
-        "model.stages": (1, 1, 1, 1, 1),
-        "learning_rate": 1e-3,
-        "steps": 3000,
-        "num_points": 128,
-        "score_thresh": 0.5,
-        "min_visible": 0.5,
-        "detections_per_img": 20,
-    },
-    smoke={
-        **SMOKE,
-        "num_points": 16,
-        "mask2former.features": 16,
-        "mask2former.hidden_features": 16,
-        "mask2former.encoder_hidden_features": 16,
-        "mask2former.decoder_layers": 1,
-        "maskformer.features": 16,
-        "maskformer.hidden_features": 16,
-        "maskformer.decoder_layers": 1,
-        "eomt.width": 16,
-        "eomt.mlp_features": 16,
-        "eomt.depth": 1,
-        "eomt.query_blocks": 1,
-    },
+    data=BoxImages("scenes", image_size=(96, 96), num_scenes=4000, resizing=None, mixing=None, masks=True, stuff=True),
+    network=QueryNetworks(
+        partial(Mask2Former, **PIXELS, **DECODER, mask_features=32, encoder_layers=1, encoder_hidden_features=64),
+        partial(MaskFormer, **PIXELS, **DECODER, mask_features=32),
+        partial(EoMT, **VIT, num_queries=10, num_registers=0, num_upscale=1),
+        backbone=Zoo("resnet8_cifar", {"stages": (1, 1, 1, 1, 1), "stem_stride": 2, "width": 16}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4, clip_norm=1.0, ema=0.99
+    ),
+    length=Steps(3000, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[SegmentQuality()],
+    report=[segment_results.panels],
+    use=FindSegments(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain=PLAIN),
+    defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
+    smoke=QUERY_SMOKE,
 )
 
 if __name__ == "__main__":

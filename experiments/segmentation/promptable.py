@@ -16,57 +16,37 @@ the photograph's size as pictures and as COCO's run lengths.
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.parts import PartsAdamW
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
+from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
 from dlcore.models.vitdet import ViTDet
+from dlcore.optim.partial import PartsAdamW
 from dlcore.segmentation import promptable
 from dlcore.segmentation.sam import SAM
-from dlcore.tasks.prompted_masks import PromptedMasks
+from dlcore.tasks import prompt_results
+from dlcore.tasks.prompt_results import SegmentByPrompts
+from dlcore.tasks.prompted_masks import PromptedNetwork, PromptedScenes
 from experiments.smoke import few_steps
 
-ENCODER = {
-    "num_classes": 0,
-    "patch_size": 4,
-    "depth": 2,
-    "width": 48,
-    "num_heads": 4,
-    "mlp_features": 96,
-    "global_blocks": (0, 1),
-    "drop_path": 0.0,
-}
-DECODER = {
-    "features": 64,
-    "decoder_depth": 1,
-    "num_heads": 2,
-    "hidden": 64,
-    "iou_hidden": 32,
-    "mask_channels": 16,
-}
+ENCODER = {"patch_size": 4, "depth": 2, "width": 48, "num_heads": 4, "mlp_features": 96, "global_blocks": (0, 1)}
+DECODER = {"features": 64, "decoder_depth": 1, "num_heads": 2, "hidden": 64, "iou_hidden": 32, "mask_channels": 16}
 """Fields of networks that learn on two cores within two minutes; the defaults of the classes are the paper's."""
+CLICKS = {"objects": 2, "num_clicks": 4, "box_fraction": 0.1}
+EVERYTHING = {"points_per_side": 8, "pred_iou_thresh": 0.7, "stability_thresh": 0.8, "masks_per_img": 20}
 
 experiment = Experiment(
     __file__,
     __doc__,
-    promptable.learner,
-    task=PromptedMasks(modules={"sam": partial(SAM, **DECODER), "encoder": partial(ViTDet, **ENCODER)}),
-    optimizer=PartsAdamW(),
-    defaults={
-        "steps": 700,
-        "batch_size": 12,
-        "eval_every": 700,
-        "eval_batch_size": 32,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "objects": 2,
-        "num_clicks": 4,
-        "box_fraction": 0.1,
-        "points_per_side": 8,
-        "pred_iou_thresh": 0.7,
-        "stability_thresh": 0.8,
-        "masks_per_img": 20,
-    },
+    technique=partial(promptable.learner, **CLICKS, **EVERYTHING),
+    data=PromptedScenes(image_size=32, num_scenes=1200, flip=True),
+    network=PromptedNetwork(partial(SAM, **DECODER), partial(ViTDet, num_classes=0, drop_path=0.0, **ENCODER)),
+    optimizer=PartsAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
+    length=Steps(700, batch_size=12, eval_every=700, eval_batch_size=32, select="best"),
+    measures=[Measure("iou_5")],
+    report=[prompt_results.panels],
+    use=SegmentByPrompts(),
+    start=ModuleWeights(),
+    sanity=Sanity(plain={"flip": False, "weight_decay": 0.0}),
     smoke={
         **few_steps(2, 4),
         "num_scenes": 16,

@@ -11,21 +11,35 @@ The small ResNet keeps a stride of 4 by dilation. The paper's network is `--mode
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.pspnet import PSPNet
-from dlcore.tasks.masks import DILATED, SMOKE, Masks
+from dlcore.tasks import mask_results
+from dlcore.tasks.mask_results import ClassIoU, SegmentImages
+from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
 
 experiment = Experiment(
     __file__,
     __doc__,
-    semantic.learner,
-    task=Masks(modules={"pspnet": partial(PSPNet, aux_stage="layer3", channels=32)}),
-    optimizer=AveragedAdamW(),
-    model="resnet18",
-    defaults=DILATED,
+    technique=semantic.learner,
+    data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
+    network=OnBackbone(
+        partial(PSPNet, aux_stage="layer3", channels=32),
+        backbone=Zoo("resnet18", {"stages": (1, 1, 1, 1), "width": 8, "dilate": (True, True, True)}),
+        adaptation=DenseAdaptation(),
+    ),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(8, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[ClassIoU()],
+    report=[mask_results.panels],
+    use=SegmentImages(),
+    start=ModuleWeights(),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**SMOKE, "model.width": 4, "pspnet.channels": 8},
 )
 

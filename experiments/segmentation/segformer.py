@@ -10,30 +10,38 @@ The paper's network is `--model.widths=32,64,160,256 --model.stages=2,2,2,2 --se
 load in Python (docs/models.md). D is as for experiments.segmentation.unet.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from functools import partial
+
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
+from dlcore.models import OnBackbone, Zoo
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.segformer import SegFormer
-from dlcore.tasks.masks import SMOKE, Masks
-
-SMALL = {
-    "model.stages": (1, 1, 1, 1),
-    "model.widths": (16, 32, 40, 64),
-    "segformer.features": 64,
-    "segformer.dropout": 0.0,
-    "model.drop_path": 0.0,
-}
-"""Fields of mit_b0 and of the head: the shapes need neither its size nor its regularization."""
+from dlcore.tasks import mask_results
+from dlcore.tasks.mask_results import ClassIoU, SegmentImages
+from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
 
 experiment = Experiment(
     __file__,
     __doc__,
-    semantic.learner,
-    task=Masks(modules={"segformer": SegFormer}),
-    optimizer=AveragedAdamW(),
-    model="mit_b0",
-    defaults={**SMALL, "learning_rate": 2e-3, "epochs": 32.0},
+    technique=semantic.learner,
+    data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
+    network=OnBackbone(
+        partial(SegFormer, features=64, dropout=0.0),
+        backbone=Zoo("mit_b0", {"stages": (1, 1, 1, 1), "widths": (16, 32, 40, 64), "drop_path": 0.0}),
+        adaptation=DenseAdaptation(),
+        prefix="segformer",
+    ),
+    optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(32, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[ClassIoU()],
+    report=[mask_results.panels],
+    use=SegmentImages(),
+    start=ModuleWeights(),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**SMOKE, "image_size": (64, 64), "segformer.features": 8},
 )
 

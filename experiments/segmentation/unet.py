@@ -19,20 +19,31 @@ has "values". Images are predicted at the size of training, at their own by `--o
 
 from functools import partial
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
+from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
+from dlcore.models import Network
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import semantic
 from dlcore.segmentation.unet import UNet
-from dlcore.tasks.masks import SMOKE, Masks
+from dlcore.tasks import mask_results
+from dlcore.tasks.mask_results import ClassIoU, SegmentImages
+from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
 
 experiment = Experiment(
     __file__,
     __doc__,
-    semantic.learner,
-    task=Masks(modules={"unet": partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)}),
-    optimizer=AveragedAdamW(),
-    defaults={"epochs": 16.0},
+    technique=semantic.learner,
+    data=MaskImages("scenes", num_scenes=4000, class_weights="none", flip="auto"),
+    network=Network(partial(UNet, widths=(16, 32, 64, 96), stem_stride=2), of_data=("num_classes",)),
+    optimizer=AveragedAdamW(learning_rate=4e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(16, batch_size=32, eval_every=500, eval_batch_size=64, select="last"),
+    measures=[ClassIoU()],
+    report=[mask_results.panels],
+    use=SegmentImages(),
+    start=ModuleWeights(),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**SMOKE, "unet.widths": (4, 8)},
 )
 

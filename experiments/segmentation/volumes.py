@@ -12,20 +12,29 @@ The planted organs have Dice 0.98, 0.87 and 0.95, their surfaces a mean distance
 voxel has 2 x 1 x 1 mm. The best interval of intensity of each organ has a mean Dice of 0.35. One seed.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
+from dlcore.models import Network
+from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import volumes
-from dlcore.tasks.volumes import Volumes
+from dlcore.segmentation.unet_3d import UNet3D
+from dlcore.tasks.volumes import OrganDistances, ScansWithLabels, SegmentScans, equal_classes_loss, panels
 from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
     __doc__,
-    volumes.learner,
-    task=Volumes(),
-    optimizer=AveragedAdamW(),
-    defaults={"steps": 600, "batch_size": 8, "eval_every": 300, "eval_batch_size": 8, "ema": 0.99, "select": "last"},
+    technique=partial(volumes.learner, window=(8, 16, 16)),
+    data=ScansWithLabels("planted", num_volumes=200),
+    network=Network(partial(UNet3D, widths=(8, 16, 32)), prefix="unet", of_data=("num_classes", "spacing")),
+    optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Steps(600, batch_size=8, eval_every=300, eval_batch_size=8, select="last"),
+    measures=[OrganDistances()],
+    report=[panels],
+    use=SegmentScans(),
+    sanity=Sanity(expected_loss=equal_classes_loss, tolerance=0.25, plain={"weight_decay": 0.0, "ema": None}),
     smoke={**few_steps(2, 4), "num_volumes": 10, "unet.widths": (4, 8)},
 )
 

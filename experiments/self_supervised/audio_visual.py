@@ -7,55 +7,50 @@ A ball bounces in a box and clicks at each contact. Features are those of single
 touches, which the pretext never names.
 """
 
+from functools import partial
+
 import numpy as np
 
 from dlcore.data.bounces import CONTACTS, bounces
-from dlcore.experiment import Experiment
-from dlcore.kits.training import backbone
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import audio_visual
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.pretext import PretextClips
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.pretext import FrameClips, Labels, PieceNetwork, log_labels
 
 
-class SoundAndFrames(PretextClips):
-    """A clip with its own sound, or with a displaced one."""
+def draw(count: int, seed: int) -> Source:
+    """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
+    return bounces(count, seed, frames=8, size=24, samples=16)
 
-    modules = {"head": audio_visual.AudioVisual}
-    dataset = "bounces"
-    frame_classes = CONTACTS
 
-    def clips(self, count, seed):
-        """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
-        return bounces(count, seed, frames=8, size=24, samples=16)
-
-    def num_classes(self, setup):
-        return audio_visual.NUM_CLASSES
-
-    def network(self, setup):
-        return audio_visual.AudioVisual(backbone.build(setup, num_classes=1), **setup.flags.group("head"))
-
-    def pretext(self, flags):
-        return audio_visual.correspondence(flags.shift)
-
-    def class_names(self, flags):
-        return ("displaced", "its own")
-
-    def picture(self, pieces):
-        """Frames with a bar below that is the brighter, the louder."""
-        frames, loud = pieces["frames"], np.clip(np.abs(pieces["sound"]).max(-1), 0, 1)
-        level = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
-        return np.concatenate([frames, level], 2)
+def picture(pieces: dict[str, np.ndarray]) -> np.ndarray:
+    """Draw frames with a bar below that is the brighter, the louder."""
+    frames, loud = pieces["frames"], np.clip(np.abs(pieces["sound"]).max(-1), 0, 1)
+    level = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
+    return np.concatenate([frames, level], 2)
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    audio_visual.learner,
-    task=SoundAndFrames(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"steps": 1000, "batch_size": 64},
+    technique=partial(audio_visual.learner, shift=2),
+    data=FrameClips(draw, "bounces", CONTACTS, num_clips=2000),
+    network=PieceNetwork(
+        Zoo("resnet8_cifar"),
+        Labels(audio_visual.correspondence, audio_visual.NUM_CLASSES, ("displaced", "its own"), picture=picture),
+        head={"width": 64, "side": 3},
+        classifier=audio_visual.AudioVisual,
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(1000, batch_size=64, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
+    sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
     smoke={**SMOKE, "num_clips": 150},
 )
 

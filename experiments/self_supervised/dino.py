@@ -16,35 +16,39 @@ Watch `entropy` (the teacher's, by its largest: 1 is a collapse to uniform outpu
 images), `kl` (0: nothing to learn) and `center_norm`.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import dino
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.image_crops import TeacherCrops
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.image_crops import CroppedImages, Crops, DINOTeacher, PrototypeNetwork
 
 experiment = Experiment(
     __file__,
     __doc__,
-    dino.learner,
-    task=TeacherCrops(
-        freeze=100.0,
-        teacher_momentum=0.99,
-        teacher_temperature=(0.04, 0.04),
-        global_area=(0.7, 1.0),
-        local_area=(0.4, 0.8),
+    technique=partial(dino.learner, local_crops=2, student_temperature=0.1),
+    data=CroppedImages(
+        "digits",
+        valid_fraction=0.1,
+        resizing=Resizing(),
+        augmentation=Crops(Views("auto"), global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
+        labels=False,
     ),
-    optimizer=AdamW(learning_rate=1e-3, clip_norm=3.0),
-    defaults={
-        "head.outputs": 256,
-        "head.hidden_features": 128,
-        "head.bottleneck": 32,
-        "head.batch_norm": True,
-        "local_crops": 2,
-        "steps": 1500,
-        "batch_size": 64,
-        "eval_every": 300,
-    },
+    network=PrototypeNetwork(
+        Zoo("resnet8_cifar"),
+        head={"outputs": 256, "hidden_features": 128, "bottleneck": 32, "batch_norm": True},
+        freeze=100.0,
+        teacher=DINOTeacher(0.99, teacher_temperature=(0.04, 0.04)),
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, clip_norm=3.0),
+    length=Steps(1500, batch_size=64, eval_every=300, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke={**SMOKE, "head.outputs": 8, "head.hidden_features": 8, "head.bottleneck": 4, "local_crops": 1},
 )
 

@@ -9,41 +9,44 @@ near the nearest neighbors of features lie. Watch `entropy` (the teacher's, by i
 outputs); `usage` is near 1, as targets are balanced.
 """
 
-from dlcore.experiment import Experiment, Flags
-from dlcore.experiment.setting import FlagError
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import dinov2_objective
-from dlcore.tasks.image_crops import SMALL_TOKENS, SMALLEST_TOKENS, TokenCrops
-
-
-class BalancedCrops(TokenCrops):
-    """Large and small crops of each image, whose targets are balanced over the batch."""
-
-    def check(self, flags: Flags) -> None:
-        """Raise a FlagError where there are more prototypes than large crops in a batch."""
-        super().check(flags)
-        crops = 2 * flags.batch_size
-        if flags["head.outputs"] > crops:
-            raise FlagError(
-                f"--head.outputs={flags['head.outputs']}: more prototypes than the {crops} large crops of a batch; "
-                f"allowed: at most {crops}"
-            )
-
+from dlcore.tasks.encoders import FeatureMeasures
+from dlcore.tasks.image_crops import SMALLEST_TOKENS, CroppedImages, Crops, DINOTeacher, PrototypeNetwork
 
 experiment = Experiment(
     __file__,
     __doc__,
-    dinov2_objective.learner,
-    task=BalancedCrops(
-        freeze=100.0,
-        teacher_momentum=0.99,
-        teacher_temperature=(0.04, 0.04),
-        global_area=(0.7, 1.0),
-        local_area=(0.4, 0.8),
+    technique=partial(dinov2_objective.learner, local_crops=2, mask_ratio=0.3, koleo_weight=0.1),
+    data=CroppedImages(
+        "digits",
+        valid_fraction=0.1,
+        resizing=Resizing(),
+        augmentation=Crops(Views("auto"), global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
+        labels=False,
     ),
-    optimizer=AdamW(learning_rate=1e-3, clip_norm=3.0),
-    defaults=SMALL_TOKENS,
+    network=PrototypeNetwork(
+        Zoo(
+            "vit_tiny_cifar",
+            {"image_size": 16, "patch_size": 4, "width": 64, "depth": 3, "num_heads": 4, "mlp_features": 256},
+        ),
+        head={"outputs": 64, "hidden_features": 128, "bottleneck": 32, "batch_norm": True},
+        patches=True,
+        balanced=True,
+        freeze=100.0,
+        teacher=DINOTeacher(0.99, teacher_temperature=(0.04, 0.04)),
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, clip_norm=3.0),
+    length=Steps(1000, batch_size=64, eval_every=250, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke=SMALLEST_TOKENS,
 )
 

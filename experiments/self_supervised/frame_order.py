@@ -8,49 +8,47 @@ they say of the shape and its color, which the pretext never names. With `--stri
 steps (50.6 %).
 """
 
+from functools import partial
+
 from dlcore.data.clips import clips
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import frame_order
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.pretext import PretextClips
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.pretext import FrameClips, Labels, PieceNetwork, log_labels
 
 FRAMES, SIZE = 8, 32
+OBJECTS = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
 
-class OrderedFrames(PretextClips):
-    """Three frames of a clip, in order or not."""
-
-    dataset = "clips"
-    frame_classes = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
-
-    def clips(self, count, seed):
-        """Draw clips; `image` is the middle frame and `label` the color and shape."""
-        arrays = clips(count, seed, frames=FRAMES, size=SIZE).arrays
-        frames = {"clip": arrays["clip"], "image": arrays["clip"][:, FRAMES // 2], "label": arrays["appearance"]}
-        return Source(frames, class_names=self.frame_classes, name="clips of a moving shape")
-
-    def num_classes(self, setup):
-        return frame_order.NUM_CLASSES
-
-    def pretext(self, flags):
-        return frame_order.frame_order(**flags.group("learner"))
-
-    def class_names(self, flags):
-        return ("out of order", "in order")
+def draw(count: int, seed: int) -> Source:
+    """Draw clips; `image` is the middle frame and `label` the color and shape."""
+    arrays = clips(count, seed, frames=FRAMES, size=SIZE).arrays
+    frames = {"clip": arrays["clip"], "image": arrays["clip"][:, FRAMES // 2], "label": arrays["appearance"]}
+    return Source(frames, class_names=OBJECTS, name="clips of a moving shape")
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    frame_order.learner,
-    task=OrderedFrames(),
-    optimizer=AdamW(weight_decay=1e-4),
-    defaults={"stride": 3, "head.hidden": 256, "head.side": 4, "steps": 400, "batch_size": 64},
+    technique=partial(frame_order.learner, stride=3),
+    data=FrameClips(draw, "clips", OBJECTS, num_clips=2000),
+    network=PieceNetwork(
+        Zoo("resnet8_cifar"),
+        Labels(frame_order.frame_order, frame_order.NUM_CLASSES, ("out of order", "in order")),
+        head={"hidden": 256, "side": 4},
+    ),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(400, batch_size=64, eval_every=200, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
+    sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
     smoke={**SMOKE, "num_clips": 150},
 )
 

@@ -9,25 +9,43 @@ a small network needs prototypes that stand still (`--freeze`, in epochs): where
 in 210 steps.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import ibot
-from dlcore.tasks.image_crops import SMALL_TOKENS, SMALLEST_TOKENS, TokenCrops
+from dlcore.tasks.encoders import FeatureMeasures
+from dlcore.tasks.image_crops import SMALLEST_TOKENS, CroppedImages, Crops, DINOTeacher, PrototypeNetwork
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ibot.learner,
-    task=TokenCrops(
-        freeze=100.0,
-        teacher_momentum=0.99,
-        teacher_temperature=(0.04, 0.04),
-        global_area=(0.7, 1.0),
-        local_area=(0.4, 0.8),
+    technique=partial(ibot.learner, local_crops=2, mask_ratio=0.3),
+    data=CroppedImages(
+        "digits",
+        valid_fraction=0.1,
+        resizing=Resizing(),
+        augmentation=Crops(Views("auto"), global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
+        labels=False,
     ),
-    optimizer=AdamW(learning_rate=1e-3, clip_norm=3.0),
-    defaults=SMALL_TOKENS,
+    network=PrototypeNetwork(
+        Zoo(
+            "vit_tiny_cifar",
+            {"image_size": 16, "patch_size": 4, "width": 64, "depth": 3, "num_heads": 4, "mlp_features": 256},
+        ),
+        head={"outputs": 64, "hidden_features": 128, "bottleneck": 32, "batch_norm": True},
+        patches=True,
+        freeze=100.0,
+        teacher=DINOTeacher(0.99, teacher_temperature=(0.04, 0.04)),
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, clip_norm=3.0),
+    length=Steps(1000, batch_size=64, eval_every=250, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke=SMALLEST_TOKENS,
 )
 

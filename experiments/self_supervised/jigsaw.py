@@ -11,6 +11,7 @@ from functools import partial
 
 from dlcore.data.images import Images, Resizing
 from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.experiment.parts import Run
 from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
@@ -21,8 +22,9 @@ from dlcore.tasks.encoders import SMOKE, FeatureMeasures
 from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
 
 
-def num_orders(grid: int, orders: int | None, **settings: int) -> int:
-    return jigsaw.order_count(grid, orders)
+def num_orders(run: Run) -> int:
+    settings = run.parts.technique.keywords
+    return jigsaw.order_count(settings["grid"], settings["orders"])
 
 
 def order_names(grid: int, orders: int | None, **settings: int) -> list[str]:

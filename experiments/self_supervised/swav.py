@@ -10,49 +10,39 @@ to 2.2, but the features become worse. Watch `usage` too (the mean prediction's 
 prototype for all images). As with DINO, a small network needs prototypes that stand still (`--freeze`, in epochs).
 """
 
-from dlcore.experiment import Experiment, Flags
-from dlcore.experiment.setting import FlagError
-from dlcore.kits.self_supervised.queue import check_queue
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.data.images import Resizing, Views
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.self_supervised import swav
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.image_crops import MultiCrops
-
-
-class CropsAndQueues(MultiCrops):
-    """Large and small crops of each image, and queues of past images."""
-
-    def check(self, flags: Flags) -> None:
-        """Raise a FlagError where a queue is smaller than a batch or larger than memory, or prototypes are too many."""
-        super().check(flags)
-        if flags.queue_size:
-            check_queue(flags, 2 * flags["head.bottleneck"])
-        images = flags.batch_size + flags.queue_size
-        if flags["head.outputs"] > images:
-            raise FlagError(
-                f"--head.outputs={flags['head.outputs']}: more prototypes than the {images} images of a batch and a "
-                f"queue; allowed: at most {images}"
-            )
-
+from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.tasks.image_crops import CroppedImages, Crops, PrototypeNetwork
 
 experiment = Experiment(
     __file__,
     __doc__,
-    swav.learner,
-    task=CropsAndQueues(freeze=100.0, global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=1e-4),
-    defaults={
-        "head.outputs": 64,
-        "head.hidden_features": 128,
-        "head.bottleneck": 32,
-        "head.batch_norm": True,
-        "local_crops": 2,
-        "queue_size": 512,
-        "steps": 500,
-        "batch_size": 64,
-        "eval_every": 250,
-    },
+    technique=partial(swav.learner, local_crops=2, queue_size=512),
+    data=CroppedImages(
+        "digits",
+        valid_fraction=0.1,
+        resizing=Resizing(),
+        augmentation=Crops(Views("auto"), global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
+        labels=False,
+    ),
+    network=PrototypeNetwork(
+        Zoo("resnet8_cifar"),
+        head={"outputs": 64, "hidden_features": 128, "bottleneck": 32, "batch_norm": True},
+        balanced=True,
+        freeze=100.0,
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=1e-4),
+    length=Steps(500, batch_size=64, eval_every=250, select="last"),
+    measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
+    start=BackboneWeights(),
     smoke={
         **SMOKE,
         "head.outputs": 8,

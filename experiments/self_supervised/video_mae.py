@@ -15,51 +15,39 @@ normalized, because normalized ones (`--norm_pix_loss`) are mostly noise, and 50
 with 90 % the shape is hardly visible.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Steps
+from dlcore.kits.self_supervised.masked_autoencoder import TubeAutoencoder
 from dlcore.main import main
+from dlcore.optim import AdamW
 from dlcore.self_supervised import video_mae
-from dlcore.self_supervised.video_mae import TubeMAE
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_clips import UnlabeledClips
-
-
-class MaskedClips(UnlabeledClips):
-    """Clips of which a transformer sees a few tubes, and paints the others."""
-
-    modules = {"mae": TubeMAE}
-    encoder_method = "encode"
-
-    def network(self, setup):
-        return TubeMAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)
-
-    def features(self, out):
-        return out.mean(1)
-
+from dlcore.tasks.clip_data import UnlabeledClips
+from dlcore.tasks.encoders import SMOKE, ClipFeatureMeasures
 
 experiment = Experiment(
     __file__,
     __doc__,
-    video_mae.learner,
-    task=MaskedClips(task="appearance"),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults={
-        "mae.patch_size": 4,
-        "mae.depth": 3,
-        "mae.width": 64,
-        "mae.num_heads": 4,
-        "mae.mlp_features": 256,
-        "mae.decoder_depth": 1,
-        "mae.decoder_width": 32,
-        "mae.decoder_heads": 2,
-        "mae.decoder_features": 128,
-        "mae.final_norm": True,
-        "mae.mask_ratio": 0.5,
-        "norm_pix_loss": False,
-        "steps": 1000,
-        "batch_size": 64,
-        "eval_every": 500,
-    },
+    technique=partial(video_mae.learner, norm_pix_loss=False),
+    data=UnlabeledClips(num_clips=2000, task="appearance", frames=8, size=16, clip_length=6, valid_fraction=0.1),
+    network=TubeAutoencoder(
+        {
+            "patch_size": 4,
+            "depth": 3,
+            "width": 64,
+            "num_heads": 4,
+            "mlp_features": 256,
+            "decoder_depth": 1,
+            "decoder_width": 32,
+            "decoder_heads": 2,
+            "decoder_features": 128,
+            "final_norm": True,
+            "mask_ratio": 0.5,
+        }
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
+    length=Steps(1000, batch_size=64, eval_every=500, select="last"),
+    measures=[ClipFeatureMeasures(bank_size=5000, knn_k=20, fine_tune=())],
     smoke={
         **SMOKE,
         "num_clips": 100,

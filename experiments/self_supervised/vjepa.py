@@ -13,72 +13,30 @@ from 18 to 3. A learning rate of 5e-4 with a momentum of 0.996 did not help: the
 numbers are of one seed; a random guess among the four directions has 25 %.
 """
 
-import dataclasses
-from typing import Annotated
+from functools import partial
 
-import optax
-
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.models.vjepa2 import ClipEncoder, TubePredictor
+from dlcore.optim import AdamW
 from dlcore.self_supervised import vjepa
-from dlcore.tasks.encoders import SMOKE
-from dlcore.tasks.unlabeled_clips import UnlabeledClips
-
-
-@dataclasses.dataclass(frozen=True)
-class TubesOfTeacher(UnlabeledClips):
-    """Clips of which an encoder sees what masks leave, and a predictor tells a teacher's features of the tubes.
-
-    Args:
-      teacher_momentum: initial momentum of the EMA teacher; it rises linearly to 1
-    """
-
-    teacher_momentum: Annotated[float, Range(0, 1)] = 0.99
-
-    modules = {"encoder": ClipEncoder, "predictor": TubePredictor}
-
-    def network(self, setup):
-        return ClipEncoder(**setup.flags.group("encoder"), dtype=setup.dtype)
-
-    def arguments(self, setup):
-        return {
-            **super().arguments(setup),
-            "predictor": TubePredictor(**setup.flags.group("predictor"), dtype=setup.dtype),
-            "teacher_momentum": optax.linear_schedule(setup.flags.teacher_momentum, 1.0, max(1, setup.steps)),
-        }
-
-    def variables(self, state):
-        return {"params": state.teacher_params}
-
+from dlcore.tasks.clip_data import UnlabeledClips
+from dlcore.tasks.encoders import SMOKE, ClipFeatureMeasures
+from dlcore.tasks.masked_patches import PatchEncoder, Teacher
 
 experiment = Experiment(
     __file__,
     __doc__,
-    vjepa.learner,
-    task=TubesOfTeacher(),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults={
-        "encoder.patch_size": 4,
-        "encoder.depth": 3,
-        "encoder.width": 64,
-        "encoder.num_heads": 4,
-        "encoder.mlp_features": 256,
-        "predictor.depth": 2,
-        "predictor.width": 32,
-        "predictor.num_heads": 2,
-        "predictor.mlp_features": 128,
-        "predictor.mask_tokens": 2,
-        "small_blocks": 2,
-        "small_scale": (0.2, 0.3),
-        "large_blocks": 1,
-        "large_scale": (0.5, 0.8),
-        "steps": 1000,
-        "batch_size": 64,
-        "eval_every": 250,
-    },
+    technique=partial(vjepa.learner, small_blocks=2, small_scale=(0.2, 0.3), large_blocks=1, large_scale=(0.5, 0.8)),
+    data=UnlabeledClips(num_clips=2000, task="motion", frames=8, size=16, clip_length=6, valid_fraction=0.1),
+    network=PatchEncoder(
+        partial(ClipEncoder, patch_size=4, depth=3, width=64, num_heads=4, mlp_features=256),
+        predictor=partial(TubePredictor, depth=2, width=32, num_heads=2, mlp_features=128, mask_tokens=2),
+        teacher=Teacher(0.99),
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
+    length=Steps(1000, batch_size=64, eval_every=250, select="last"),
+    measures=[ClipFeatureMeasures(bank_size=5000, knn_k=20, fine_tune=())],
     smoke={
         **SMOKE,
         "num_clips": 100,

@@ -12,27 +12,30 @@ python -m experiments.sequence.char_rnn --dataset=file --data_dir=PATH --prompt=
 of shakespeare is its last tenth.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.main import main
+from dlcore.models import Network
+from dlcore.optim import AdamW
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
-from dlcore.tasks.texts import TextStreams
+from dlcore.tasks.texts import Text, TextSamples, TextStreams, log_characters, num_characters
 from experiments.smoke import few_steps
-
-
-def network(setup: Setup):
-    return CharRNN(len(setup.spec["vocabulary"]), **setup.flags.group("rnn"), dtype=setup.dtype)
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    char_rnn.learner,
-    task=TextStreams(network=network),
-    optimizer=AdamW(optimizer="adam", learning_rate=5e-3, warmup=0.05, weight_decay=0.0, clip_norm=1.0),
-    modules={"rnn": CharRNN},
-    defaults={"steps": 300, "batch_size": 16, "eval_batch_size": 16, "eval_every": 50},
+    technique=partial(char_rnn.learner, chunk_length=64),
+    data=TextStreams(Text("pages", valid_fraction=0.1)),
+    network=Network(partial(CharRNN, hidden_size=256, cell="lstm"), of_run=num_characters, prefix="rnn"),
+    optimizer=AdamW(
+        optimizer="adam", learning_rate=5e-3, schedule="cosine", warmup=0.05, weight_decay=0.0, clip_norm=1.0
+    ),
+    length=Steps(300, batch_size=16, eval_batch_size=16, eval_every=50),
+    measures=[Measure("loss", mode="min")],
+    report=[TextSamples(prompt="The ", temperatures=(0.0, 0.5, 1.0))],
+    sanity=Sanity(expected_loss=log_characters),
     smoke={
         **few_steps(4),
         "rnn.hidden_size": 16,

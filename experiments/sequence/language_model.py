@@ -16,37 +16,39 @@ training on all the rest at a learning rate of 1e-3. A row of the training data 
 one window in each.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training.optimizer import AveragedAdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
+from dlcore.models import Network
 from dlcore.models.gpt2 import GPT2
+from dlcore.optim import AveragedAdamW
 from dlcore.sequence import language_model
-from dlcore.tasks.texts import TextWindows
+from dlcore.tasks.texts import (
+    ContinuePrompts,
+    LossBesideNgrams,
+    Text,
+    TextWindows,
+    characters_and_window,
+    log_characters,
+)
 from experiments.smoke import few_steps
-
-
-def network(setup: Setup):
-    flags = setup.flags
-    return GPT2(len(setup.spec["vocabulary"]), flags.window, **flags.group("model"), dtype=setup.dtype)
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    language_model.learner,
-    task=TextWindows(network=network),
-    optimizer=AveragedAdamW(learning_rate=1e-3, second_momentum=0.99, warmup=0.05, weight_decay=0.1, clip_norm=1.0),
-    modules={"model": GPT2},
-    defaults={
-        "model.num_layers": 4,
-        "model.num_heads": 4,
-        "model.width": 128,
-        "model.dropout": 0.2,
-        "steps": 2000,
-        "batch_size": 12,
-        "eval_batch_size": 64,
-        "eval_every": 250,
-    },
+    technique=language_model.learner,
+    data=TextWindows(Text("pages", valid_fraction=0.1), window=64),
+    network=Network(
+        partial(GPT2, num_layers=4, num_heads=4, width=128, dropout=0.2), of_run=characters_and_window, prefix="model"
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", second_momentum=0.99, warmup=0.05, weight_decay=0.1, clip_norm=1.0
+    ),
+    length=Steps(2000, batch_size=12, eval_batch_size=64, eval_every=250),
+    measures=[LossBesideNgrams()],
+    use=ContinuePrompts(prompt="The ", temperatures=(0.0, 0.5, 1.0)),
+    sanity=Sanity(expected_loss=log_characters),
     smoke={
         **few_steps(4),
         "model.num_layers": 2,

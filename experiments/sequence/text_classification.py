@@ -164,7 +164,7 @@ class LabeledTexts(Task):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the texts of `--mode=predict`: `--input` is a text, or a UTF-8 file of texts, one a line."""
-        texts = [text for text in given_texts(flags) if text.strip()]
+        texts = [text for text in given_texts(flags.input) if text.strip()]
         if not texts:
             raise FlagError(f"--input={flags.input!r}: empty; allowed: a text, or a file of texts, one a line")
         encode = text_encoders.text_encoder(flags, spec, f"--input={flags.input!r}")

@@ -12,27 +12,32 @@ The text is read in streams, a segment of `--chunk_length` characters in each st
 memory is the state that is carried from step to step.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.main import main
+from dlcore.models import Network
 from dlcore.nn.transformer_xl import TransformerXL
+from dlcore.optim import AdamW
 from dlcore.sequence import char_rnn
-from dlcore.tasks.texts import TextStreams
+from dlcore.tasks.texts import Text, TextSamples, TextStreams, log_characters, num_characters
 from experiments.smoke import few_steps
-
-
-def network(setup: Setup):
-    return TransformerXL(len(setup.spec["vocabulary"]), **setup.flags.group("model"), dtype=setup.dtype)
-
 
 experiment = Experiment(
     __file__,
     __doc__,
-    char_rnn.learner,
-    task=TextStreams(network=network),
-    optimizer=AdamW(learning_rate=1e-3, warmup=0.05, weight_decay=0.1, clip_norm=1.0),
-    modules={"model": TransformerXL},
-    defaults={"model.dropout": 0.2, "steps": 600, "batch_size": 16, "eval_batch_size": 16, "eval_every": 50},
+    technique=partial(char_rnn.learner, chunk_length=64),
+    data=TextStreams(Text("pages", valid_fraction=0.1)),
+    network=Network(
+        partial(TransformerXL, num_layers=4, num_heads=4, width=128, memory=64, dropout=0.2),
+        of_run=num_characters,
+        prefix="model",
+    ),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.05, weight_decay=0.1, clip_norm=1.0),
+    length=Steps(600, batch_size=16, eval_batch_size=16, eval_every=50),
+    measures=[Measure("loss", mode="min")],
+    report=[TextSamples(prompt="The ", temperatures=(0.0, 0.5, 1.0))],
+    sanity=Sanity(expected_loss=log_characters),
     smoke={
         **few_steps(4),
         "model.num_layers": 2,

@@ -21,19 +21,35 @@ video files.
 """
 
 from dlcore.classification import supervised
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
-from dlcore.tasks.clips import Clips
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks import clips
+from dlcore.tasks.clip_data import LabeledClips
+from dlcore.tasks.clips import AccuracyByVideo, ClassifyVideos, ClipNetwork, InflatedWeights
 from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
     __doc__,
-    supervised.learner,
-    task=Clips(),
-    optimizer=AveragedAdamW(),
-    defaults={"epochs": 10.0, "batch_size": 64, "eval_every": 100},
+    technique=supervised.learner,
+    data=LabeledClips(
+        num_clips=2000, task="motion", frames=8, size=16, clip_length=6, stride=1, views=3, valid_fraction=0.1
+    ),
+    network=ClipNetwork("fusion", fields={"net": {"fusion": "slow", "width": 16, "hidden": 64}}),
+    optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
+    length=Epochs(10, batch_size=64, eval_every=100, select="best"),
+    measures=[AccuracyByVideo()],
+    report=[clips.panels],
+    use=ClassifyVideos(),
+    start=InflatedWeights(),
+    sanity=Sanity(
+        expected_loss=log_classes,
+        plain={"label_smoothing": 0.0, "l2": 0.0, "weight_decay": 0.0},
+        regularizer="l2",
+        overfit=1e-2,
+    ),
     smoke={**few_steps(3), "num_clips": 40, "frames": 4, "clip_length": 3, "views": 2, "net.width": 4, "net.hidden": 8},
 )
 

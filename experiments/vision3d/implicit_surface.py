@@ -11,18 +11,20 @@ for a distance. The report shows the mesh of the level set, by surface nets.
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from dlcore.data.facts import Facts
 from dlcore.data.mesh_files import write_mesh
 from dlcore.data.solids import SOLID_KINDS, Solid, random_solid, surface_points
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Range, Setup, Splits
-from dlcore.experiment.task import Task
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.experiment import Experiment, Measure, Range, Splits, Steps
+from dlcore.experiment.parts import Run
 from dlcore.main import main
+from dlcore.models import Network
 from dlcore.ops.mesh import is_closed, mesh_volume
+from dlcore.optim import AdamW
 from dlcore.vision3d import implicit_surface
 from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
 from experiments.smoke import few_steps
@@ -53,49 +55,55 @@ def mesh_of(outputs: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclasses.dataclass(frozen=True)
-class SolidPoints(Task):
+class SolidPoints:
     """Points in and around a solid, with their distance from its surface.
 
     Args:
       solid: what to fit
       num_points: points to train on; an eighth as many validate
       test_cells: cells along each side of the test grid
-      mesh_resolution: samples along each side for the mesh of the report and of predict
     """
 
     solid: Annotated[Literal[SOLID_KINDS], "essential"] = "torus"
     num_points: Annotated[int, Range(8)] = 20000
     test_cells: Annotated[int, Range(8)] = 40
-    mesh_resolution: Annotated[int, Range(8), "no identity"] = 48
 
-    monitor = headline = "iou"
+    reads_files: ClassVar[bool] = False
 
-    def data(self, flags: Flags) -> Splits:
-        solid = solid_of(flags.solid)
-        middle = (np.arange(flags.test_cells) + 0.5) * 2 / flags.test_cells - 1
+    def load(self) -> Splits:
+        solid = solid_of(self.solid)
+        middle = (np.arange(self.test_cells) + 0.5) * 2 / self.test_cells - 1
         cells = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1).reshape(-1, 3)
         test = measured(solid, cells)
         inside = cells[test.arrays["distance"] <= 0]
         box = ((cells >= inside.min(0)) & (cells <= inside.max(0))).all(1).sum()
         spec = {
-            "dataset": f"{flags.solid} points",
-            "solid": flags.solid,
+            "dataset": f"{self.solid} points",
+            "solid": self.solid,
             "trivial": {"iou": (len(inside) / int(box), "the bounding box")},
         }
-        counts = flags.num_points, max(8, flags.num_points // 8)
+        counts = self.num_points, max(8, self.num_points // 8)
         train, valid = (source(solid, count, seed) for seed, count in enumerate(counts))
         return Splits(train, valid, test, spec)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {"model": ImplicitSurface(dtype=setup.dtype, **setup.flags.group("network"))}
 
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+@dataclasses.dataclass(frozen=True)
+class ExtractMesh:
+    """The mesh of the level set, for the report and for `--mode=predict`.
+
+    Args:
+      mesh_resolution: samples along each side for the mesh of the report and of predict
+    """
+
+    mesh_resolution: Annotated[int, Range(8), "no identity"] = 48
+
+    def samples(self, run: Run) -> tuple[Source, list[str]]:
         """The corners of a grid, from which `--mode=predict` makes one mesh."""
-        return measured(solid_of(spec["solid"]), grid_points(flags.mesh_resolution)), [spec["solid"]]
+        solid = run.parts.data.solid
+        return measured(solid_of(solid), grid_points(self.mesh_resolution)), [solid]
 
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
         """The size of the mesh, and its volume where it is closed."""
-        del spec
         vertices, faces = mesh_of(outputs)
         row = {"vertices": len(vertices), "faces": len(faces), "closed": is_closed(faces)}
         text = f"{len(vertices)} vertices, {len(faces)} faces"
@@ -104,19 +112,18 @@ class SolidPoints(Task):
         row["volume"] = float(mesh_volume(vertices, faces))
         return [{**row, "text": f"{text}, closed, volume {row['volume']:.3f}"}]
 
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write the mesh as .obj and .ply."""
-        del source, spec
         folder.mkdir(parents=True, exist_ok=True)
         return [write_mesh(folder / f"{names[0]}{ending}", *mesh_of(outputs)) for ending in (".obj", ".ply")]
 
-    def panels(self, context: Any) -> list:
+    def panels(self, context: Any, run: Run) -> list:
         """The exact and the learned mesh from two views, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.figure import ORANGE
         from dlcore.report.shapes import shape_panel, two_views
 
-        solid = solid_of(context.spec["solid"])
+        solid = solid_of(run.parts.data.solid)
 
         def learned(points: np.ndarray) -> np.ndarray:
             batch = {"points": points, "distance": np.zeros(len(points), np.float32)}
@@ -125,7 +132,7 @@ class SolidPoints(Task):
         images, titles = [], []
         for name, field in (("exact", lambda p: -solid.signed_distance(p)), ("learned", learned)):
             try:
-                vertices, faces = extract_surface(field, context.flags.mesh_resolution)
+                vertices, faces = extract_surface(field, self.mesh_resolution)
             except ValueError as error:
                 titles.append(f"{name}: {error}")
                 images.append(np.ones((160, 320, 3)))
@@ -140,11 +147,13 @@ class SolidPoints(Task):
 experiment = Experiment(
     __file__,
     __doc__,
-    implicit_surface.learner,
-    task=SolidPoints(),
-    optimizer=AdamW(learning_rate=5e-3, weight_decay=0.0),
-    modules={"network": ImplicitSurface},
-    defaults={"steps": 3000, "batch_size": 1024, "eval_batch_size": 8000, "eval_every": 500},
+    technique=implicit_surface.learner,
+    data=SolidPoints("torus", num_points=20000),
+    network=Network(ImplicitSurface, prefix="network"),
+    optimizer=AdamW(learning_rate=5e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
+    length=Steps(3000, batch_size=1024, eval_every=500, eval_batch_size=8000),
+    measures=[Measure("iou")],
+    use=ExtractMesh(),
     smoke={
         **few_steps(3),
         "eval_batch_size": 512,

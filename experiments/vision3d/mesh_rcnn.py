@@ -7,31 +7,27 @@ Images, coordinates and measures are those of experiments.vision3d.pixel2mesh. T
 as many depths. `voxel_iou` is of the grid, `cubified_chamfer` of the mesh before its refinement.
 """
 
-import dataclasses
+from functools import partial
 
-from dlcore.experiment import Experiment, Flags, Splits
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
-from dlcore.tasks.solid_images import SMOKE, SolidMeshes
+from dlcore.models import Network
+from dlcore.optim import AdamW
+from dlcore.tasks.solid_images import SMOKE, PredictMeshes, SolidImages, shape_panels
 from dlcore.vision3d import mesh_rcnn
-
-
-@dataclasses.dataclass(frozen=True)
-class SolidMeshesWithGrids(SolidMeshes):
-    """Solids with occupancy grids, whose side is a quarter of the image's."""
-
-    def data(self, flags: Flags) -> Splits:
-        """Render the solids."""
-        return super().data(flags, grid=flags.image_size // 4)
-
+from dlcore.vision3d.mesh_rcnn import MeshRCNN
 
 experiment = Experiment(
     __file__,
     __doc__,
-    mesh_rcnn.learner,
-    task=SolidMeshesWithGrids(modules={"mesh_rcnn": mesh_rcnn.MeshRCNN}),
-    optimizer=AdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0),
-    defaults={"steps": 1200, "batch_size": 8, "eval_every": 400, "normal_weight": 0.02, "edge_weight": 0.05},
+    technique=partial(mesh_rcnn.learner, normal_weight=0.02, edge_weight=0.05),
+    data=SolidImages(image_size=32, num_images=1400, surface_points=256, cell_size=4),
+    network=Network(MeshRCNN, prefix="mesh_rcnn"),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
+    length=Steps(1200, batch_size=8, eval_every=400),
+    measures=[Measure("chamfer", "min")],
+    report=[shape_panels],
+    use=PredictMeshes(),
     smoke={
         **SMOKE,
         "num_samples": 16,

@@ -7,26 +7,27 @@ Images, coordinates, measures and the number to beat are those of experiments.vi
 sampled on the predicted mesh. Two stages have 42 and 162 vertices; the paper's three have 156, 628 and 2466.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
-from dlcore.tasks.solid_images import SMOKE, SolidMeshes
+from dlcore.models import Network
+from dlcore.optim import AdamW
+from dlcore.tasks.solid_images import SMOKE, PredictMeshes, SolidImages, shape_panels
 from dlcore.vision3d import pixel2mesh
+from dlcore.vision3d.pixel2mesh import Pixel2Mesh
 
 experiment = Experiment(
     __file__,
     __doc__,
-    pixel2mesh.learner,
-    task=SolidMeshes(modules={"pixel2mesh": pixel2mesh.Pixel2Mesh}),
-    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
-    defaults={
-        "steps": 1200,
-        "batch_size": 16,
-        "eval_every": 400,
-        "edge_weight": 0.02,
-        "laplacian_weight": 0.01,
-        "consistency_weight": 0.002,
-    },
+    technique=partial(pixel2mesh.learner, edge_weight=0.02, laplacian_weight=0.01, consistency_weight=0.002),
+    data=SolidImages(image_size=32, num_images=1400, surface_points=256),
+    network=Network(Pixel2Mesh, prefix="pixel2mesh"),
+    optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
+    length=Steps(1200, batch_size=16, eval_every=400),
+    measures=[Measure("chamfer", "min")],
+    report=[shape_panels],
+    use=PredictMeshes(),
     smoke={
         **SMOKE,
         "surface_points": 64,

@@ -8,19 +8,24 @@ is of squared distances, the two means added; `f1` counts points within 0.1. The
 most similar training image.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
-from dlcore.tasks.solid_images import SMOKE, SolidImages
+from dlcore.models import Network
+from dlcore.optim import AdamW
+from dlcore.tasks.solid_images import SMOKE, SolidImages, shape_panels
 from dlcore.vision3d import point_generator
+from dlcore.vision3d.point_generator import PointGenerator
 
 experiment = Experiment(
     __file__,
     __doc__,
-    point_generator.learner,
-    task=SolidImages(modules={"generator": point_generator.PointGenerator}),
-    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
-    defaults={"steps": 1500, "batch_size": 32, "eval_every": 300},
+    technique=point_generator.learner,
+    data=SolidImages(image_size=32, num_images=1400, surface_points=256),
+    network=Network(PointGenerator, prefix="generator"),
+    optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
+    length=Steps(1500, batch_size=32, eval_every=300),
+    measures=[Measure("chamfer", "min")],
+    report=[shape_panels],
     smoke={**SMOKE, "generator.widths": (4, 8), "generator.num_points": 16, "generator.hidden": (8,)},
 )
 

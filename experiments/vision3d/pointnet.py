@@ -11,143 +11,82 @@ histograms of x, y, z and of the distance from the center, ten bins each (ModelN
 each cloud: the logits would be the same without all the others, but for the transforms.
 """
 
-import dataclasses
-import math
-from typing import Annotated, Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from dlcore.data.carving import split_validation
-from dlcore.data.shapes3d import modelnet
-from dlcore.data.solid_meshes import solid_clouds
-from dlcore.experiment import Experiment, Range, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
-from dlcore.kits.training.optimizer import EMAAdamW
+from dlcore.data.point_clouds import PointClouds
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
+from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
+from dlcore.models import Network
+from dlcore.optim import EMAAdamW
 from dlcore.vision3d import pointnet
+from dlcore.vision3d.pointnet import PointNet
 from experiments.smoke import few_steps
 
 SHOWN = 12
 
 
-def histogram_vote(train: dict, test: dict, bins: int = 10, neighbors: int = 3) -> float:
-    """Accuracy of the nearest neighbors by histograms of x, y, z and the radius."""
+def cloud_panels(context: Any) -> list:
+    """Show clouds from two views with their critical points, the confusions and the curves."""
+    from dlcore.report.classification import confusion_matrix
+    from dlcore.report.curves import curves
+    from dlcore.report.shapes import shape_panel, two_views
+    from dlcore.report.triage import triage_panels
 
-    def histograms(points):
-        points = np.asarray(points, np.float32)
-        values = np.concatenate([points, np.linalg.norm(points, axis=-1, keepdims=True)], -1)
-        low = np.array([-1, -1, -1, 0], np.float32)
-        index = ((values - low) / (1 - low) * bins).astype(int).clip(0, bins - 1)
-        return (index[..., None] == np.arange(bins)).mean(1).reshape(len(points), -1)
+    test, names, outputs = context.data.test.arrays, context.spec["class_names"], context.outputs
+    predicted = outputs["probabilities"].argmax(-1)
+    errors = np.flatnonzero(predicted != test["label"])
 
-    gallery, asked = histograms(train["points"]), histograms(test["points"])
-    correct = 0
-    for row, label in zip(asked, test["label"], strict=True):
-        near = np.argsort(np.square(gallery - row).sum(1), kind="stable")[:neighbors]
-        correct += np.bincount(train["label"][near]).argmax() == label
-    return float(correct / len(asked))
+    def cloud_panel(indices, title, caption):
+        images, titles = [], []
+        for i in indices:
+            count = context.flags["num_points"] or len(test["points"][i])
+            points = np.asarray(test["points"][i][:count], np.float32)
+            critical = np.isin(np.arange(len(points)), outputs["critical"][i])
+            images.append(two_views(points, highlighted=critical))
+            titles.append(f"{names[test['label'][i]]}, classified as {names[predicted[i]]}")
+        return [shape_panel(images, titles, title, caption)] if images else []
 
-
-@dataclasses.dataclass(frozen=True)
-class PointClouds(Task):
-    """Point clouds with one class each: solids that a program draws, or ModelNet.
-
-    Args:
-      data_dir: folder of ModelNet; by default solids are drawn
-      num_clouds: solids to train on, and a quarter as many to test on
-      valid_fraction: share of the training clouds held out for validation
-    """
-
-    data_dir: Annotated[str | None, "essential"] = None
-    num_clouds: Annotated[int, Range(32)] = 1600
-    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
-
-    loss_tolerance: ClassVar[float] = 0.3
-    plain: ClassVar[dict[str, Any]] = {
-        "rotation": 0.0,
-        "jitter": 0.0,
-        "label_smoothing": 0.0,
-        "weight_decay": 0.0,
-        "pointnet.dropout": 0.0,
-    }
-
-    def data(self, flags: Flags) -> Splits:
-        """Draw solids or read ModelNet, and measure the histograms' vote on the test split."""
-        if flags.data_dir is None:
-            points = flags["num_points"] or 256
-            counts = flags.num_clouds, flags.num_clouds // 4
-            train, test = (solid_clouds(count, seed, points) for seed, count in enumerate(counts))
-        else:
-            train, test = (modelnet(flags.data_dir, split) for split in ("train", "test"))
-        train, valid = split_validation(train, flags.valid_fraction, flags.seed)
-        vote = histogram_vote(train.arrays, test.arrays)
-        spec = {
-            "dataset": train.name.partition("/")[0],
-            "class_names": list(train.class_names),
-            "points_shape": list(train.arrays["points"].shape[1:]),
-            "trivial": {"accuracy": (vote, "3 nearest neighbors by 40 histogram numbers")},
-        }
-        return Splits(train, valid, test, spec, (f"3 nearest neighbors by 40 histogram numbers: accuracy {vote:.4f}",))
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        num_classes, fields = len(setup.spec["class_names"]), setup.flags.group("pointnet")
-        return {"model": pointnet.PointNet(num_classes, dtype=setup.dtype, **fields)}
-
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(len(setup.spec["class_names"]))
-
-    def panels(self, context: Any) -> list:
-        """Show clouds from two views with their critical points, the confusions and the curves."""
-        from dlcore.report.classification import confusion_matrix
-        from dlcore.report.curves import curves
-        from dlcore.report.shapes import shape_panel, two_views
-        from dlcore.report.triage import triage_panels
-
-        test, names, outputs = context.data.test.arrays, context.spec["class_names"], context.outputs
-        predicted = outputs["probabilities"].argmax(-1)
-        errors = np.flatnonzero(predicted != test["label"])
-
-        def cloud_panel(indices, title, caption):
-            images, titles = [], []
-            for i in indices:
-                count = context.flags["num_points"] or len(test["points"][i])
-                points = np.asarray(test["points"][i][:count], np.float32)
-                critical = np.isin(np.arange(len(points)), outputs["critical"][i])
-                images.append(two_views(points, highlighted=critical))
-                titles.append(f"{names[test['label'][i]]}, classified as {names[predicted[i]]}")
-            return [shape_panel(images, titles, title, caption)] if images else []
-
-        first = [int(np.flatnonzero(test["label"] == k)[0]) for k in np.unique(test["label"])]
-        caption = "two views of each cloud; orange: the critical points, which attain the maxima"
-        return [
-            *cloud_panel(first[:SHOWN], "Clouds", caption),
-            *cloud_panel(errors[:SHOWN], "Mistakes", caption),
-            confusion_matrix(context.arrays["confusion"], names),
-            *triage_panels(context.history, floor=None),
-            curves(context.history),
-        ]
+    first = [int(np.flatnonzero(test["label"] == k)[0]) for k in np.unique(test["label"])]
+    caption = "two views of each cloud; orange: the critical points, which attain the maxima"
+    return [
+        *cloud_panel(first[:SHOWN], "Clouds", caption),
+        *cloud_panel(errors[:SHOWN], "Mistakes", caption),
+        confusion_matrix(context.arrays["confusion"], names),
+        *triage_panels(context.history, floor=None),
+        curves(context.history),
+    ]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    pointnet.learner,
-    task=PointClouds(),
-    optimizer=EMAAdamW(learning_rate=2e-3, weight_decay=0.01),
-    modules={"pointnet": pointnet.PointNet},
-    defaults={
-        "steps": 800,
-        "batch_size": 32,
-        "eval_every": 200,
-        "num_points": 256,
-        "pointnet.widths": (32, 32),
-        "pointnet.features": (64, 256),
-        "pointnet.hidden": (128, 64),
-        "pointnet.transform_features": (32, 128),
-        "pointnet.transform_hidden": (64, 32),
-    },
+    technique=partial(pointnet.learner, num_points=256),
+    data=PointClouds(num_clouds=1600, valid_fraction=0.1),
+    network=Network(
+        partial(
+            PointNet,
+            widths=(32, 32),
+            features=(64, 256),
+            hidden=(128, 64),
+            transform_features=(32, 128),
+            transform_hidden=(64, 32),
+        ),
+        of_data=("num_classes",),
+        prefix="pointnet",
+    ),
+    optimizer=EMAAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
+    length=Steps(800, batch_size=32, eval_every=200),
+    measures=[Measure("accuracy")],
+    report=[cloud_panels],
+    sanity=Sanity(
+        expected_loss=log_classes,
+        tolerance=0.3,
+        plain={"rotation": 0.0, "jitter": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0, "pointnet.dropout": 0.0},
+    ),
     smoke={
         **few_steps(3),
         "eval_batch_size": 8,

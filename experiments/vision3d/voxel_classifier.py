@@ -16,7 +16,6 @@ from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
 from dlcore.models import Network
-from dlcore.models.network import num_classes
 from dlcore.optim import AveragedAdamW
 from dlcore.tasks.voxels import VoxelGrids, grid_panels
 from dlcore.vision3d.voxnet import VoxNet
@@ -27,7 +26,7 @@ experiment = Experiment(
     __doc__,
     technique=supervised.learner,
     data=VoxelGrids(num_solids=2000, resolution=16, quarter_turns=True),
-    network=Network(partial(VoxNet, features=16), of_data=num_classes, prefix="voxnet"),
+    network=Network(partial(VoxNet, features=16), of_data=("num_classes",), prefix="voxnet"),
     optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
     length=Epochs(15, batch_size=64, eval_every=100),
     measures=[Measure("accuracy")],

@@ -22,7 +22,7 @@ experiment = Experiment(
     __doc__,
     technique=voxel_generation.learner,
     data=VoxelImages(num_solids=2000, resolution=16),
-    network=Network(VoxelGenerator, of_data=lambda facts: {"resolution": facts.image_shape[0]}, prefix="generator"),
+    network=Network(VoxelGenerator, of_data=("resolution",), prefix="generator"),
     optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Epochs(20, batch_size=32, eval_every=200),
     measures=[Measure("iou")],

@@ -19,32 +19,51 @@ search. The report shows BLEU and CIDEr-D beside those of an image-blind model, 
 person.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from functools import partial
+
+from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
-from dlcore.tasks.captioning import ImagesToDescribe
+from dlcore.optim import AveragedAdamW
+from dlcore.tasks.captioning import (
+    Captioner,
+    CaptionScores,
+    DescribeImages,
+    ImagesToDescribe,
+    caption_panels,
+    log_words,
+)
 from dlcore.vision_language import captioning
 from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
     __doc__,
-    captioning.learner,
-    task=ImagesToDescribe(),
-    optimizer=AveragedAdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0, ema=0.99),
-    defaults={
-        "attention.alignment_penalty": 0.0,
-        "attention.hidden_size": 128,
-        "attention.embedding_dim": 64,
-        "attention.attention_features": 64,
-        "attention.image_features": 64,
-        "captions_per_image": 2,
-        "max_length": 20,
-        "steps": 2400,
-        "batch_size": 64,
-        "eval_every": 600,
-        "eval_batch_size": 100,
-    },
+    technique=partial(captioning.learner, captions_per_image=2, max_length=20),
+    data=ImagesToDescribe("shapes", num_images=8000, augment="none"),
+    network=Captioner(
+        "attention",
+        backbone="small",
+        attention={
+            "alignment_penalty": 0.0,
+            "hidden_size": 128,
+            "embedding_dim": 64,
+            "attention_features": 64,
+            "image_features": 64,
+        },
+        small={"width": 24},
+    ),
+    optimizer=AveragedAdamW(
+        learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0, ema=0.99
+    ),
+    length=Steps(2400, batch_size=64, eval_every=600, eval_batch_size=100),
+    measures=[CaptionScores(monitor_images=200, blind_steps=300)],
+    report=[caption_panels],
+    use=DescribeImages(),
+    sanity=Sanity(
+        expected_loss=log_words,
+        tolerance=0.25,
+        plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
+    ),
     smoke={
         **few_steps(4),
         "num_images": 32,

@@ -22,7 +22,7 @@ from dlcore.data.workers import Workers
 from dlcore.kits.images import prediction
 from dlcore.modes.exported_loader import preprocess
 from dlcore.tasks import box_results
-from dlcore.tasks.image_pairs import SmallToLarge
+from dlcore.tasks.image_pairs import EnlargeImages
 
 RNG = np.random.default_rng(0)
 SIDE = 16
@@ -165,8 +165,8 @@ def readings(folder, name, data, decoder="pillow"):
     def classes(**options):
         return np.asarray(folder_splits(folder / "classes", SIDE, 3, **options)["all"].arrays["image"][:1])[0]
 
-    def predicted(inputs, key="image"):
-        return inputs(flags, spec)[0].arrays[key][0]
+    def predicted(inputs):
+        return inputs(flags, spec)[0].arrays["image"][0]
 
     rule = {"shape": ["batch", SIDE, SIDE, 3], "crop_pct": 1.0}
     return {
@@ -181,7 +181,7 @@ def readings(folder, name, data, decoder="pillow"):
         "predict": lambda: predicted(prediction.inputs),
         "predict, detection": lambda: predicted(box_results.inputs),
         "predict, stretched": lambda: predicted(prediction.stretched_inputs),
-        "predict, super-resolution": lambda: predicted(SmallToLarge().inputs, "low"),
+        "predict, super-resolution": lambda: EnlargeImages().inputs(str(alone), None)[0].arrays["low"][0],
         "export": lambda: 255 * preprocess(load_image(alone)[None], rule)[0],
         "sample_image": lambda: sample_image(str(alone), SIDE),
     }

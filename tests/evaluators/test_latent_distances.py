@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.latent_distances import noise_share, path_length
-from experiments.generative.style_gan import noisy, walks
+from dlcore.kits.generative.styles import noisy, walks
 
 
 def flat(images):

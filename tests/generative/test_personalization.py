@@ -23,8 +23,9 @@ from dlcore.generative.personalization import (
 )
 from dlcore.generative.text_to_image import TextUNet, WordEncoder
 from dlcore.nn.position import sinusoidal_encoding
+from dlcore.tasks.subjects import subject_images
 from dlcore.transfer.lora import LoRA
-from experiments.generative.personalization import experiment, subject_images
+from experiments.generative.personalization import experiment
 
 TOKEN, RATE, WEIGHT = 6, 0.5, 3.0
 CLASS_TOKENS = np.array([[1, 4], [1, 5], [2, 4]])

@@ -227,7 +227,7 @@ def test_the_pages_bits_of_levels_are_those_of_a_gaussian():
 
     The score has no forward mode, as a U-Net's convolutions have none.
     """
-    from experiments.generative import score_sde as page
+    from dlcore.kits.generative.flow_bits import bits_of_levels
 
     sde, key = SDE(), jax.random.key(0)
     images = jax.random.uniform(jax.random.key(1), (4, 2, 1, 1))
@@ -242,7 +242,7 @@ def test_the_pages_bits_of_levels_are_those_of_a_gaussian():
         signal, spread = sde.marginal(t)
         return scale(x, signal**2 * 0.25 + spread**2)
 
-    bits = jax.jit(lambda images: page.bits_of_levels(score, key, images, sde, 40))(images)
+    bits = jax.jit(lambda images: bits_of_levels(score, key, images, sde, 40))(images)
     noise = np.float64(jax.random.uniform(jax.random.fold_in(key, 0), images.shape))
     x = 2 * (np.floor(np.float64(images) * 16) + noise) / 16 - 1
     nats = 0.5 * (x / 0.5) ** 2 + math.log(0.5) + 0.5 * math.log(2 * math.pi)

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.tones import PITCHES
 from dlcore.experiment.setting import FlagError
 from dlcore.generative.autoregressive import log_likelihood, sample
 from dlcore.generative.wave_net import WaveNet
 from dlcore.main import run
+from dlcore.tasks.sounds import DrawSounds, asked_sounds, baselines
 from experiments.generative import wave_net
 from tests.wiring import assert_wiring
 
@@ -135,14 +137,14 @@ def test_the_bits_of_the_models_without_a_network_by_hand():
 
     The 2-gram's smoothing of 0.05 leaves (4 + 0.05) / (4 + 0.1) after a 0, and (3 + 0.05) / (3 + 0.1) after a 1."""
     codes = np.array([[0, 1, 0, 1, 0, 1, 0, 1]])
-    bits = wave_net.baselines(codes, codes, codes[:, :5], 2)
+    bits = baselines(codes, codes, codes[:, :5], 2)
     assert bits["uniform"] == 1
     assert bits["frequencies of codes"] == pytest.approx(1)
     (name, value) = list(bits.items())[-1]
     assert name == "2-gram", "longer contexts are rarer, so that smoothing leaves them less certain"
     assert value == pytest.approx(-(2 * np.log2(4.05 / 4.1) + 2 * np.log2(3.05 / 3.1)) / 4)
     biased = np.array([[1, 1, 1, 0]])
-    assert wave_net.baselines(codes, codes, biased, 2)["2-gram"] > 2, "it is the test tones that are measured"
+    assert baselines(codes, codes, biased, 2)["2-gram"] > 2, "it is the test tones that are measured"
 
 
 @pytest.mark.weekly
@@ -162,14 +164,14 @@ def test_the_report_plays_the_tones_and_predict_writes_them(tmp_path, capsys):
 
 @pytest.mark.covers("GE-31")
 def test_asked_pitches_are_the_labels():
-    flags = SimpleNamespace(sample_pitch="C4", conditional=True, num_drawn=2, dataset="tones")
-    source, names = wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})
+    parts = SimpleNamespace(network=SimpleNamespace(conditional=True))
+    run = SimpleNamespace(facts=Facts(dataset="tones", class_names=PITCHES), parts=parts)
+    source, names = DrawSounds(num_drawn=2, sample_pitch="C4").samples(run)
     np.testing.assert_array_equal(source.arrays["label"], [3, 3])
     assert names == ["tone_000", "tone_001"]
-    np.testing.assert_array_equal(wave_net.asked_sounds(14).arrays["label"][[0, 1, 12]], [0, 1, 0])
-    flags.sample_pitch = "H2"
+    np.testing.assert_array_equal(asked_sounds(14).arrays["label"][[0, 1, 12]], [0, 1, 0])
     with pytest.raises(FlagError, match="sample_pitch=H2: no class of the run; allowed: A3"):
-        wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})
+        DrawSounds(sample_pitch="H2").samples(run)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
@@ -28,7 +29,7 @@ def outputs():
 
 
 def test_segments_are_described_by_their_shares(outputs):
-    (row, _) = segment_results.describe(outputs, SPEC)
+    (row, _) = segment_results.FindSegments().describe(outputs, Facts.of(SPEC))
     assert row["segments"] == [
         {"class": "grass", "share": round(28 / 48, 4)},
         {"class": "cat", "share": round(8 / 48, 4)},
@@ -46,7 +47,9 @@ def test_maps_are_written_in_cocos_form(outputs, tmp_path):
     outputs["segments"] = np.where(outputs["segments"] == 3, 300, outputs["segments"])
     labels = np.concatenate([outputs["segment_labels"][:, :3], np.full((2, 297), -1), [[0], [0]]], 1)
     outputs["segment_labels"] = labels
-    written = segment_results.write(tmp_path / "out", outputs, None, [str(f) for f in files], SPEC)
+    written = segment_results.FindSegments().write(
+        tmp_path / "out", outputs, None, [str(f) for f in files], Facts.of(SPEC)
+    )
     assert [path.name for path in written] == [
         "x0_panoptic.png",
         "x0_overlay.png",
@@ -99,5 +102,5 @@ def test_only_scenes_have_stuff():
     with pytest.raises(ValueError, match="dataset=coco: its folders have no semantic maps; allowed: scenes"):
         experiment.task.data(flags)
     data = experiment.task.data(resolve(experiment, ["--smoke", "--image_size=48,48"]))
-    assert segment_results.class_names(data.spec)[:4] == ["smooth", "striped", "checked", "circle"]
+    assert segment_results.class_names(Facts.of(data.spec))[:4] == ["smooth", "striped", "checked", "circle"]
     assert {"masks", "semantic"} <= set(data.test.arrays)

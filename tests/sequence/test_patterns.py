@@ -8,16 +8,16 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.data.splits import Splits
 from dlcore.data.tracks import DRIFT, START, tracks
-from dlcore.experiment import Splits
 from dlcore.learner import State
 from dlcore.nn.recurrent import Recurrent
 from dlcore.optim import create_optimizer
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import constant_velocity, kalman_filter
 from dlcore.sequence.patterns import PATTERNS, PatternNet
-from experiments.sequence import patterns as page
-from experiments.sequence import tracking
+from dlcore.tasks import tracks as tracks_task
+from dlcore.tasks.pattern_problems import depths, moving_average, rmse
 
 each = pytest.mark.parametrize("pattern", PATTERNS)
 
@@ -208,33 +208,33 @@ def test_a_network_that_writes_does_not_read_both_ways():
 @pytest.mark.covers("SQ-17")
 def test_a_moving_average_takes_what_came_before():
     seen = np.array([[[1.0], [3.0], [5.0], [1.0]]])
-    np.testing.assert_allclose(page.moving_average(seen, 2)[0, :, 0], [1, 2, 4, 3])
-    np.testing.assert_allclose(page.moving_average(seen, 3)[0, :, 0], [1, 2, 3, 3])
-    np.testing.assert_array_equal(page.moving_average(seen, 1), seen)
+    np.testing.assert_allclose(moving_average(seen, 2)[0, :, 0], [1, 2, 4, 3])
+    np.testing.assert_allclose(moving_average(seen, 3)[0, :, 0], [1, 2, 3, 3])
+    np.testing.assert_array_equal(moving_average(seen, 1), seen)
 
 
 @pytest.mark.covers("SQ-17")
 def test_a_moving_average_smooths_depths_to_less_than_two_thirds_of_their_error():
-    arrays = page.depths(200, 0).arrays
-    raw, smooth = (page.rmse(x, arrays["target"]) for x in (arrays["input"], page.moving_average(arrays["input"], 4)))
+    arrays = depths(200, 0).arrays
+    raw, smooth = (rmse(x, arrays["target"]) for x in (arrays["input"], moving_average(arrays["input"], 4)))
     assert raw == pytest.approx(0.25, abs=0.01)
     assert 0.5 < smooth / raw < 0.65
 
 
 @pytest.mark.covers("SQ-17", "SQ-18")
 def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
-    tracked = tracking.observed_part(tracks(50, 0, 20)).arrays
+    tracked = tracks_task.observed_part(tracks(50, 0, 20)).arrays
     np.testing.assert_allclose(tracked["observation"] + tracked["target"], tracked["position"], atol=1e-4)
     walked = tracked["observation"][:, :1] + tracked["input"].cumsum(1)
     np.testing.assert_allclose(walked, tracked["observation"], atol=1e-3)
-    assert page.rmse(tracked["target"], 0) == pytest.approx(1, abs=0.05)
+    assert rmse(tracked["target"], 0) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.weekly
 @pytest.mark.covers("SQ-18")
 def test_the_network_is_measured_beside_the_filter():
-    train, test = (tracking.observed_part(tracks(20, seed, 20)) for seed in (0, 1))
-    (evaluator,) = tracking.Tracks().evaluators(None, Splits(train, None, test, {}), "test")
+    train, test = (tracks_task.observed_part(tracks(20, seed, 20)) for seed in (0, 1))
+    (evaluator,) = tracks_task.TrackingError().evaluators(None, Splits(train, None, test, {}), "test")
     rows = [test[np.arange(12)], test[np.arange(12, 20)]]
     acc = None
     for part in rows:  # a network that changes nothing
@@ -242,12 +242,12 @@ def test_the_network_is_measured_beside_the_filter():
     numbers = evaluator.finish(acc)
     y, p = test.arrays["observation"], test.arrays["position"]
     estimates = np.stack([kalman_filter(constant_velocity(DRIFT, start=START), row).mean[:, :2] for row in y])
-    assert numbers["kalman_rmse"] == pytest.approx(page.rmse(estimates, p), rel=1e-4)
-    assert numbers["over_kalman"] == pytest.approx(page.rmse(y, p) / page.rmse(estimates, p), rel=1e-4)
+    assert numbers["kalman_rmse"] == pytest.approx(rmse(estimates, p), rel=1e-4)
+    assert numbers["over_kalman"] == pytest.approx(rmse(y, p) / rmse(estimates, p), rel=1e-4)
     # The last estimate of the smoother is the filter's, the ones before it are better.
-    filtered, smoothed = tracking.positions(constant_velocity(DRIFT, start=START), y)
+    filtered, smoothed = tracks_task.positions(constant_velocity(DRIFT, start=START), y)
     np.testing.assert_allclose(smoothed[:, -1], filtered[:, -1], rtol=1e-5)
-    assert numbers["smoother_rmse"] == pytest.approx(page.rmse(smoothed, p), rel=1e-4)
+    assert numbers["smoother_rmse"] == pytest.approx(rmse(smoothed, p), rel=1e-4)
     assert numbers["smoother_rmse"] < numbers["kalman_rmse"]
     assert set(numbers) == set(evaluator.names)
 

@@ -1,42 +1,58 @@
-"""The task of detection: splits by name, errors that name the flag, predictions as text."""
+"""The parts of detection: splits by name, errors that name the flag, predictions as text."""
 
 import dataclasses
 import importlib
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import chex
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from dlcore.data.augment.scene_mixing import SceneMixing
 from dlcore.data.coco import coco_source
+from dlcore.data.facts import Facts
 from dlcore.data.masks import unpack_masks
+from dlcore.data.scenes import SHAPES
 from dlcore.data.source import Source
+from dlcore.detection import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.models import OnBackbone, Zoo
 from dlcore.tasks import box_results, boxes
 from experiments.detection.fcos import experiment
+from experiments.detection.keypoint_rcnn import experiment as keypoint_page
+from experiments.detection.mask_rcnn import experiment as mask_page
 
-HEADS = {"faster_rcnn": FasterRCNN, "mask_head": MaskHead, "keypoint_head": KeypointHead}
-"""A detector of boxes, masks and keypoints."""
-
-
-class StuffShapes(boxes.Boxes):
-    stuff = True
+SMALL = {"image_size": (48, 48), "num_scenes": 12}
 
 
-def flags(*argv):
-    return resolve(experiment, ["--smoke", *argv])
+def flags(*argv, page=experiment):
+    return resolve(page, ["--smoke", *argv])
+
+
+def data_of(*argv):
+    return experiment.task.data(flags(*argv))
+
+
+def run_of(network=None, **facts):
+    """A run with these facts of the data."""
+    data = boxes.BoxImages(**SMALL)
+    parts = SimpleNamespace(network=network, data=data)
+    facts = Facts(**{"mean": (0.5,) * 3, "std": (0.5,) * 3, **facts})
+    return Run(facts, 1, None, jnp.bfloat16, 0, parts, SimpleNamespace(flags=None, spec={}))
 
 
 def test_scenes_need_no_folder_and_the_splits_differ():
-    data = boxes.data(flags("--image_size=48,48", "--num_scenes=12"))
+    data = data_of("--image_size=48,48", "--num_scenes=12")
     assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["num_classes"] == len(data.spec["class_names"]) == 5
@@ -44,31 +60,31 @@ def test_scenes_need_no_folder_and_the_splits_differ():
 
 
 def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
-    data = StuffShapes(HEADS).data(flags("--image_size=48,48", "--num_scenes=12"))
+    data = boxes.BoxImages(**SMALL, masks=True, keypoints=True, stuff=True).load()
+    assert data.spec["masks"] is True
     assert data.spec["keypoint_names"] == ["left", "top", "right", "bottom"]
     assert data.spec["stuff_names"] == ["smooth", "striped", "checked"]
-    assert set(experiment.task.data(flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
-        "image",
-        "boxes",
-        "labels",
-        "box_mask",
-    }
+    plain = set(data_of("--image_size=48,48", "--num_scenes=12").train.arrays)
+    assert plain == {"image", "boxes", "labels", "box_mask"}
+    assert {"masks", "keypoints", "semantic"} <= set(data.train.arrays) - plain
     with pytest.raises(ValueError, match="no semantic maps"):
-        StuffShapes(HEADS).data(flags("--dataset=coco", "--data_dir=x"))
+        boxes.BoxImages("coco", data_dir="x", stuff=True).load()
 
 
-def test_measures_follow_the_data_and_mean_shapes_are_of_the_test_split():
-    task = boxes.Boxes(HEADS)
-    data = task.data(flags("--image_size=48,48", "--num_scenes=12"))
-    setup = SimpleNamespace(spec=data.spec)
+def test_mean_shapes_are_measured_on_the_test_split_alone():
+    data = boxes.BoxImages(**SMALL, masks=True, keypoints=True).load()
+    run = run_of(class_names=SHAPES, keypoint_names=("left", "top", "right", "bottom"))
     names = {
-        split: {name for evaluator in task.evaluators(setup, data, split) for name in evaluator.names}
+        (part.metric, split): {name for evaluator in part.evaluators(run, data, split) for name in evaluator.names}
+        for part in (boxes.MaskMAP(), boxes.KeypointPCK())
         for split in ("valid", "test")
     }
-    assert names["test"] - names["valid"] == {"mean_mask_map", "mean_keypoint_pck"}
-    assert {"map", "mask_map", "keypoint_map", "pck"} <= names["valid"]
-    plain = task.evaluators(SimpleNamespace(spec={"class_names": ["a"]}), data, "test")
-    assert {name for evaluator in plain for name in evaluator.names} == {
+    assert names["mask_map", "test"] - names["mask_map", "valid"] == {"mean_mask_map"}
+    assert names["pck", "test"] - names["pck", "valid"] == {"mean_keypoint_pck"}
+    assert {"map", "mask_map"} <= names["mask_map", "valid"]
+    assert {"map", "keypoint_map", "pck"} <= names["pck", "valid"]
+    (plain,) = boxes.BoxMAP().evaluators(run_of(class_names=("a",)), data, "test")
+    assert set(plain.names) == {
         *("map", "map50", "map75", "map_small", "map_medium", "map_large", "recall100", "map/a", "map50/a")
     }
 
@@ -82,7 +98,7 @@ def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
         notes.append({"id": i + 1, "image_id": i, "category_id": 4, "bbox": [1, 1, 8, 8], "iscrowd": 0})
     content = {"images": images, "annotations": notes, "categories": [{"id": 4, "name": "cell"}]}
     (tmp_path / "instances_train.json").write_text(json.dumps(content))
-    data = boxes.data(flags("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2"))
+    data = data_of("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2")
     assert len(data.train) + len(data.valid) == 10
     assert 1 <= len(data.valid) <= 5
     assert data.test is data.valid
@@ -92,14 +108,14 @@ def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
 
 def test_missing_folders_and_oblong_scenes_are_refused():
     with pytest.raises(ValueError, match="data_dir=None"):
-        boxes.data(flags("--dataset=coco"))
+        data_of("--dataset=coco")
     with pytest.raises(ValueError, match="scenes are square"):
-        boxes.data(flags("--image_size=32,64"))
+        data_of("--image_size=32,64")
 
 
-def test_the_heads_of_a_detector_say_what_selects_the_best_checkpoint():
-    monitors = [boxes.Boxes(dict(list(HEADS.items())[:count])).monitor for count in (1, 2, 3)]
-    assert monitors == ["map", "mask_map", "pck"]
+def test_the_first_measure_of_a_page_selects_its_best_checkpoint():
+    pages = (experiment, mask_page, keypoint_page)
+    assert [page.task.monitor for page in pages] == ["map", "mask_map", "pck"]
 
 
 def test_fields_of_the_detector_are_flags():
@@ -109,9 +125,14 @@ def test_fields_of_the_detector_are_flags():
     assert set(group).isdisjoint(settings.group("learner"))
 
 
+def augmentation(*argv, page=experiment, names=()):
+    data = page.task.parts.resolved(flags(*argv, page=page)).data
+    return data.augment(Facts(keypoint_names=names))
+
+
 def test_augmentation_by_flags():
-    assert boxes.augmentation(flags("--flip=none", "--zoom=1,1")) is None
-    assert boxes.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
+    assert augmentation("--flip=none", "--zoom=1,1") is None
+    assert augmentation("--flip=horizontal", "--zoom=0.8,1.2") is not None
     for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
         with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
             flags(f"--zoom={word}")
@@ -133,42 +154,41 @@ def test_each_mirror_has_its_probability_and_a_folder_is_zoomed_unless_told_othe
         ([*folder, "--flip=none", "--zoom=1,1"], (), []),
     ):
         del calls[:]
-        found = boxes.augmentation(flags(*words), names)
+        found = augmentation(*words, names=names)
         assert calls[: len(expected)] == expected
         assert calls[len(expected) :] == ([("compose_examples", *(call[0] for call in expected))] if expected else [])
         assert found == ("compose_examples" if expected else None)
-    mixing = boxes.augmentation(flags("--flip=none", "--mosaic=0.25"))
+    mixing = augmentation("--flip=none", "--mosaic=0.25")
     assert (mixing.mosaic, mixing.copy_paste, mixing.then) == (0.25, 0.0, None)
 
 
-def test_a_detector_by_queries_needs_at_least_one_for_each_box_of_an_image(monkeypatch):
+def test_a_detector_by_queries_needs_at_least_one_for_each_box_of_an_image():
     """An image has up to 6 boxes, and a mosaic of four images up to 24."""
-    monkeypatch.setattr(boxes.backbone, "build_on", lambda *args, **heads: "detector")
 
     def build(queries, mosaic):
-        settings = Flags({"detr.num_queries": queries, "mosaic": mosaic}, {"detr": ("detr.num_queries",)})
-        setup = SimpleNamespace(flags=settings, spec={"max_boxes": 6, "num_classes": 2}, dtype=None)
-        return boxes.QueryBoxes({"detr": None}).detector(setup)
+        network = SimpleNamespace(modules={"detr": partial(DETR, num_queries=queries)})
+        run, data = run_of(network, max_boxes=6), boxes.BoxImages(mixing=boxes.Mosaic(mosaic))
+        return set(data.arguments(run))
 
-    assert build(6, 0.0) == build(24, 0.5) == "detector"
+    assert build(6, 0.0) == build(24, 0.5) == {"preprocess", "augment"}
     for queries, mosaic, least in ((5, 0.0, 6), (23, 0.5, 24)):
         with pytest.raises(ValueError, match=f"detr.num_queries={queries}: too few; allowed: at least {least} boxes"):
             build(queries, mosaic)
 
 
-def test_heads_have_the_classes_and_the_keypoints_of_the_data(monkeypatch):
-    spec = {"num_classes": 2, "keypoint_names": ["a", "b", "c"]}
-    made = {}
-
-    def head(name):
-        return lambda size, dtype, **fields: made.setdefault(name, (size, dtype, fields))
-
-    modules = {"faster_rcnn": None, "mask_head": head("mask_head"), "keypoint_head": head("keypoint_head")}
-    settings = Flags({"mask_head.width": 8}, {"mask_head": ("mask_head.width",), "keypoint_head": ()})
-    setup = SimpleNamespace(flags=settings, spec=spec, dtype="bf16")
-    monkeypatch.setattr(boxes.backbone, "build_on", lambda setup, network, prefix, **heads: (prefix, tuple(heads)))
-    assert boxes.Boxes(modules).detector(setup) == ("faster_rcnn", ("mask_head", "keypoint_head"))
-    assert made == {"mask_head": (2, "bf16", {"width": 8}), "keypoint_head": (3, "bf16", {})}
+def test_heads_have_the_classes_and_the_keypoints_of_the_data():
+    detector = OnBackbone(FasterRCNN, backbone=Zoo("resnet8_cifar"))
+    heads = {"mask_head": partial(MaskHead, num_convs=1), "keypoint_head": KeypointHead}
+    network = boxes.WithHeads(detector, heads)
+    assert list(network.modules) == ["faster_rcnn", "mask_head", "keypoint_head"]
+    words = {"faster_rcnn.channels": 8, "mask_head.channels": 4, "model": "resnet8_cifar"}
+    groups = {name: tuple(w for w in words if w.startswith(f"{name}.")) for name in (*network.modules, "model")}
+    model = network.with_flags(Flags(words, groups)).arguments(
+        run_of(class_names=("a", "b"), keypoint_names=("l", "m", "r"))
+    )["model"]
+    assert (model.channels, model.num_classes, model.backbone.num_classes) == (8, 2, 2)
+    assert model.mask_head == MaskHead(2, channels=4, num_convs=1, dtype=jnp.bfloat16)
+    assert model.keypoint_head == KeypointHead(3, dtype=jnp.bfloat16)
 
 
 def test_measures_have_the_names_and_the_heads_of_the_data(monkeypatch):
@@ -184,47 +204,45 @@ def test_measures_have_the_names_and_the_heads_of_the_data(monkeypatch):
         module, _, attribute = name.partition(".")
         monkeypatch.setattr(importlib.import_module(f"dlcore.evaluators.{module}"), attribute, function)
     splits = SimpleNamespace(train=SimpleNamespace(take=lambda count: SimpleNamespace(arrays=f"of {count}")))
-    setup = SimpleNamespace(spec={"class_names": ["a", "b"], "masks": True, "keypoint_names": ["nose"]})
-    plain = [("coco", ["a", "b"], True, True), ("pck", ["nose"])]
-    assert boxes.Boxes(HEADS).evaluators(setup, splits, "valid") == plain
+    run, classes = run_of(class_names=("a", "b"), keypoint_names=("nose",)), ["a", "b"]
     masks, keypoints = (("mean masks", "of 500", 2), ("mean keypoints", "of 500", 2))
-    assert boxes.Boxes(HEADS).evaluators(setup, splits, "test") == [
-        *plain,
-        (("coco", ["a", "b"], True, False), {"mask_map": "mean_mask_map"}, {"masks": masks}),
-        (("pck", ["nose"]), {"pck": "mean_keypoint_pck"}, {"keypoints": keypoints}),
-    ]
+    mean_masks = (("coco", classes, True, False), {"mask_map": "mean_mask_map"}, {"masks": masks})
+    mean_points = (("pck", ["nose"]), {"pck": "mean_keypoint_pck"}, {"keypoints": keypoints})
+    for part, measures, mean in (
+        (boxes.BoxMAP(), [("coco", classes, False, False)], []),
+        (boxes.MaskMAP(), [("coco", classes, True, False)], [mean_masks]),
+        (boxes.KeypointPCK(), [("coco", classes, False, True), ("pck", ["nose"])], [mean_points]),
+    ):
+        assert part.evaluators(run, splits, "valid") == measures
+        assert part.evaluators(run, splits, "test") == [*measures, *mean]
 
 
 @pytest.mark.covers("DE-36")
 def test_images_are_mixed_by_flags():
     """Mosaic on pages without keypoints, copy-paste on those with masks; then the other augmentations."""
-    mixing = boxes.augmentation(flags("--mosaic=0.5"))
+    mixing = augmentation("--mosaic=0.5")
     assert (mixing.mosaic, mixing.copy_paste) == (0.5, 0.0)
     assert mixing.then is not None
-    assert not isinstance(boxes.augmentation(flags()), SceneMixing)
-    heads = {
-        name: set(boxes.Boxes(modules).settings()) & {"mosaic", "copy_paste"}
-        for name, modules in (
-            ("boxes", {"faster_rcnn": FasterRCNN}),
-            ("masks", {"faster_rcnn": FasterRCNN, "mask_head": MaskHead}),
-            ("keypoints", HEADS),
-        )
-    }
-    assert heads == {"boxes": {"mosaic"}, "masks": {"mosaic", "copy_paste"}, "keypoints": set()}
-    with pytest.raises(
-        FlagError, match=r"--mosaic=0.5: beside --resize=shortest_edge:64,96; allowed: --resize=stretch"
-    ):
-        experiment.task.check(flags("--mosaic=0.5", "--resize=shortest_edge:64,96"))
+    assert not isinstance(augmentation(), SceneMixing)
+    copies = augmentation("--copy_paste=0.25", page=mask_page)
+    assert (copies.mosaic, copies.copy_paste) == (0.0, 0.25)
+    edge = "--resize=shortest_edge:64,96"
+    for name, page in (("mosaic", experiment), ("mosaic", mask_page), ("copy_paste", mask_page)):
+        with pytest.raises(
+            FlagError, match=rf"--{name}=0.5: beside --resize=shortest_edge:64,96; allowed: --resize=stretch"
+        ):
+            page.task.check(flags(f"--{name}=0.5", edge, page=page))
     experiment.task.check(flags("--mosaic=0.5"))
-    experiment.task.check(flags("--dataset=coco", "--data_dir=x", "--resize=shortest_edge:64,96"))
+    experiment.task.check(flags("--dataset=coco", "--data_dir=x", edge))
 
 
 def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):
-    drawn = boxes.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True)
+    images = boxes.BoxImages(**SMALL, keypoints=True)
+    drawn = images.load()
     assert not any("mirror" in note for note in drawn.notes)
     renamed = dataclasses.replace(drawn.train, keypoint_names=("a", "b", "top", "bottom"))
-    monkeypatch.setattr(boxes, "_scenes", lambda flags, **wanted: (renamed, drawn.valid, drawn.test, ()))
-    notes = boxes.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True).notes
+    monkeypatch.setattr(boxes.BoxImages, "_scenes", lambda self: (renamed, drawn.valid, drawn.test, ()))
+    notes = images.load().notes
     assert "flip=both: no horizontal mirror, since no two of the keypoints a, b, top, bottom change places" in notes[0]
 
 
@@ -276,7 +294,7 @@ def two_sizes(folder):
 
 
 def test_the_shortest_edge_gives_a_batch_its_sizes(tmp_path):
-    data = boxes.data(flags("--dataset=coco", two_sizes(tmp_path), "--resize=shortest_edge:24,36"))
+    data = data_of("--dataset=coco", two_sizes(tmp_path), "--resize=shortest_edge:24,36")
     assert (data.spec["image_shape"], data.spec["resize"]) == ([64, 64, 3], [24, 36])
     np.testing.assert_allclose(data.spec["mean"], [200 / 255] * 3, rtol=1e-6)  # of the images, not of their padding
     sizes = {tuple(np.concatenate(pair)) for pair in zip(*(data.train.arrays[n] for n in SIZES), strict=True)}
@@ -301,11 +319,11 @@ def test_a_bad_resizing_is_an_error_of_its_flag(argv, problem):
 def test_a_canvas_that_is_too_small_is_named_before_data_are_read():
     edge = "--resize=shortest_edge:30,40"
     with pytest.raises(ValueError, match=r"^canvas=32,32: too small for resize=shortest_edge:30,40"):
-        boxes.data(flags("--dataset=coco", "--data_dir=nowhere", edge, "--canvas=32,32"))
+        data_of("--dataset=coco", "--data_dir=nowhere", edge, "--canvas=32,32")
     with pytest.raises(ValueError, match=r"^canvas=32,32: resize=stretch pads nothing"):
-        boxes.data(flags("--dataset=coco", "--data_dir=nowhere", "--canvas=32,32"))
+        data_of("--dataset=coco", "--data_dir=nowhere", "--canvas=32,32")
     with pytest.raises(ValueError, match=r"^resize=shortest_edge:30,40: scenes are drawn in --image_size"):
-        boxes.data(flags(edge))
+        data_of(edge)
 
 
 def test_predictions_are_of_the_files_own_size(tmp_path):

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from dlcore.data.captions import caption_words
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import END, PAD, START, UNKNOWN, vocabulary_from_dict
 from dlcore.experiment import Setup
+from dlcore.experiment.parts import Parts
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.tasks import captioning
@@ -79,16 +81,16 @@ def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own
     words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--blind_steps=7", "--batch_size=2"]
     flags = resolve(experiment, [*words, "--ema=0"])
     data, built = experiment.task.data(flags), []
-    monkeypatch.setattr(captioning.captioning, "learner", lambda blind, **_: blind)
     monkeypatch.setattr(
         "dlcore.run.fit", lambda learner, *_, steps, **__: SimpleNamespace(state=built.append((steps, learner)))
     )
     monkeypatch.setattr(
         sys.modules["dlcore.run.evaluate"], "predict", lambda *_, **__: {"tokens": np.array([[4, END]])}
     )
-    setup = Setup(flags, data.spec, 100, None)
-    assert captioning._blind_caption(setup, data, lambda setup: {}).tolist() == [4, END]
-    assert built == [(7, True)]
+    run = experiment.task.run(Setup(flags, data.spec, 100, None))
+    monkeypatch.setattr(Parts, "build", lambda self, run: (self.technique.keywords["blind"], run.steps))
+    assert captioning._blind_caption(run, data, 7).tolist() == [4, END]
+    assert built == [(7, (True, 7))]
 
 
 def test_photographs_are_scored_against_what_was_written_and_not_against_unknown_words(photographs):
@@ -127,7 +129,7 @@ def test_photographs_without_a_folder_are_refused():
 def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
     flags = resolve(experiment, ["--model=transformer"])
     spec = {"vocabulary": caption_words().to_dict(), "image_shape": [side, side, 3]}
-    model = captioning._network(Setup(flags, spec, 1, jnp.float32))
+    model = experiment.task.arguments(Setup(flags, {**spec, "mean": [0.5], "std": [0.25]}, 1, jnp.float32))["model"]
     images, tokens = jnp.zeros((1, side, side, 3)), jnp.ones((1, 3), jnp.int32)
 
     def grid():
@@ -164,7 +166,7 @@ def test_scores_stand_beside_baselines_with_their_signature():
 def test_captions_are_described_as_text_and_tokens():
     spec = {"vocabulary": {"kind": "words", "words": ["a", "dog"]}}
     outputs = {"tokens": np.array([[4, 5, END], [END, PAD, PAD]]), "alignment": np.full((2, 3, 2, 2), 0.12345)}
-    first, second = captioning.describe_captions(outputs, spec)
+    first, second = captioning.describe_captions(outputs, Facts.of(spec))
     assert (first["text"], first["tokens"]) == ("a dog", ["a", "dog"])
     assert first["alignment"] == [[[0.123] * 2] * 2] * 2
     assert second["text"] == "(nothing)"
@@ -185,9 +187,8 @@ def test_shapes_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_
     assert splits.spec["dataset"] == "captioned shapes"
     assert splits.spec["image_shape"] == [8, 8, 3]
     assert splits.spec["vocabulary"] == caption_words().to_dict()
-    assert experiment.task.expected_loss(SimpleNamespace(spec=splits.spec)) == pytest.approx(
-        np.log(len(caption_words()))
-    )
+    run = SimpleNamespace(facts=Facts.of(splits.spec))
+    assert captioning.log_words(run) == pytest.approx(np.log(len(caption_words())))
 
 
 def facts(side=16):
@@ -225,7 +226,7 @@ def test_images_are_shifted_by_a_sixteenth_and_colors_change_on_request(monkeypa
         del calls[:]
         setup = Setup(resolve(experiment, [f"--augment={kind}"]), facts(side), 10, None)
         assert experiment.task.arguments(setup)["augment"] == "on_unit"
-        assert calls == [*expected, ("on_unit", "compose", [0.5] * 3, [0.25] * 3)]
+        assert calls == [*expected, ("on_unit", "compose", (0.5,) * 3, (0.25,) * 3)]
     plain = Setup(resolve(experiment, ["--augment=none"]), facts(), 10, None)
     assert experiment.task.arguments(plain)["augment"] is None
 

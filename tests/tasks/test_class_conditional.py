@@ -7,6 +7,7 @@ import chex
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import vocabulary_from_dict
 from dlcore.evaluators.class_consistency import class_consistency
@@ -16,14 +17,15 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
+from dlcore.kits.generative.image_generation import Frechet, class_source
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
 from dlcore.tasks import class_conditional
-from dlcore.tasks.class_conditional import ClassConditionalImages, class_source
+from dlcore.tasks.class_conditional import ClassConditionalImages
 from dlcore.tasks.latent_images import latent_arguments
-from dlcore.tasks.text_prompts import Prompts, tokens_of
-from experiments.generative import latent_diffusion, text_to_image
+from dlcore.tasks.text_prompts import CaptionedShapes, DrawPrompts, PromptPanels, tokens_of
+from experiments.generative import latent_diffusion
 
 SPEC = {"class_names": ["0", "1", "2"], "num_classes": 3, "image_shape": [4, 4, 1]}
 
@@ -107,17 +109,17 @@ def test_consistency_is_the_share_of_the_classes_asked_for():
 
 @pytest.mark.covers("GE-26")
 def test_prompts_are_encoded_and_unknown_words_named():
-    page = flags_of(text_to_image.experiment)
-    spec = Prompts().data(page).spec
-    source, names = Prompts().inputs(SimpleNamespace(input="2x a red circle / a blue square"), spec)
+    facts = Facts.of(CaptionedShapes(num_images=16).load().spec)
+    run = SimpleNamespace(facts=facts)
+    source, names = DrawPrompts().inputs("2x a red circle / a blue square", run)
     assert names == ["a red circle", "a red circle", "a blue square"]
-    chex.assert_shape(source.arrays["tokens"], (3, spec["length"]))
+    chex.assert_shape(source.arrays["tokens"], (3, facts.length))
     with pytest.raises(FlagError, match="'pink' is in no caption; allowed: a, above"):
-        Prompts().inputs(SimpleNamespace(input="a pink circle"), spec)
+        DrawPrompts().inputs("a pink circle", run)
     with pytest.raises(FlagError, match="words; allowed: at most"):
-        tokens_of("a " * 40, spec)
+        tokens_of("a " * 40, facts)
     with pytest.raises(ValueError, match="image_size=17: cells are no whole pixels; allowed: multiples of grid=2"):
-        Prompts().data(page.replace(image_size=17))
+        CaptionedShapes(image_size=17).load()
 
 
 def test_the_first_phase_is_a_run_of_its_page(tmp_path):
@@ -158,13 +160,12 @@ def test_the_variety_is_the_mean_distance_of_different_vectors():
 def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure, bare_panels):
     calls = []
     features = lambda images: (images, np.eye(2)[[0, 1, 1, 1, 0]])  # noqa: E731
-    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: features)
+    monkeypatch.setattr(class_conditional, "class_features", lambda flags, spec, page: features)
     monkeypatch.setattr(class_conditional, "guidance_panel", lambda *rest: calls.append(rest) or ["guidance"])
     monkeypatch.setattr(class_conditional.sample_panels, "panels", lambda context: ["samples", "nearest", "curves"])
-    context = types.SimpleNamespace(
-        flags=types.SimpleNamespace(guidance_samples=5), spec={"num_classes": num_classes}, history="history"
-    )
-    panels = class_conditional.GuidedImages.panels(latent_diffusion.experiment.task, context)
+    context = types.SimpleNamespace(flags=None, spec={"num_classes": num_classes}, history="history")
+    run = types.SimpleNamespace(parts=types.SimpleNamespace(measures=[Frechet()]))
+    panels = class_conditional.GuidedClassPanels(5).panels(context, run)
     assert panels == ["samples", "guidance", ("history", None), "nearest", "curves"]
     (_, labels, measured) = calls[0]
     assert labels.arrays["label"].tolist() == ([0, 1, 0, 1, 0] if num_classes == 2 else [0] * 5)
@@ -174,32 +175,34 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
     if num_classes == 2:
         # Requested 0 1 0 1 0, recognized 0 1 1 1 0.
         assert numbers == {"class consistency": 0.8, "variety within a class": (4 + 5) / 2}
-    context.flags.guidance_samples = 0
-    assert class_conditional.GuidedImages.panels(latent_diffusion.experiment.task, context)[1] == ("history", None)
+    assert class_conditional.GuidedClassPanels(0).panels(context, run)[1] == ("history", None)
     assert len(calls) == 1
 
 
 def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     distance = types.SimpleNamespace(_replace=lambda source: ("distance", source))
     monkeypatch.setattr(class_conditional.ImageGeneration, "evaluators", lambda *rest: [distance])
-    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: lambda images: ("vectors", images))
-    monkeypatch.setattr(class_conditional, "class_consistency", lambda probabilities, source: (probabilities, source))
+    monkeypatch.setattr(image_generation, "evaluators", lambda *rest: [distance])
+    for module in (class_conditional, image_generation):
+        monkeypatch.setattr(module, "class_features", lambda flags, spec, page: lambda images: ("vectors", images))
+        monkeypatch.setattr(module, "class_consistency", lambda probabilities, source: (probabilities, source))
     setup = types.SimpleNamespace(flags=types.SimpleNamespace(num_samples=5), spec={"num_classes": 3})
-    task = class_conditional.ClassConditionalImages()
-    first, second = task.evaluators(setup, None, "test")
-    assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
-    assert (second[0]("images"), second[1]) == ("images", first[1])
-    setup.spec = {"num_classes": 1}
-    assert len(task.evaluators(setup, None, "test")) == 1
+    run = types.SimpleNamespace(setup=setup, facts=Facts(class_names=("a", "b", "c")))
+    task, part = class_conditional.ClassConditionalImages(), Frechet(num_samples=5, by_class=True)
+    for first, second in (task.evaluators(setup, None, "test"), part.evaluators(run, None, "test")):
+        assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
+        assert (second[0]("images"), second[1]) == ("images", first[1])
+    setup.spec, run.facts = {"num_classes": 1}, Facts(class_names=("a",))
+    assert len(task.evaluators(setup, None, "test")) == len(part.evaluators(run, None, "test")) == 1
+    assert Frechet(num_samples=5).evaluators(run, None, "test") == [distance]
 
 
 def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, bare_panels):
     """A prompt of 30 is drawn with its edges; the guidance curve takes the first two of three test prompts."""
     monkeypatch.setattr("dlcore.report.pictures.captioned_images", lambda images, texts: (images, texts))
-    page = flags_of(text_to_image.experiment, "--guidance_samples=2", "--num_images=10")
-    splits = Prompts().data(page)
-    words = vocabulary_from_dict(splits.spec["vocabulary"])
-    tokens = np.tile(tokens_of("a red circle", splits.spec), (30, 1))
+    splits = CaptionedShapes(num_images=10).load()
+    words, run = vocabulary_from_dict(splits.spec["vocabulary"]), SimpleNamespace(facts=Facts.of(splits.spec))
+    tokens = np.tile(tokens_of("a red circle", run.facts), (30, 1))
     real, sample, hint = (np.full((30, 2, 2, c), v, np.float32) for c, v in ((3, 0.5), (3, 1), (1, 0.2)))
     test = splits.test.take(3)
     shown, measured = Source({"tokens": tokens, "image": real, "hint": hint}), []
@@ -210,10 +213,9 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, b
 
     monkeypatch.setattr("dlcore.tasks.text_prompts.guidance_panel", guidance_panel)
     context = SimpleNamespace(
-        spec=splits.spec, data=SimpleNamespace(shown=shown, test=test), outputs={"sample": sample}, flags=page,
-        history="history",
-    )  # fmt: skip
-    samples_panel, (rows, title, _), count, triage, last = Prompts().panels(context)
+        data=SimpleNamespace(shown=shown, test=test), outputs={"sample": sample}, history="history"
+    )
+    samples_panel, (rows, title, _), count, triage, last = PromptPanels(2).panels(context, run)
     images, texts = samples_panel.html
     assert (images.shape, images.dtype, int(images[0, 0, 0, 0])) == ((24, 2, 2, 3), np.uint8, 255)
     assert texts == [words.decode(tokens[0])] * 24
@@ -224,14 +226,17 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, b
     right = [measured[0][f"{name}_correctness"] for name in ("object", "scene", "shuffled")]
     assert right[:2] == [1, 1], "real images show what their prompts name"
     assert right[2] < 1
-    context.flags, context.data.shown = page.replace(guidance_samples=0), Source({"tokens": tokens, "image": real})
-    _, (rows, *_), *rest = Prompts().panels(context)
+    context.data.shown = Source({"tokens": tokens, "image": real})
+    _, (rows, *_), *rest = PromptPanels(0).panels(context, run)
     assert (list(rows), rest) == (["real", "drawn"], [("history", None), "history"])
 
 
 def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
     monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
-    shown = ClassConditionalImages().data(None).shown
-    assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert len(shown) == image_generation.NUM_SHOWN
+    monkeypatch.setattr(image_generation, "_compared", lambda splits, flags: splits)
+    run = SimpleNamespace(setup=SimpleNamespace(flags=None))
+    for shown in (ClassConditionalImages().data(None).shown, Frechet(by_class=True).finish_data(loaded, run).shown):
+        assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
+        assert len(shown) == image_generation.NUM_SHOWN
+    assert Frechet().finish_data(loaded, run) is loaded

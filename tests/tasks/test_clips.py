@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.parts import with_flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import ModelState
 from dlcore.main import run
 from dlcore.modes import predict
-from dlcore.tasks import clips
+from dlcore.tasks import clip_data, clips
 from dlcore.tasks.clips import Network
 from dlcore.video.fusion import ClipClassifier
 from dlcore.weights.open import Weights
@@ -99,7 +100,10 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
         (["--network=c3d"], "clip_length=6: too short for --network=c3d; allowed: at least 16"),
         (["--network=s3d"], "clip_length=6, size=16: too small for --network=s3d; allowed: at least 5 frames of 17x17"),
         (["--network=slowfast"], "clip_length=6: no multiple of --slowfast.alpha=4"),
-        (["--network=c3d", "--clip_length=16", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion"),
+        (
+            ["--network=c3d", "--clip_length=16", "--frames=16", "--inflate_from=x"],
+            "inflate_from: inflates weights for slow fusion",
+        ),
         (["--net.fusion=early", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion; allowed: --netw"),
         (["--dataset=ucf101"], "dataset=ucf101: --data_dir is missing"),
         (["--frame_rate=5"], "frame_rate=5: drawn videos have none; allowed: --stride, or --data_dir"),
@@ -120,7 +124,7 @@ def test_each_network_classifies_clips(name):
     flags = resolve(PAGE, [*words, "--timesformer.depth=1", "--vivit.depth=1"])
     side = 32 if name == "s3d" else 16
     shape = (16, side, side, 3)
-    network = PAGE.task.build_network(Setup(flags, {"num_classes": 5, "image_shape": shape}, 1, jnp.float32))
+    network = with_flags(PAGE.network, flags).build(5, shape, jnp.float32)
     clip = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     with layers_traced_once():
         logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
@@ -193,7 +197,7 @@ def test_a_page_learns_own_videos_and_names_what_happens_in_others(own, tmp_path
     ],
 )
 def test_the_smallest_clips_of_each_network_are_accepted(monkeypatch, words, numbers):
-    monkeypatch.setattr(clips.ClipData, "check", lambda self, flags: None)
+    monkeypatch.setattr(clip_data.LabeledClips, "check", lambda self, run: None)
     bad, good = ([word.format(number) for word in words] for number in numbers)
     with pytest.raises(FlagError, match=r"clip_length="):
         PAGE.task.check(resolve(PAGE, bad))
@@ -202,8 +206,7 @@ def test_the_smallest_clips_of_each_network_are_accepted(monkeypatch, words, num
 
 def test_networks_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
     flags = resolve(PAGE, ["--network=timesformer", "--timesformer.depth=2"])
-    spec = {"num_classes": 3, "image_shape": (6, 16, 20, 3)}
-    model = PAGE.task.build_network(Setup(flags, spec, 1, None))
+    model = with_flags(PAGE.network, flags).build(3, (6, 16, 20, 3))
     assert (model.num_classes, model.frames, model.image_size, model.depth) == (3, 6, 16, 2)
 
 

@@ -1,5 +1,6 @@
 """Data that programs draw: how many examples each split has, by which seed, of which size, and their baselines."""
 
+import dataclasses
 import importlib
 import re
 from types import SimpleNamespace
@@ -8,19 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.splits import Splits
-from dlcore.tasks import boxes, latent_space, prompted_masks, solid_images, text_prompts, volumes, voxels
-from dlcore.vision3d.voxel_generation import VoxelGenerator
-from experiments.detection import fcos
+from dlcore.tasks import boxes, latent_space, prompted_masks, text_prompts, volumes
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
 from experiments.segmentation import volumes as volumes_page
-from experiments.vision3d import pixel2mesh, voxel_classifier
 
 SPEC = {"image_shape": [32, 32, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -41,14 +38,14 @@ def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_
     calls, arrays = [], {"image": np.zeros((1, 4, 4, 3), np.uint8), "boxes": np.zeros((1, 6, 4), np.float32)}
     drawn = Source(arrays, class_names=("a",), name="scenes (train)")
     monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
-    flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    splits = boxes.data(flags, masks=True)
+    images = boxes.BoxImages(image_size=(48, 48), num_scenes=num_scenes, masks=True)
+    splits = images.load()
     assert splits[:3] == (drawn, drawn, drawn)
     assert (splits.spec["image_shape"], splits.spec["max_boxes"], splits.spec["dataset"]) == ([4, 4, 3], 6, "scenes")
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
     loaded = {"masks": True, "keypoints": False, "stuff": False}
     assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
-    boxes.data(flags.replace(max_boxes=4))
+    dataclasses.replace(images, max_boxes=4).load()
     assert calls[-1][1]["max_boxes"] == 4
 
 
@@ -143,75 +140,6 @@ def test_objects_of_scenes_carry_their_image_and_its_threshold():
     assert thresholds.tolist() == [11, 21, 21]
 
 
-def test_solids_have_an_eighth_to_validate_and_to_test_and_a_baseline_by_retrieval(monkeypatch):
-    """The training image nearest to the test image has its points one unit off along one axis."""
-    calls = []
-
-    def draw(count, seed, size, num_points, grid):
-        image = np.zeros((2, 2, 2, 1), np.float32) + np.array([0, 1]).reshape(2, 1, 1, 1)
-        points = np.zeros((2, 1, 3), np.float32)
-        points[:, :, 0] = np.array([5.0, 1])[:, None] if seed == 0 else 0
-        return Source({"image": image[:1] + 0.9, "points": points[:1]} if seed else {"image": image, "points": points})
-
-    monkeypatch.setattr(solid_images, "solid_images", recorded(calls, draw))
-    task = pixel2mesh.experiment.task
-    splits = solid_images.SolidImages.data(
-        task, SimpleNamespace(num_images=80, image_size=16, surface_points=5), grid=3
-    )
-    assert [args for args, _ in calls] == [(80, 0, 16, 5), (10, 1, 16, 5), (10, 2, 16, 5)]
-    assert all(settings == {"grid": 3} for _, settings in calls)
-    value, words = splits.spec["trivial"]["chamfer"]
-    assert words == "points of the most similar training image"
-    assert value == pytest.approx(2)  # squared distance 1 from each set to the other
-    solid_images.SolidImages.data(task, SimpleNamespace(num_images=8, image_size=16, surface_points=5))
-    assert [args[0] for args, _ in calls[3:]] == [8, 1, 1]
-
-
-def test_solids_to_predict_are_in_no_split(monkeypatch):
-    calls, drawn = [], Source({"label": np.array([1, 0, 1])})
-    monkeypatch.setattr(solid_images, "solid_images", recorded(calls, drawn))
-    flags = SimpleNamespace(num_drawn=3, image_size=16, surface_points=5)
-    source, names = pixel2mesh.experiment.task.drawn(flags, {"class_names": ["box", "ball"]})
-    assert source is drawn
-    assert names == ["ball_0", "box_1", "ball_2"]
-    assert calls == [((3, 3, 16, 5), {})]
-
-
-def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
-    """Images of 16 pixels are enlarged tenfold; views have y up, look from the front, and span 1.1 of the radius."""
-    views, shown = [], []
-
-    def two_views(points, faces=None, **options):
-        views.append((np.asarray(points), faces, options))
-        return np.full((160, 320, 3), 0.5)
-
-    monkeypatch.setattr("dlcore.report.shapes.two_views", two_views)
-    monkeypatch.setattr("dlcore.report.shapes.shape_panel", lambda *args: shown.append(args) or "shapes")
-    points = np.array([[[0.0, 0, 0], [2, 4, 6]]] * 9, np.float32)
-    test = Source({"image": np.full((9, 16, 12, 1), 0.25, np.float32), "points": points, "label": np.arange(9) % 2})
-    context = SimpleNamespace(
-        data=SimpleNamespace(test=test), outputs={"points": points + 1}, spec={"class_names": ["a", "b"]}, history=[]
-    )
-    assert pixel2mesh.experiment.task.panels(context)[0] == "shapes"
-    images, titles = shown[0][:2]
-    assert titles == ["a", "b"] * 4  # the first eight
-    assert images[0].shape == (160, 160 + 320 + 320, 3)
-    assert (images[0][:, :120] == 0.25).all()
-    assert (images[0][:, 120:160] == 1).all()
-    np.testing.assert_array_equal(views[0][0], points[0] * [1, -1, -1])
-    np.testing.assert_array_equal(views[1][0], (points[0] + 1) * [1, -1, -1])
-    center, extent = views[0][2]["extent"]
-    np.testing.assert_allclose(center, [1, -2, -3])
-    assert extent == pytest.approx(1.1 * np.sqrt(1 + 4 + 9))
-    assert "color" not in views[0][2]
-    assert views[1][2]["color"]
-    assert views[1][2]["extent"] is views[0][2]["extent"]
-    faces = np.array([[[0, 1, 1]]] * 9)
-    context.outputs = {"vertices": points, "faces": faces, "face_mask": np.ones((9, 1))}
-    pixel2mesh.experiment.task.panels(context)
-    assert views[-1][1].tolist() == [[0, 1, 1]]
-
-
 @pytest.mark.parametrize(("num_images", "few"), [(800, (40, 100)), (16, (8, 8))])
 def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch, num_images, few):
     """Each image keeps one of its four captions in turn, padded to the longest one of all splits."""
@@ -252,10 +180,11 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
 
 def test_a_prompt_of_the_longest_length_fits_between_its_two_marks():
     spec = text_to_image.experiment.task.data(resolve(text_to_image.experiment, ["--smoke"])).spec
-    most = spec["length"] - 2
-    assert text_prompts.tokens_of("a " * most, spec).shape == (most + 2,)
+    facts = Facts.of(spec)
+    most = facts.length - 2
+    assert text_prompts.tokens_of("a " * most, facts).shape == (most + 2,)
     with pytest.raises(ValueError, match=f"{most + 1} words; allowed: at most {most}"):
-        text_prompts.tokens_of("a " * (most + 1), spec)
+        text_prompts.tokens_of("a " * (most + 1), facts)
 
 
 def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
@@ -282,70 +211,11 @@ def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_imag
     assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == []
 
 
-def voxel_source(count, seed, resolution):
-    grid = np.zeros((2, resolution, resolution, resolution), np.uint8)
-    grid[1] = 1
-    arrays = {"voxels": grid, "image": np.zeros((2, 5, 4, 1)), "label": np.array([0, 1])}
-    return Source(arrays, class_names=("a", "b"), name="solids")
-
-
-@pytest.mark.parametrize(("num_solids", "few"), [(200, (20, 50)), (12, (8, 8))])
-def test_voxels_have_a_tenth_to_validate_and_a_quarter_to_test_but_eight_at_least(monkeypatch, num_solids, few):
-    calls = []
-    monkeypatch.setattr(
-        importlib.import_module("dlcore.data.voxel_solids"), "voxel_solids", recorded(calls, voxel_source)
-    )
-    task = voxel_classifier.experiment.task
-    flags = resolve(voxel_classifier.experiment, ["--resolution=8", f"--num_solids={num_solids}"])
-    splits = task.data(flags)
-    assert [args for args, _ in calls] == [(num_solids, 0, 8), (few[0], 1, 8), (few[1], 2, 8)]
-    assert splits.train.arrays["image"].shape == (2, 8, 8, 8, 1)
-    assert splits.spec["dataset"] == "voxel solids"
-    assert splits.spec["image_shape"] == [8, 8, 8, 1]
-    assert splits.spec["trivial"] == {"accuracy": (1.0, "the nearest training grid")}
-    assert splits.notes == ("accuracy of the nearest training grid 1.0000",)
-    assert voxels.VoxelSolids.data(task, flags).spec["image_shape"] == [5, 4, 1]
-
-
-def test_voxels_have_a_power_of_two_of_them_along_each_side():
-    task = voxel_classifier.experiment.task
-    for resolution in (8, 64):
-        task.check(resolve(voxel_classifier.experiment, [f"--resolution={resolution}"]))
-    with pytest.raises(ValueError, match="resolution=24: no power of two; allowed: 8, 16, 32, 64, 128"):
-        task.check(resolve(voxel_classifier.experiment, ["--resolution=24"]))
-
-
-def test_the_baseline_of_generated_voxels_is_the_better_of_two(monkeypatch):
-    loaded = Splits(voxel_source(2, 0, 8), None, voxel_source(2, 1, 8), {"a": 1})
-    monkeypatch.setattr(voxels.VoxelSolids, "data", lambda self, flags: loaded)
-    for retrieved, mean, best in ((0.5, 0.25, (0.5, "the solid of the nearest training image")),
-                                  (0.25, 0.75, (0.75, "the mean shape"))):  # fmt: skip
-        monkeypatch.setattr(voxels.voxel_generation, "nearest_image_iou", lambda *args, value=retrieved: value)
-        monkeypatch.setattr(voxels.voxel_generation, "mean_shape_iou", lambda *args, value=mean: value)
-        splits = voxels.VoxelPictures().data(None)
-        assert splits.spec == {"a": 1, "trivial": {"iou": best}}
-        assert splits.notes == (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean:.3f}",)
-
-
-def test_voxels_are_turned_on_request_and_read_as_numbers():
-    def build(*words):
-        flags = resolve(voxel_classifier.experiment, [*words])
-        return voxel_classifier.experiment.task.arguments(Setup(flags, {"num_classes": 3}, 10, jnp.bfloat16))
-
-    given = build("--voxnet.dropout=0.25")
-    assert given["augment"] is voxels.quarter_turn
-    assert (given["model"].num_classes, given["model"].dropout, given["model"].dtype) == (3, 0.25, jnp.bfloat16)
-    assert given["preprocess"](np.ones(2, np.uint8)).dtype == jnp.float32
-    assert build("--quarter_turns=false")["augment"] is None
-    loss = voxel_classifier.experiment.task.expected_loss(SimpleNamespace(spec={"num_classes": 5}))
-    assert loss == pytest.approx(np.log(5))
-
-
 @pytest.mark.parametrize(("num_volumes", "few"), [(60, (12, 20)), (10, (8, 8))])
 def test_volumes_have_a_fifth_to_validate_and_a_third_to_test_but_eight_at_least(monkeypatch, num_volumes, few):
     calls, module = [], importlib.import_module("dlcore.data.planted_organs")
     monkeypatch.setattr(module, "planted_organs", recorded(calls, "source"))
-    *splits, spacing, notes = volumes._planted(SimpleNamespace(num_volumes=num_volumes))
+    *splits, spacing, notes = volumes.ScansWithLabels(num_volumes=num_volumes)._planted()
     assert [args for args, _ in calls] == [(num_volumes, 0), (few[0], 1), (few[1], 2)]
     assert (splits, spacing, notes) == (["source"] * 3, module.SPACING, ())
 
@@ -390,10 +260,10 @@ def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(mo
     module = importlib.import_module("dlcore.evaluators.surfaces")
     monkeypatch.setattr(module, "surface_evaluator", lambda *args: args)
     setup = Setup(
-        resolve(volumes_page.experiment, []), {"num_classes": 3, "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
+        resolve(volumes_page.experiment, []), {"class_names": [*"abc"], "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
     )
     task = volumes_page.experiment.task
-    assert task.evaluators(setup, None, "test") == [(3, [4.0, 2.0, 2.0], setup.flags.void_label)]
+    assert task.evaluators(setup, None, "test") == [(3, (4.0, 2.0, 2.0), setup.flags.void_label)]
     assert task.evaluators(setup, None, "valid") == []
     model = task.arguments(setup)["model"]
     assert (model.num_classes, model.spacing, model.dtype) == (3, (4.0, 2.0, 2.0), jnp.bfloat16)
@@ -411,77 +281,6 @@ def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
     assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
 
 
-def test_modelnet_is_read_upright_and_a_share_of_it_validates(tmp_path):
-    """A point at x -0.9, y 0.3, z 0.7, in quarters from -1 on, is in cells 0, 5 and 6: row 7 - 6, column 0, depth 5."""
-    for split, count in (("train", 10), ("test", 3)):
-        points = np.tile(np.float32([-0.9, 0.3, 0.7]), (count, 2, 1))
-        points[count // 2 :, 1] = 0.1  # of the other class: a second voxel
-        labels = np.arange(count) >= count // 2
-        np.savez(tmp_path / f"modelnet10_{split}.npz", points=points, labels=labels.astype(int), class_names=["a", "b"])
-    words = [f"--data_dir={tmp_path}", "--resolution=8", "--valid_fraction=0.2"]
-    task, flags = voxel_classifier.experiment.task, resolve(voxel_classifier.experiment, words)
-    splits = task.data(flags)
-    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [8, 2, 3]
-    image = splits.test.arrays["image"]
-    assert image.shape == (3, 8, 8, 8, 1)
-    assert np.argwhere(image[0, ..., 0]).tolist() == [[1, 0, 5]]
-    assert np.argwhere(image[2, ..., 0]).tolist() == [[1, 0, 5], [3, 4, 4]]
-    assert splits.test.arrays["label"].tolist() == [0, 1, 1]
-    spec = splits.spec
-    assert (spec["dataset"], spec["class_names"], spec["num_classes"]) == ("modelnet10", ["a", "b"], 2)
-    assert spec["trivial"] == {"accuracy": (1.0, "the nearest training grid")}
-    with pytest.raises(ValueError, match="resolution=9: no power of two"):
-        task.data(flags.replace(resolution=9))
-
-
-def test_voxels_are_shown_as_seen_from_the_camera_and_from_the_left_side(bare_panels):
-    """One voxel of 8 x 8 x 8 is at row 1, column 2, depth 5, the generated one at row 3, column 4, depth 0.
-
-    The first has the nearness 1 - 5/8 at (1, 2), and from the left 1 - 2/8 at (1, 5).
-    """
-    solids, generated = np.zeros((2, 13, 8, 8, 8))
-    solids[12, 0, 0, 0] = 1
-    solids[0, 1, 2, 5] = generated[0, 3, 4, 0] = 1
-    context = SimpleNamespace(
-        data=SimpleNamespace(test=SimpleNamespace(arrays={"voxels": solids, "image": np.arange(13)})),
-        outputs={"voxels": generated},
-        history="curves",
-    )
-    (rows, title, caption), curves = voxels.VoxelPictures().panels(context)
-    assert (title, caption, curves) == (
-        "Generated solids", "The first test solids, unselected; brighter is nearer.", "curves"
-    )  # fmt: skip
-    assert rows["test images"].tolist() == [*range(12)]
-    wanted = {
-        "solids, from the camera": (1, 2, 3 / 8),
-        "generated, from the camera": (3, 4, 1),
-        "solids, from the left side": (1, 5, 6 / 8),
-        "generated, from the left side": (3, 0, 4 / 8),
-    }
-    assert list(rows)[1:] == list(wanted)
-    for name, (row, column, nearness) in wanted.items():
-        assert rows[name].shape == (12, 8, 8, 1)
-        assert np.argwhere(rows[name][..., 0]).tolist() == [[0, row, column]]
-        assert rows[name].max() == nearness
-    test = {"image": solids[..., None], "label": "labels"}
-    context = SimpleNamespace(
-        data=SimpleNamespace(test=SimpleNamespace(arrays=test)), numbers={"loss": 1}, arrays={"confusion": 2},
-        outputs={"probabilities": "p"}, spec={"class_names": "names"}, history="curves",
-    )  # fmt: skip
-    curves, (measures, pictures, *rest) = voxels.VoxelGrids().panels(context)
-    assert (curves, measures, rest) == ("curves", {"loss": 1, "confusion": 2}, ["labels", "p", "names", {}])
-    np.testing.assert_array_equal(pictures[:12], rows["solids, from the camera"])
-
-
-def test_a_generator_has_the_resolution_of_the_data():
-    setup = Setup(
-        Flags({"generator.width": 3}, {"generator": ("generator.width",)}), {"resolution": 16}, 1, jnp.bfloat16
-    )
-    assert voxels.VoxelPictures().arguments(setup) == {"model": VoxelGenerator(16, dtype=jnp.bfloat16, width=3)}
-    spec = {"num_classes": 5}
-    assert voxels.VoxelGrids().expected_loss(Setup(None, spec, 1, None)) == pytest.approx(np.log(5))
-
-
 def test_volumes_show_their_slices_before_the_measures(monkeypatch, bare_panels):
     monkeypatch.setattr("dlcore.report.segmentation.segmentations", lambda *rest: rest)
     image, semantic = np.zeros((1, 2, 3, 4, 1)), np.zeros((1, 2, 3, 4), np.uint8)
@@ -493,7 +292,7 @@ def test_volumes_show_their_slices_before_the_measures(monkeypatch, bare_panels)
         outputs={"classes": 7 * semantic},
         arrays={"dice/by_organ": [0.5], "surface_distance_by_organ": [2.0]},
     )  # fmt: skip
-    slices, measures, triage, curves = volumes_page.experiment.task.panels(context)
+    slices, measures, triage, curves = volumes.panels(context)
     images, classes, targets, names, count, title = slices
     assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
     assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)

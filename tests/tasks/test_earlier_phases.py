@@ -12,14 +12,16 @@ import pytest
 from flax import struct
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.tasks import code_priors, distilled_images, latent_images
 from dlcore.tasks.code_priors import CodePriors
-from dlcore.tasks.distilled_images import DistilledImages
+from dlcore.tasks.distilled_images import Teacher
 from dlcore.tasks.latent_images import LatentImages, ReconstructedImages
 from dlcore.weights.open import Weights
 
@@ -185,10 +187,7 @@ def test_codes_are_those_of_the_frozen_first_phase(phase, monkeypatch):
     assert CodePriors().arguments(setup) == {"model": "m", "prior": "p"}
 
 
-class Pupils(DistilledImages):
-    teacher_page = "generative.ddpm"
-    teacher_use = "whose network it follows"
-    teacher_facts = ("num_timesteps",)
+TEACHER = Teacher("generative.ddpm", "whose network it follows", same=("num_timesteps",))
 
 
 def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monkeypatch):
@@ -202,7 +201,9 @@ def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monke
     optimizer = SimpleNamespace(build=lambda setup: optax.trace(0.9))
     flags = Flags({"init_from": "run", "num_timesteps": 7})
     setup = Setup(flags, SPEC, 1, None, optimizer)
-    start = Pupils().start(setup)
+    parts = SimpleNamespace(network=SimpleNamespace(clone=lambda dtype: ("a copy", dtype)))
+    run_of = lambda setup: Run(Facts(), 7, None, jnp.float32, 0, parts, setup)  # noqa: E731
+    start = TEACHER.start(run_of(setup))
     start.check(Held())
     assert phase == [("init_from", "generative.ddpm", "unet"), ("run", "its spec", SPEC, "image_shape")]
     state = start.replace(Held(locked={"teacher": {"w": 0, "b": 5}}))
@@ -212,13 +213,11 @@ def test_a_pupil_follows_the_network_of_an_earlier_run_or_its_pupil(phase, monke
     saved["student"] = {"w": np.float32(2)}
     assert start.replace(Held(locked={"teacher": {"w": 0}})).params == {"student": {"w": 2}}
     with pytest.raises(ValueError, match="run: trained with num_timesteps=7; allowed: 8"):
-        Pupils().origin(flags.replace(num_timesteps=8))
+        TEACHER.origin(flags.replace(num_timesteps=8))
     none = setup._replace(flags=flags.replace(init_from=None))
-    assert Pupils().start(none) is None
-    assert Pupils().origin(none.flags) is None
-    setting = Pupils().settings()["init_from"]
+    assert TEACHER.start(run_of(none)) is None
+    assert TEACHER.origin(none.flags) is None
+    setting = TEACHER.settings["init_from"]
     assert setting.help == "the folder of a run of generative.ddpm, whose network it follows"
-    model = SimpleNamespace(copy=lambda: "a copy")
-    monkeypatch.setattr(distilled_images.DenoisedImages, "arguments", lambda self, setup: {"model": model})
-    assert Pupils().arguments(setup) == {"model": model, "teacher": "a copy"}
-    assert Pupils().arguments(none) == {"model": model, "teacher": None}
+    assert TEACHER.arguments(run_of(setup)) == {"teacher": ("a copy", jnp.float32), "num_steps": 7}
+    assert TEACHER.arguments(run_of(none)) == {"teacher": None, "num_steps": 7}

@@ -1,5 +1,7 @@
 """Edits of one's own images by a trained DDPM: by hand, the background bit by bit, and bad input."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +11,13 @@ from flax import linen as nn
 from PIL import Image
 
 from dlcore.data.augment import to_float
-from dlcore.experiment.flags import Flags
+from dlcore.data.facts import Facts
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import ddpm
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, noise_of
 from dlcore.generative.editing import Editing
 from dlcore.learner import example_keys
-from dlcore.tasks.edited_images import EditedImages
-
-SPEC = {"image_shape": [4, 6, 1]}
+from dlcore.tasks.edited_images import EditImages
 
 
 class Halves(nn.Module):
@@ -72,9 +72,10 @@ def test_strength_zero_leaves_the_image():
         np.testing.assert_allclose(sample, images / 255, atol=1e-6)
 
 
-def flags(**changes):
-    values = {"input": None, "edit": "sdedit", "strength": 0.5, "resamples": 5, "mask": None, "num_drawn": 2}
-    return Flags(values | changes, given=frozenset(changes))
+def run_of(*given):
+    return SimpleNamespace(
+        facts=Facts(image_shape=(4, 6, 1)), setup=SimpleNamespace(flags=SimpleNamespace(given=frozenset(given)))
+    )
 
 
 def picture(path, height, width, value=200):
@@ -85,23 +86,24 @@ def picture(path, height, width, value=200):
 @pytest.mark.covers("GE-42")
 def test_images_and_mask_are_read_at_the_size_of_the_training(tmp_path):
     image, mask = picture(tmp_path / "a.png", 4, 6), picture(tmp_path / "mask.png", 4, 6, 255)
-    source, names = EditedImages().inputs(flags(input=image, mask=mask, edit="repaint"), SPEC)
+    source, names = EditImages(edit="repaint", mask=mask).inputs(image, run_of())
     assert names == [image]
     np.testing.assert_array_equal(source.arrays["original"], np.full((1, 4, 6, 1), 200))
     np.testing.assert_array_equal(source.arrays["edit_mask"], np.ones((1, 4, 6, 1)))
     other, classes = picture(tmp_path / "other.png", 6, 4), picture(tmp_path / "classes.png", 4, 6, 1)
     Image.fromarray(np.repeat([[126, 127, 128]], 4, 0).repeat(2, 1).astype(np.uint8)).save(tmp_path / "gray.png")
-    source, _ = EditedImages().inputs(flags(input=image, mask=str(tmp_path / "gray.png")), SPEC)
+    source, _ = EditImages(mask=str(tmp_path / "gray.png")).inputs(image, run_of())
     assert source.arrays["edit_mask"][0, 0, :, 0].tolist() == [0, 0, 0, 0, 1, 1]
-    for changes, text in (
-        ({"input": other}, r"input=.*other.png: 6x4 pixels; allowed: 4x6, the size of the training images"),
-        ({"input": image, "mask": classes}, r"mask=.*classes.png: no pixel above 127; allowed: white where the image"),
-        ({"input": image, "mask": other}, r"mask=.*other.png: 6x4 pixels; allowed: 4x6"),
+    for path, mask, text in (
+        (other, None, r"input=.*other.png: 6x4 pixels; allowed: 4x6, the size of the training images"),
+        (image, classes, r"mask=.*classes.png: no pixel above 127; allowed: white where the image"),
+        (image, other, r"mask=.*other.png: 6x4 pixels; allowed: 4x6"),
     ):
         with pytest.raises(ValueError, match=text):
-            EditedImages().inputs(flags(**changes), SPEC)
+            EditImages(mask=mask).inputs(path, run_of())
     with pytest.raises(FlagError, match="--edit=repaint: without a mask; allowed: beside --mask=PICTURE"):
-        EditedImages().inputs(flags(input=image, edit="repaint"), SPEC)
+        EditImages(edit="repaint").inputs(image, run_of())
     with pytest.raises(FlagError, match=r"--strength=0.3: of no use without --input; allowed: beside --input=IMAGE"):
-        EditedImages().drawn(flags(strength=0.3), SPEC)
-    assert len(EditedImages().drawn(flags(), SPEC)[0]) == 2
+        EditImages(strength=0.3).samples(run_of("strength"))
+    assert len(EditImages(num_drawn=2).samples(run_of("num_drawn"))[0]) == 2
+    assert EditImages(edit="repaint").arguments(run_of()) == {"editing": Editing("repaint", 0.5, 5)}

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.fine_tuning import Recipe
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -17,8 +16,7 @@ from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
 from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.tasks import encoders
-from dlcore.tasks.encoders import Encoders, remove_labels
-from dlcore.weights.start import MODULES
+from dlcore.tasks.encoders import FeatureMeasures, remove_labels
 from experiments.self_supervised import dino, moco, rotation, simclr
 from experiments.semi_supervised import mixmatch
 from tests.overriding import with_task
@@ -49,22 +47,25 @@ def test_no_function_of_a_learner_gets_a_label():
 
 def test_a_technique_that_uses_labels_keeps_them_and_another_counts_no_classes_of_labels():
     learner = Learner(*[None] * 5, classes=lambda state, batch: dict.fromkeys([*batch, "code"], 3))
-    assert task_of(uses_labels=True).wrap(learner, None) is learner
-    counts = task_of().wrap(learner, None).classes(None, {"image": 0, "label": 0})
+    assert measures_of(uses_labels=True).wrap(learner, None) is learner
+    counts = measures_of().wrap(learner, None).classes(None, {"image": 0, "label": 0})
     assert counts == {"image": 3, "code": 3}
 
 
-def task_of(uses_labels=False, embeddings=True):
-    fields = {"uses_labels": uses_labels, "embeddings": embeddings, "encoder": staticmethod(lambda setup: "encoder")}
-    return type("Own", (Encoders,), fields)()
+PROTOCOL = {"bank_size": 100, "knn_k": 7, "fine_tune": (10.0, 0.5), "fine_tune_steps": 3, "embeddings": True}
 
 
-def setup_and_splits(classes=4, **flags):
-    """Flags of the protocol, beside 60 images to train with."""
-    flags = {"bank_size": 100, "knn_k": 7, "fine_tune": (10.0, 0.5), "fine_tune_steps": 3, "seed": 5, **flags}
-    spec = {"num_classes": classes}
-    splits = SimpleNamespace(train=range(60), valid="valid", test="test", spec=spec)
-    return SimpleNamespace(flags=Flags({"supervised": False, **flags}), spec=spec), splits
+def measures_of(**fields):
+    return FeatureMeasures(**{**PROTOCOL, **fields})
+
+
+def run_and_splits(classes=4):
+    """A run with the seed 5, beside 60 images to train with."""
+    network = SimpleNamespace(encoder=lambda run: "encoder")
+    run = SimpleNamespace(
+        facts=SimpleNamespace(num_classes=classes), seed=5, parts=SimpleNamespace(network=network, data=None)
+    )
+    return run, SimpleNamespace(train=range(60), valid="valid", test="test", spec={"num_classes": classes})
 
 
 @pytest.fixture
@@ -79,9 +80,8 @@ def measured(monkeypatch):
     monkeypatch.setattr(importlib.import_module("dlcore.data.bank_and_queries"), "bank_and_queries", lambda *args: args)
     monkeypatch.setattr(encoders, "fine_tuning", stand_in("fine_tuning"))
 
-    def measure(task, split, *args, **flags):
-        setup, splits = setup_and_splits(*args, **flags)
-        return task.evaluators(setup, splits, split)
+    def measure(split, classes=4, **fields):
+        return measures_of(**fields).evaluators(*run_and_splits(classes), split)
 
     return measure
 
@@ -104,13 +104,12 @@ def plain(evaluators):
 @pytest.mark.covers("SS-01")
 @pytest.mark.parametrize("has_embeddings", [True, False])
 def test_a_validation_measures_neighbors_and_collapse_and_the_test_split_probes_too(measured, has_embeddings):
-    task = task_of(embeddings=has_embeddings)
     head_collapse, head_probe = (HEAD_COLLAPSE, [HEAD_PROBE]) if has_embeddings else ([], [])
     for split, expected in (
         ("valid", [*NEIGHBORS, *COLLAPSE, *head_collapse]),
         ("test", [*NEIGHBORS, *COLLAPSE, *head_collapse, *PROBES, *head_probe]),
     ):
-        found = measured(task, split, fine_tune=())
+        found = measured(split, fine_tune=(), embeddings=has_embeddings)
         assert plain(found) == sorted(expected, key=str)
         # The bank, of the training images, has the queries of the split, and is drawn by the seed.
         assert all(sources == ((range(60), split, 100, 5),) for _, sources, _ in found)
@@ -118,7 +117,7 @@ def test_a_validation_measures_neighbors_and_collapse_and_the_test_split_probes_
 
 @pytest.mark.covers("SS-01")
 def test_images_without_labels_have_measures_of_collapse_alone(measured):
-    found = measured(task_of(), "test", 1)
+    found = measured("test", 1)
     assert plain(found) == sorted(COLLAPSE + HEAD_COLLAPSE, key=str)
 
 
@@ -126,7 +125,7 @@ def test_images_without_labels_have_measures_of_collapse_alone(measured):
 @pytest.mark.parametrize("supervised", [True, False])
 def test_fine_tuning_has_the_labels_the_length_and_the_seed_of_the_flags(measured, supervised):
     """Counts are 10 and half of 60 images. A bank of 100 has all 60, by which the supervised encoder is trained."""
-    name, sources, settings = measured(task_of(), "test", supervised=supervised)[-1]
+    name, sources, settings = measured("test", supervised=supervised)[-1]
     assert (name, sources) == ("fine_tuning", ((range(60), "test", 100, 5), range(60), "test"))
     assert settings == {
         "encoder": "encoder",
@@ -137,34 +136,26 @@ def test_fine_tuning_has_the_labels_the_length_and_the_seed_of_the_flags(measure
         "k": 7,
         "seed": 5,
     }
-    assert (measured(task_of(), "test", fine_tune=(), supervised=supervised)[-1][0] == "fine_tuning") == supervised
+    assert (measured("test", fine_tune=(), supervised=supervised)[-1][0] == "fine_tuning") == supervised
 
 
 @pytest.mark.covers("SS-01")
 @pytest.mark.parametrize(("flags", "k"), [({"knn_k": 70}, 60), ({"knn_k": 70, "bank_size": 50}, 50), ({}, 7)])
 def test_no_more_neighbors_are_asked_for_than_the_bank_holds(measured, flags, k):
-    assert measured(task_of(), "valid", **flags)[0][2]["k"] == k
+    assert measured("valid", **flags)[0][2]["k"] == k
 
 
 def test_the_notes_say_how_many_labels_each_measure_has():
-    setup, splits = setup_and_splits()
-    assert task_of().notes(setup, splits) == [
+    assert measures_of().messages(*run_and_splits()) == [
         "k-NN with k = 7 and temperature 0.07, linear probe: by the labels of 60 training images; fine-tuning with 10 "
         "and 30 labels, 3 steps of 64 images; each beside the untrained encoder. The learner gets no label."
     ]
-    setup, splits = setup_and_splits(bank_size=50, knn_k=70, fine_tune=())
-    assert task_of(uses_labels=True).notes(setup, splits) == [
+    measures = measures_of(bank_size=50, knn_k=70, fine_tune=(), uses_labels=True)
+    assert measures.messages(*run_and_splits()) == [
         "k-NN with k = 50 and temperature 0.07, linear probe: by the labels of 50 training images; each beside the "
         "untrained encoder. The learner gets the labels of all training images."
     ]
-    assert task_of().notes(*setup_and_splits(1)) == []
-
-
-def test_a_task_with_a_model_can_start_from_weights():
-    class Own(Encoders):
-        model = None
-
-    assert set(Encoders().settings()) - set(Own().settings()) == set(MODULES)
+    assert measures_of().messages(*run_and_splits(1)) == []
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +206,7 @@ def test_the_encoder_of_fine_tuning_is_the_learners(started):
 
 def test_more_labels_than_images_are_an_error_before_any_work():
     with pytest.raises(FlagError, match=r"--fine_tune=61: more than the training examples; allowed: at most 60"):
-        task_of().notes(*setup_and_splits(fine_tune=(61.0,)))
+        measures_of(fine_tune=(61.0,)).messages(*run_and_splits())
 
 
 @pytest.mark.parametrize(
@@ -245,7 +236,7 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
 def test_a_task_gives_modules_and_plain_values_to_its_pages():
     """Their defaults are empty dicts, which a page that sets none of its own has."""
     assert simclr.experiment.merged.modules["embedder"].func is Embedder
-    assert dino.experiment.merged.modules == {"head": DINONet}
+    assert dino.experiment.merged.modules["head"].func is DINONet
     assert mixmatch.experiment.task.plain == classifier_panels.PLAIN
     own = with_task(mixmatch.experiment, plain={"weight_decay": 0.0})
     assert own.task.plain == {"weight_decay": 0.0}
@@ -258,21 +249,19 @@ def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):
     monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [("triage", history, floor)])
     monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", history))
 
-    class Own(Encoders):
-        def pretext_panels(self, context):
-            return ["pretext"]
-
-        def pictures_of(self, examples):
-            return [f"picture of {example}" for example in examples]
-
-    setup, splits = setup_and_splits(fine_tune=())
+    run, splits = run_and_splits()
+    run.parts = SimpleNamespace(
+        data=SimpleNamespace(pictures_of=lambda examples: [f"picture of {example}" for example in examples]),
+        having=lambda method: [lambda context, run: ["pretext"]],
+    )
     splits.test = SimpleNamespace(arrays={"image": ["a", "b"], "label": [1, 0]})
     history = [{"step": 1, "loss": 2.0, "accuracy": 0.5}]
     context = SimpleNamespace(
-        flags=setup.flags, spec={"class_names": ["x", "y"]}, outputs={"features": "z"}, data=splits,
+        spec={"class_names": ["x", "y"]}, outputs={"features": "z"}, data=splits,
         numbers={"knn": 0.5}, history=history,
     )  # fmt: skip
-    table, *others = Own().panels(context)
+    measures = measures_of(fine_tune=())
+    table, *others = measures.panels(context, run)
     assert table[:2] == ("accuracy_table", {"knn": 0.5})
     assert "k = 7 and temperature 0.07" in table[2]
     assert others == [
@@ -284,15 +273,16 @@ def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):
         ("curves", history),
     ]
     splits.spec = {"num_classes": 1}
-    assert Own().panels(context)[0] == others[0]
-    assert Encoders().pretext_panels(context) == []
-    assert Encoders().pictures_of("examples") == "examples"
+    assert measures.panels(context, run)[0] == others[0]
 
 
 def test_flags_are_checked_for_data_without_a_name_and_without_labels():
-    """Clips have no --dataset, so that no count is too large for them; of the digits 1,297 train."""
-    flags = Flags({"fine_tune": (0.5, 10.0, 2000.0)})
-    task_of().check(flags)
+    """Clips are no well-known data set, so that no count is too large for them; of the digits 1,297 train."""
+    run, _ = run_and_splits()
+    measures = measures_of(fine_tune=(0.5, 10.0, 2000.0))
+    run.parts.data = SimpleNamespace(dataset="clips")
+    measures.check(run)
+    run.parts.data = SimpleNamespace(dataset="digits")
     with pytest.raises(FlagError, match=r"^--fine_tune=2000: more than the training examples; allowed: at most 1297$"):
-        task_of().check(Flags({**flags, "dataset": "digits"}))
-    assert encoders.FeatureMeasures(fine_tune=(0.001,)).counts(500, 1) == (1,)
+        measures.check(run)
+    assert FeatureMeasures(fine_tune=(0.001,)).counts(500, 1) == (1,)

@@ -7,9 +7,8 @@ import numpy as np
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.task import Task
 from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.tasks.class_conditional import class_source
-from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
-from experiments.generative import dit
+from dlcore.kits.generative.image_generation import class_source
+from dlcore.tasks.guided_samples import guidance_panel
 
 
 def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch, bare_panels):
@@ -43,11 +42,6 @@ def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch, bare_
         "w = 5": (10, 7.5),
     }  # fmt: skip
     assert plots[:2] == [((0, 0.5, 1, 2, 3, 5), [0, 0.75, 1.5, 3, 4.5, 7.5]), {"xlabel": "guidance w", "title": "mean"}]
-
-
-def test_a_mutable_attribute_of_a_task_replaces_the_empty_default():
-    assert dit.experiment.task.plain == GuidedSamples.plain
-    assert dit.experiment.task.plain["condition_dropout"] == 0.0
 
 
 def test_both_players_get_the_optimizer_and_the_page_its_own_arguments():

@@ -1,4 +1,4 @@
-"""The tasks of crops and of views: sizes of crops, schedules of teachers, frozen layers, kinds of views."""
+"""Crops and views of images: sizes of crops, schedules of teachers, frozen layers, kinds of views."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.facts import Facts
+from dlcore.data.images import Views
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -16,11 +18,12 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.models.vit import ViT
-from dlcore.tasks import image_crops, unlabeled_images
-from dlcore.tasks.unlabeled_images import RandomViews, UnlabeledImages
+from dlcore.tasks import encoders, image_crops
+from dlcore.tasks.encoders import FeatureMeasures
 from experiments.self_supervised import byol, dino, ibot, ijepa, simclr, simsiam, swav
 
-SPEC = {"num_classes": 4, "image_shape": [8, 12, 3], "mean": [0.5] * 3, "std": [0.25] * 3, "train_size": 640}
+SPEC = {"dataset": "digits", "num_classes": 4, "image_shape": [8, 12, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
+SPEC |= {"train_size": 640}
 
 
 def arguments(page, *argv, steps=100):
@@ -30,10 +33,10 @@ def arguments(page, *argv, steps=100):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Return the arguments of each augmentation that a task builds."""
+    """Return the arguments of each augmentation that is built."""
     calls = []
-    for module in (image_crops, unlabeled_images):
-        monkeypatch.setattr(module, "contrastive_augmentation", lambda *args: calls.append(args) or args)
+    for module in ("dlcore.tasks.image_crops", "dlcore.data.images"):
+        monkeypatch.setattr(f"{module}.contrastive_augmentation", lambda *args: calls.append(args) or args)
     return calls
 
 
@@ -154,57 +157,41 @@ def test_the_encoder_of_masked_patches_is_the_teacher_or_the_part_of_a_whole():
     ],
 )
 def test_the_kind_of_views_follows_the_data_set_unless_it_is_named(drawn, dataset, views, kind):
-    flags = SimpleNamespace(dataset=dataset, views=views)
-    assert RandomViews().kind_of_views(flags) == kind
-    assert RandomViews().augmentation(flags) == (kind,)
+    facts = Facts(dataset=dataset)
+    assert Views(views).names(facts) == [kind]
+    assert Views(views).build(facts) == (kind,)
 
 
-def splits_of(count, num_classes):
-    """Make a stand-in that loads this many training images; images of one class have no labels."""
-
-    def data(flags, labels):
-        assert labels is False
-        return Splits(range(count), None, None, {"num_classes": num_classes}, ("a note",))
-
-    return data
+def finished(num_classes, bank_size, knn_k, given=("knn_k",)):
+    """Let the protocol finish 50 training images; images of one class have no labels."""
+    splits = Splits(range(50), None, None, {"num_classes": num_classes}, ("a note",))
+    run = SimpleNamespace(setup=SimpleNamespace(flags=Flags({}, given=frozenset(given))))
+    return FeatureMeasures(bank_size, knn_k).finish_data(splits, run)
 
 
-def test_without_labels_the_loss_is_the_headline(monkeypatch):
-    monkeypatch.setattr(unlabeled_images.labeled_images, "data", splits_of(50, 1))
-    flags = Flags({"bank_size": 5000, "knn_k": 20}, given=frozenset({"knn_k"}))
-    splits = UnlabeledImages().data(flags)
+def test_without_labels_the_loss_is_the_headline():
+    splits = finished(1, 5000, 20)
     assert splits.spec == {"num_classes": 1, "headline": "loss"}
     assert splits.notes[0] == "a note"
     assert splits.notes[1].startswith("the images have no labels: no k-NN, no probe and no fine-tuning")
 
 
 @pytest.mark.parametrize(("bank", "k", "most"), [(5000, 51, 50), (10, 11, 10)])
-def test_only_asked_for_neighbors_are_refused_where_the_bank_has_fewer(monkeypatch, bank, k, most):
+def test_only_asked_for_neighbors_are_refused_where_the_bank_has_fewer(bank, k, most):
     """A bank holds at most the 50 training images."""
-    monkeypatch.setattr(unlabeled_images.labeled_images, "data", splits_of(50, 2))
-    task = UnlabeledImages()
-
-    def load(k, given):
-        return task.data(Flags({"bank_size": bank, "knn_k": k}, given=frozenset(given)))
-
     with pytest.raises(FlagError, match=f"--knn_k={k}: more than the bank has; allowed: 1 to {most}, see --bank_size"):
-        load(k, ("knn_k",))
-    assert load(most, ("knn_k",)).notes == ("a note",)
-    assert load(k, ()).spec == {"num_classes": 2}
+        finished(2, bank, k)
+    assert finished(2, bank, most).notes == ("a note",)
+    assert finished(2, bank, k, ()).spec == {"num_classes": 2}
 
 
 def test_the_report_shows_two_views_of_the_first_twelve_test_images(monkeypatch):
     """Each view of each image is drawn by a key of its own."""
     shown = []
     monkeypatch.setattr("dlcore.report.self_supervised.view_pairs", lambda *images: shown.extend(images) or "pairs")
-    monkeypatch.setattr(
-        unlabeled_images, "contrastive_augmentation", lambda kind: lambda key, image: image + jax.random.uniform(key)
-    )
     test = SimpleNamespace(arrays={"image": np.full((13, 1, 1, 1), 255, np.uint8)})
-    context = SimpleNamespace(
-        data=SimpleNamespace(test=test), flags=Flags({"seed": 0, "views": "color", "dataset": "digits"})
-    )
-    assert RandomViews().pretext_panels(context) == ["pairs"]
+    context = SimpleNamespace(data=SimpleNamespace(test=test), flags=Flags({"seed": 0}))
+    assert encoders.view_panels(context, lambda key, image: image + jax.random.uniform(key)) == ["pairs"]
     images, first, second = (np.ravel(x) for x in shown)
     assert images.tolist() == [1] * 12
     assert len({*first, *second}) == 24
@@ -232,16 +219,17 @@ def test_the_report_shows_where_the_class_token_of_the_teacher_attends(monkeypat
     """Images of 2 x 3 are enlarged to 4 x 6; patches of 2 x 2 are 2 rows of 3."""
     model = Attentive(depth=2, patch_size=2)
     monkeypatch.setattr(image_crops.encoders, "backbone_without_head", lambda setup: model)
-    monkeypatch.setattr(image_crops.labeled_images, "preprocess", lambda setup: lambda x: -x.repeat(2, 1).repeat(2, 2))
+    data = SimpleNamespace(preprocess=lambda facts: lambda x: -x.repeat(2, 1).repeat(2, 2))
+    run = SimpleNamespace(setup=None, facts=None, parts=SimpleNamespace(data=data))
     monkeypatch.setattr("dlcore.report.self_supervised.attention_maps", lambda *rest: rest)
     images = np.arange(60, dtype=np.uint8).reshape(10, 2, 3, 1)
     context = SimpleNamespace(
-        flags=None, spec={}, state=SimpleNamespace(teacher_params={"backbone": 1000.0}),
+        state=SimpleNamespace(teacher_params={"backbone": 1000.0}),
         data=SimpleNamespace(test=Source({"image": images})),
     )  # fmt: skip
-    ((pixels, maps),) = image_crops.TeacherCrops().pretext_panels(context)
+    ((pixels, maps),) = dino.experiment.network.pretext_panels(context, run)
     np.testing.assert_allclose(255 * pixels, images[:8].repeat(2, 1).repeat(2, 2), rtol=1e-5)
     np.testing.assert_array_equal(maps[1, 1], 1110 + np.arange(6).reshape(2, 3))
     assert maps.shape == (8, 2, 2, 3)
     model = "a residual network"
-    assert image_crops.TeacherCrops().pretext_panels(context) == []
+    assert dino.experiment.network.pretext_panels(context, run) == []

@@ -1,5 +1,6 @@
 """Pairs, unpaired lists and small images: what is whose partner, bad lists and sides, what predict reads."""
 
+import dataclasses
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -8,20 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_pairs
-from dlcore.tasks.image_pairs import EdgesToImages, ImageToImage, SmallToLarge, UnpairedImages
-from experiments.generative import cycle_gan, pix2pix, super_resolution
+from dlcore.kits.generative.image_pairs import EdgeImages, InputSize, SmallPhotographs, UnpairedImages, with_small
+from dlcore.tasks.image_pairs import EnlargeImages, TargetSimilarity, TranslateEdges, TranslateUnpaired, panels
+from experiments.generative import super_resolution
 
 
 @pytest.mark.covers("GE-20")
 def test_no_digit_is_shown_in_both_inks_and_held_out_ones_know_their_partner():
-    splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, []))
+    splits = UnpairedImages(resizing=InputSize(), labels=False).load()
     train, test = splits.train.arrays, splits.test.arrays
     assert set(train) == {"a", "b"}
     assert train["a"].shape[1:] == (16, 16, 3)
@@ -48,25 +50,26 @@ def test_folders_of_two_kinds(tmp_path):
         (tmp_path / name).mkdir()
         for k in range(count):
             Image.fromarray(np.full((9, 9, 3), 10 * k, np.uint8)).save(tmp_path / name / f"{k}.png")
-    words = ["--dataset=folder", f"--data_dir={tmp_path}", "--image_size=8"]
+    images = UnpairedImages("folder", str(tmp_path), image_size=8)
+    cut = dataclasses.replace(images, cut_longer=True)
     with pytest.raises(ValueError, match="train: 4 images of a and 5 of b"):
-        image_pairs.unpaired_images(resolve(cycle_gan.experiment, words))
-    splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
+        images.load()
+    splits = cut.load()
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [3, 1, 2]
     assert splits.spec["image_shape"] == [8, 8, 3]
     for name in ("trainA", "trainB"):
         for path in sorted((tmp_path / name).iterdir())[1:]:
             path.unlink()
     with pytest.raises(ValueError, match="trainA and trainB hold 1 image of each; allowed: at least 2, one for valid"):
-        image_pairs.unpaired_images(resolve(cycle_gan.experiment, words))
+        images.load()
     (tmp_path / "testB").rename(tmp_path / "other")
     with pytest.raises(FileNotFoundError, match="has no folder testB; allowed: with trainA, trainB, testA and testB"):
-        image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
+        cut.load()
 
 
 @pytest.mark.covers("GE-19")
 def test_edges_are_those_of_the_image_beside_them():
-    splits = image_pairs.edges(resolve(pix2pix.experiment, []))
+    splits = EdgeImages(resizing=InputSize(), labels=False).load()
     rows = splits.train[:5]
     chex.assert_shape(rows["source"], (5, 16, 16, 1))
     assert 0.05 < rows["source"].mean() < 0.6
@@ -92,35 +95,36 @@ def test_predict_reads_images_of_either_kind_and_small_ones(tmp_path):
     file = tmp_path / "one.png"
     Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(file)
     spec = {"image_shape": [8, 8, 3], "class_names": ["0"]}
-    flags = Flags({"input": f"b:{file}", "skip_bad": False})
-    source, names = UnpairedImages().inputs(flags, spec)
+    facts = Facts.of(spec)
+    run = SimpleNamespace(facts=facts, parts=SimpleNamespace(data=UnpairedImages()))
+    source, names = TranslateUnpaired().inputs(f"b:{file}", run)
     assert set(source.arrays) == {"b"}
     chex.assert_shape(source.arrays["b"], (1, 8, 8, 3))
     with pytest.raises(FlagError, match="no kind 'c'; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER"):
-        UnpairedImages().inputs(flags.replace(input=f"c:{file}"), spec)
-    small, _ = SmallToLarge().inputs(SimpleNamespace(input=str(file)), spec)
+        TranslateUnpaired().inputs(f"c:{file}", run)
+    small, _ = EnlargeImages().inputs(str(file), run)
     chex.assert_shape(small.arrays["low"], (1, 10, 10, 3))
     Image.new("RGB", (6, 4)).save(tmp_path / "two.png")  # not cut to the size of the first
     with pytest.raises(
         ValueError, match=r"two\.png has 4 by 6 pixels, .*one\.png 10 by 10; allowed: images of one size"
     ):
-        SmallToLarge().inputs(SimpleNamespace(input=str(tmp_path)), spec)
+        EnlargeImages().inputs(str(tmp_path), run)
     outputs = {"a_of_b": np.random.default_rng(0).random((1, 8, 8, 3))}
-    (written,) = UnpairedImages().write(tmp_path / "out", outputs, source, names, spec)
+    (written,) = TranslateUnpaired().write(tmp_path / "out", outputs, source, names, facts)
     assert written.name == "one.png"
     assert Image.open(written).size == (8, 8)
-    assert UnpairedImages().describe(outputs, spec)[0]["text"].startswith("8 x 8 pixels")
+    assert TranslateUnpaired().describe(outputs, facts)[0]["text"].startswith("8 x 8 pixels")
 
 
 @pytest.fixture
 def shown(bare_panels):
     """Panels of rows as (rows, title, subtitle), and curves as their history, of (shown arrays, outputs)."""
 
-    def panels(arrays, outputs):
+    def panels_of(arrays, outputs):
         data = SimpleNamespace(shown=SimpleNamespace(arrays=arrays))
-        return ImageToImage().panels(SimpleNamespace(data=data, outputs=outputs, history="curves"))
+        return panels(SimpleNamespace(data=data, outputs=outputs, history="curves"))
 
-    return panels
+    return panels_of
 
 
 def test_translations_of_evenly_spaced_images_stand_between_input_and_target(shown):
@@ -172,21 +176,19 @@ def test_enlarged_images_are_cut_to_their_middle(shown, monkeypatch):
 def test_predict_translates_the_edges_of_own_images_and_each_kind_is_measured(tmp_path, monkeypatch):
     pixels = np.repeat(np.array([[0, 0, 0, 200, 200, 200]], np.uint8), 4, 0)
     Image.fromarray(pixels).save(tmp_path / "step.png")
-    flags = Flags({"input": str(tmp_path / "step.png"), "skip_bad": False})
-    source, names = EdgesToImages().inputs(flags, {"image_shape": [4, 6, 1]})
+    run = SimpleNamespace(facts=Facts(image_shape=(4, 6, 1)), parts=SimpleNamespace(data=EdgeImages()))
+    source, names = TranslateEdges().inputs(str(tmp_path / "step.png"), run)
     assert source.arrays["source"][0, 0, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
     assert (len(source), names) == (1, [str(tmp_path / "step.png")])
     monkeypatch.setattr(image_pairs, "target_evaluators", lambda *rest: rest)
-    assert EdgesToImages().evaluators(None, "splits", "test") == ({"sample": "image"}, "splits", "test")
-    pairs, *_ = UnpairedImages().evaluators(None, "splits", "test")
-    assert pairs == {"b_of_a": "b_of_a", "a_of_b": "a_of_b"}
+    measure = TargetSimilarity("l1", {"sample": "image"})
+    assert measure.evaluators(run, "splits", "test") == ({"sample": "image"}, "splits", "test")
 
 
 def test_small_images_of_a_folder_have_three_channels_and_half_the_sides(tmp_path):
     for k in range(20):
         Image.fromarray(np.full((6, 6), 10 * k, np.uint8)).save(tmp_path / f"{k}.png")
-    flags = Flags({"data_dir": str(tmp_path), "image_size": 4, "seed": 0})
-    splits = image_pairs.small_images(flags, 2)
+    splits = with_small(SmallPhotographs(str(tmp_path), image_size=4).load(), 2)
     parts = (splits.train, splits.valid, splits.test)
     assert sum(len(part) for part in parts) == 20
     for part in parts:
@@ -203,7 +205,7 @@ def test_the_photograph_is_cut_by_columns_a_quarter_of_a_side_apart():
 
     The columns of the other splits are 384 to 512 and 512 to 640: two starts each.
     """
-    splits = image_pairs.small_images(Flags({"data_dir": None, "image_size": 100}), 2)
+    splits = with_small(SmallPhotographs(image_size=100).load(), 2)
     rows = 14  # 0, 25, ..., 325
     assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [rows * 12, rows * 2, rows * 2]
     photograph = sample_image("china", 427)
@@ -214,34 +216,30 @@ def test_the_photograph_is_cut_by_columns_a_quarter_of_a_side_apart():
             np.testing.assert_array_equal(images[row * columns + column], photograph[y : y + 100, x : x + 100], str(k))
     assert len(splits.shown) == rows * 2
     assert (splits.spec["dataset"], splits.notes) == ("photograph", ())
-    assert len(image_pairs.small_images(Flags({"data_dir": None, "image_size": 60}), 2).shown) == 64
+    assert len(SmallPhotographs(image_size=60).load().shown) == 64
 
 
 @pytest.mark.parametrize(("side", "rows", "columns"), [(103, 13, 12), (97, 14, 12)])
 def test_pieces_of_the_photograph_end_with_it_and_with_their_split(side, rows, columns):
     """Pieces of 103 are 25 apart: one from row 325 would leave the photograph. One of 97 from column 288 the split."""
-    splits = image_pairs.small_images(Flags({"data_dir": None, "image_size": side}), 1)
+    splits = SmallPhotographs(image_size=side).load()
     assert len(splits.train) == rows * columns
     chex.assert_shape(splits.train.arrays["image"], (rows * columns, side, side, 3))
 
 
 def test_pieces_are_at_most_as_wide_as_the_columns_of_a_split():
-    assert len(image_pairs.small_images(Flags({"data_dir": None, "image_size": 128}), 1).valid) == 10  # 0, 32, ..., 288
+    assert len(SmallPhotographs(image_size=128).load().valid) == 10  # 0, 32, ..., 288
     with pytest.raises(ValueError, match="image_size=129: larger than the photograph's columns; allowed: at most 128"):
-        image_pairs.small_images(Flags({"data_dir": None, "image_size": 129}), 1)
+        SmallPhotographs(image_size=129).load()
 
 
 def test_small_images_have_a_side_of_their_own_for_each_data_set(tmp_path, monkeypatch):
     """64 of the photograph and of a folder, 128 of Flickr8k, whose splits are searched for images that they share."""
-    assert image_pairs.small_images(Flags({"data_dir": None, "image_size": None}), 16).spec["image_shape"] == [
-        64,
-        64,
-        3,
-    ]
+    assert SmallPhotographs().load().spec["image_shape"] == [64, 64, 3]
     for k in range(9):
         Image.fromarray(np.full((6, 6), 10 * k, np.uint8)).save(tmp_path / f"{k}.png")
-    flags = Flags({"data_dir": str(tmp_path), "image_size": None, "seed": 0})
-    assert image_pairs.small_images(flags, 16).train.arrays["image"].shape[1:] == (64, 64, 3)
+    photographs = SmallPhotographs(str(tmp_path))
+    assert photographs.load().train.arrays["image"].shape[1:] == (64, 64, 3)
     (tmp_path / "captions_train.json").touch()
     asked = []
 
@@ -252,10 +250,10 @@ def test_small_images_have_a_side_of_their_own_for_each_data_set(tmp_path, monke
 
     monkeypatch.setattr(import_module("dlcore.data.flickr8k"), "flickr8k", flickr8k)
     monkeypatch.setattr("dlcore.data.carving.shared_images", lambda *sources: tuple(part.name for part in sources))
-    found = image_pairs.small_images(flags, 2)
+    found = photographs.load()
     assert asked == [(str(tmp_path), 128)]
     assert found.notes == ("flickr8k/train", "flickr8k/valid", "flickr8k/test")
-    image_pairs.small_images(flags.replace(image_size=96), 2)
+    dataclasses.replace(photographs, image_size=96).load()
     assert asked[-1][1] == 96
 
 
@@ -296,9 +294,9 @@ def test_images_of_edges_are_resized_to_bytes_and_shown(monkeypatch):
         for name, values in levels.items()
     }
     data = Splits(splits["train"], splits["valid"], splits["test"], {"image_shape": [2, 2, 1]}, ("first",))
-    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: None if labels else data)
-    monkeypatch.setattr(image_pairs.labeled_images, "input_size", lambda flags, spec: (3, 5))
-    found = image_pairs.edges("flags")
+    monkeypatch.setattr(image_pairs.Images, "load", lambda *rest: data)
+    monkeypatch.setattr(image_pairs.Images, "input_size", lambda self, facts: (3, 5))
+    found = EdgeImages().load()
     assert found.notes == ("first", "l1 of the mean training image on the test split: 0.1000")
     assert found.spec["image_shape"] == [3, 5, 1]
     assert found.spec["batch"]["source"] == [[3, 5, 1], "float32"]
@@ -306,19 +304,18 @@ def test_images_of_edges_are_resized_to_bytes_and_shown(monkeypatch):
     assert (len(found.shown), found.test.name) == (64, "test")
     colored = Source({"image": np.zeros((1, 2, 2, 3), np.uint8)})
     data = Splits(colored, colored, colored, {"image_shape": [2, 2, 3]})
-    chex.assert_shape(image_pairs.edges("flags").valid.arrays["image"], (1, 3, 5, 3))
+    chex.assert_shape(EdgeImages().load().valid.arrays["image"], (1, 3, 5, 3))
     data = data._replace(train=SimpleNamespace(arrays={"image": "files"}, name="train"))
     with pytest.raises(ValueError, match="train: too many images to hold in memory; allowed: at most 4 GiB"):
-        image_pairs.edges("flags")
+        EdgeImages().load()
 
 
 def test_halves_of_the_digits_are_colored_by_their_coverage(monkeypatch):
     """Levels 0, 51 and 255 of ink: the paper, a fifth of the way, the ink. Of 141 images one is left over."""
     digits = np.resize(np.array([0, 51, 255, 102, 204], np.uint8), (141, 1, 1, 1))
     data = Splits(*(Source({"image": digits}, name=name) for name in ("train", "valid", "test")), {})
-    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: None if labels else data)
-    monkeypatch.setattr(image_pairs.labeled_images, "input_size", lambda flags, spec: None)
-    splits = image_pairs.unpaired_images(Flags({"dataset": "digits"}))
+    monkeypatch.setattr(image_pairs.Images, "load", lambda *rest: data)
+    splits = UnpairedImages("digits").load()
     orders = [np.random.default_rng(seed).permutation(140) for seed in (0, 1)]
     inks = {"a": ([255] * 3, [217, 26, 26]), "b": ([153] * 3, [26, 51, 204])}
 
@@ -335,7 +332,7 @@ def test_halves_of_the_digits_are_colored_by_their_coverage(monkeypatch):
     assert (splits.spec["dataset"], splits.train.name, len(splits.shown)) == ("digits", "train", 64)
     data = data._replace(train=Source({"image": np.zeros((2, 1, 1, 3), np.uint8)}))
     with pytest.raises(ValueError, match="dataset=digits: color images; allowed: gray images"):
-        image_pairs.unpaired_images(Flags({"dataset": "digits"}))
+        UnpairedImages("digits").load()
 
 
 def test_a_share_of_the_unpaired_training_images_is_for_validation(tmp_path):
@@ -348,14 +345,8 @@ def test_a_share_of_the_unpaired_training_images_is_for_validation(tmp_path):
                 (folder / name).mkdir(parents=True)
                 for k in range(count):
                     Image.fromarray(np.full((5, 7), 10 * k, np.uint8)).save(folder / name / f"{k}.png")
-        flags = {
-            "dataset": "folder",
-            "data_dir": str(folder),
-            "image_size": None,
-            "skip_bad": False,
-            "cut_longer": False,
-        }
-        return image_pairs.unpaired_images(Flags({**flags, "seed": 1, "valid_fraction": 0.25, **more}))
+        fields = {"data_dir": str(folder), "valid_fraction": 0.25, **more}
+        return UnpairedImages("folder", **fields).load(seed=1)
 
     splits = load(10)
     order = np.random.default_rng(1).permutation(10)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.experiment.resolve import resolve
-from dlcore.kits.images import prediction
 from dlcore.main import main
 from dlcore.tasks import box_results, mask_results, masks, prompt_results, segment_results, volumes
+from dlcore.tasks.masks import MaskImages
 from dlcore.tasks.solid_images import SolidMeshes
 from experiments.detection import fcos as fcos_page
 from experiments.segmentation import deeplab as deeplab_page
@@ -24,21 +25,22 @@ from experiments.segmentation import unet
 
 WRITERS = {
     "boxes": box_results.write,
-    "masks": mask_results.write,
-    "prompts": prompt_results.write,
-    "segments": segment_results.write,
+    "masks": mask_results.SegmentImages().write,
+    "prompts": prompt_results.SegmentByPrompts().write,
+    "segments": segment_results.FindSegments().write,
     "meshes": SolidMeshes.write,
-    "volumes": volumes.Volumes.write,
+    "volumes": volumes.SegmentScans().write,
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_path):
     """Of no image at all."""
-    task, folder = (None,) if name in ("meshes", "volumes") else (), tmp_path / "new" / "folder"
+    task, folder = (None,) if name == "meshes" else (), tmp_path / "new" / "folder"
     outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
+    facts = spec if name in ("boxes", "meshes") else Facts.of(spec)
     for _ in range(2):
-        WRITERS[name](*task, folder, outputs, None, [], spec)
+        WRITERS[name](*task, folder, outputs, None, [], facts)
         assert folder.is_dir()
 
 
@@ -91,10 +93,12 @@ def test_baselines_by_hand():
 
 
 def test_weights_are_those_of_the_training_pixels():
-    spec = {"class_pixels": [50, 20, 1], "pixels_beside": [100, 100, 100]}
-    assert masks.class_weights("none", spec) is None
-    np.testing.assert_allclose(masks.class_weights("median", spec), [0.4, 1, 10], rtol=1e-6)
-    np.testing.assert_allclose(masks.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
+    facts = Facts(class_pixels=(50, 20, 1), pixels_beside=(100, 100, 100))
+    assert MaskImages(class_weights="none").weights(facts) is None
+    np.testing.assert_allclose(MaskImages(class_weights="median").weights(facts), [0.4, 1, 10], rtol=1e-6)
+    np.testing.assert_allclose(
+        MaskImages(class_weights="enet").weights(facts)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6
+    )
 
 
 def test_each_mirror_has_its_probability_and_photographs_are_zoomed_unless_told_otherwise(monkeypatch):
@@ -102,17 +106,17 @@ def test_each_mirror_has_its_probability_and_photographs_are_zoomed_unless_told_
     calls = []
     for name in ("random_flip_example", "random_zoom_example", "color_jitter", "compose_examples"):
         monkeypatch.setattr(f"dlcore.data.augment.{name}", lambda *args, name=name: calls.append((name, *args)) or name)
-    photographs, spec = {"dataset": "folder", "jitter": 0.0}, {"mean": [0.5], "std": [0.5]}
+    photographs = {"dataset": "folder", "jitter": 0.0}
     sideways, both = ("random_flip_example", 0.5, 0.0), ("random_flip_example", 0.5, 0.5)
-    for words, changes, expected in (
-        ([], {}, [both]),
-        (["--flip=horizontal", "--zoom=0.5,1"], {}, [sideways, ("random_zoom_example", 0.5, 1.0)]),
-        ([], photographs, [sideways, ("random_zoom_example", 0.75, 1.5)]),
-        (["--flip=both", "--zoom=1,1"], photographs, [both]),
-        (["--flip=none", "--zoom=1,1"], photographs, []),
+    for fields, expected in (
+        ({}, [both]),
+        ({"flip": "horizontal", "zoom": (0.5, 1.0)}, [sideways, ("random_zoom_example", 0.5, 1.0)]),
+        (photographs, [sideways, ("random_zoom_example", 0.75, 1.5)]),
+        ({"flip": "both", "zoom": (1.0, 1.0), **photographs}, [both]),
+        ({"flip": "none", "zoom": (1.0, 1.0), **photographs}, []),
     ):
         del calls[:]
-        found = masks.augmentation(flags(*words).replace(**changes), spec)
+        found = MaskImages(**fields).augment(Facts(mean=(0.5,), std=(0.5,)))
         assert calls == [*expected, ("compose_examples", *(call[0] for call in expected))] if expected else calls == []
         assert found == ("compose_examples" if expected else None)
 
@@ -123,8 +127,7 @@ def test_scenes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_at_least(
     calls = []
     draw = lambda *args, **settings: calls.append((args, settings)) or "scenes"  # noqa: E731
     monkeypatch.setattr(importlib.import_module("dlcore.data.segmentation"), "scene_maps", draw)
-    settings = resolve(unet.experiment, [f"--num_scenes={num_scenes}", "--stuff"])
-    *splits, messages = masks._scenes(settings)
+    *splits, messages = MaskImages(num_scenes=num_scenes, stuff=True)._scenes()
     assert (splits, messages) == (["scenes"] * 3, ())
     counts = [(num_scenes, 0), (few[0], 1), (few[1], 2)]
     assert calls == [(args, {"stuff": True, "size": 96, "largest": 48}) for args in counts]
@@ -132,9 +135,10 @@ def test_scenes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_at_least(
 
 @pytest.mark.weekly
 def test_augmentation_by_flags():
-    spec = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    assert masks.augmentation(flags("--flip=none"), spec) is None
-    augment = masks.augmentation(flags("--flip=none", "--zoom=0.5,0.5", "--jitter=0.5"), spec)
+    facts = Facts(mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert MaskImages(flip="none").augment(facts) is None
+    augment = MaskImages(flip="none", zoom=(0.5, 0.5), jitter=0.5).augment(facts)
+    assert augment is not None
     example = {"image": jnp.zeros((8, 8, 3)), "semantic": jnp.zeros((8, 8), jnp.uint8)}
     moved = augment(jax.random.key(0), example)
     assert int((moved["semantic"] == 255).sum()) == 64 - 16  # half as wide and high, void around
@@ -152,12 +156,12 @@ def test_a_zoom_that_is_no_range_is_named(page):
 def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
     for name, size in (("a", (12, 20)), ("b", (30, 10))):
         Image.fromarray(np.full((*size, 3), 50, np.uint8)).save(tmp_path / f"{name}.png")
-    spec = {"class_names": ["sky", "road"], "image_shape": [8, 8, 3]}
-    source, names = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)
+    facts, use = Facts(class_names=("sky", "road"), image_shape=(8, 8, 3)), mask_results.SegmentImages()
+    source, names = use.inputs(str(tmp_path), SimpleNamespace(facts=facts))
     chex.assert_shape(source.arrays["image"], (2, 8, 8, 3))
     classes = np.zeros((2, 8, 8), np.uint8)
     classes[:, 4:] = 1
-    files = mask_results.write(tmp_path / "out", {"classes": classes}, source, names, spec)
+    files = use.write(tmp_path / "out", {"classes": classes}, source, names, facts)
     assert [f.name for f in files] == ["a_mask.png", "a_overlay.png", "b_mask.png", "b_overlay.png"]
     with Image.open(files[2]) as mask:
         assert mask.mode == "P"
@@ -165,7 +169,7 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
         assert mask.getpalette()[:6] == [128, 128, 128, 128, 64, 128]
     with Image.open(files[3]) as picture:
         assert picture.size == (10, 30)
-    (row, _) = mask_results.describe({"classes": classes}, spec)
+    (row, _) = use.describe({"classes": classes}, facts)
     assert row == {"shares": {"sky": 0.5, "road": 0.5}, "text": "sky 50.0 %  road 50.0 %"}
 
 
@@ -174,18 +178,18 @@ def test_an_image_is_resized_the_same_beside_others(tmp_path):
     rng = np.random.default_rng(0)
     for name in "ab":
         Image.fromarray(rng.integers(0, 256, (12, 20, 3), np.uint8)).save(tmp_path / f"{name}.png")
-    spec = {"class_names": ["sky", "road"], "image_shape": [8, 10, 3]}
-    alone = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0].arrays["image"]
-    alike = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
-    own = SimpleNamespace(input=str(tmp_path), own_size=True)
-    chex.assert_shape(prediction.stretched_inputs(own, spec)[0].arrays["image"], (2, 12, 20, 3))
+    run = SimpleNamespace(facts=Facts(class_names=("sky", "road"), image_shape=(8, 10, 3)))
+    use, own = mask_results.SegmentImages(), mask_results.SegmentImages(own_size=True)
+    alone = use.inputs(str(tmp_path / "a.png"), run)[0].arrays["image"]
+    alike = use.inputs(str(tmp_path), run)[0].arrays["image"]
+    chex.assert_shape(own.inputs(str(tmp_path), run)[0].arrays["image"], (2, 12, 20, 3))
     Image.fromarray(np.zeros((30, 10, 3), np.uint8)).save(tmp_path / "c.png")
-    mixed = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    mixed = use.inputs(str(tmp_path), run)[0].arrays["image"]
     chex.assert_shape(alone, (1, 8, 10, 3))
     np.testing.assert_array_equal(alone[0], alike[0])
     np.testing.assert_array_equal(alone[0], mixed[0])
     with pytest.raises(ValueError, match=r"c\.png has 30 by 10 pixels, .*a\.png 12 by 20; allowed: images of one size"):
-        prediction.stretched_inputs(own, spec)
+        own.inputs(str(tmp_path), run)
 
 
 @pytest.mark.slow
@@ -234,11 +238,12 @@ def test_a_backbone_without_the_maps_is_refused_before_data_are_read(page, words
 
 def test_images_are_described_by_their_classes_and_drawn(monkeypatch):
     classes = np.array([[[0, 2], [2, 2]], [[1, 1], [1, 1]]])
-    first, second = mask_results.describe({"classes": classes}, {"class_names": ["a", "b", "c"]})
+    describe = mask_results.SegmentImages().describe
+    first, second = describe({"classes": classes}, Facts(class_names=("a", "b", "c")))
     assert first == {"shares": {"c": 0.75, "a": 0.25}, "text": "c 75.0 %  a 25.0 %"}
     assert second == {"shares": {"b": 1.0}, "text": "b 100.0 %"}
     many = np.repeat(np.arange(7), np.arange(1, 8)).reshape(1, 4, 7)  # class k has k + 1 of 28 pixels
-    (row,) = mask_results.describe({"classes": many}, {"class_names": [*"abcdefg"]})
+    (row,) = describe({"classes": many}, Facts(class_names=tuple("abcdefg")))
     assert row["text"] == "g 25.0 %  f 21.4 %  e 17.9 %  d 14.3 %  c 10.7 %  b 7.1 %", "the six largest"
     assert row["shares"] == {name: round((k + 1) / 28, 4) for k, name in reversed([*enumerate("abcdefg")])}
     # Void pixels (255) count nowhere.
@@ -293,7 +298,7 @@ def test_the_first_four_masks_stand_above_their_targets(monkeypatch):
         data=SimpleNamespace(test=SimpleNamespace(arrays=arrays)),
         outputs={"classes": np.arange(5).reshape(5, 1, 1, 1)},
     )
-    picture = mask_results.pictures(context)["segmentations"]
+    picture = mask_results.ClassIoU().pictures(context)["segmentations"]
     np.testing.assert_array_equal(picture[..., 1], [[2, 3, 4, 5], [2, 12, 22, 32]])
 
 
@@ -302,15 +307,16 @@ def test_colors_change_before_the_image_is_normalized(monkeypatch):
     strengths = []
     jitter = "dlcore.data.augment.color_jitter"
     monkeypatch.setattr(jitter, lambda *rest: strengths.append(rest) or (lambda key, image: image + 0.5))
-    spec = {"mean": [0.5, 0.1, 0.2], "std": [0.25, 0.5, 1.0]}
-    augment = masks.augmentation(flags("--flip=none", "--jitter=0.4"), spec)
+    facts = Facts(mean=(0.5, 0.1, 0.2), std=(0.25, 0.5, 1.0))
+    augment = MaskImages(flip="none", jitter=0.4).augment(facts)
+    assert augment is not None
     pixels = np.array([0.3, 2.0, 0.3])
-    image = np.broadcast_to((pixels - spec["mean"]) / spec["std"], (2, 2, 3)).astype(np.float32)
+    image = np.broadcast_to((pixels - facts.mean) / facts.std, (2, 2, 3)).astype(np.float32)
     example = augment(jax.random.key(0), {"image": image, "semantic": 5})
-    wanted = (np.array([0.8, 1.5, 0.8]) - spec["mean"]) / spec["std"]
+    wanted = (np.array([0.8, 1.5, 0.8]) - facts.mean) / facts.std
     np.testing.assert_allclose(example["image"], np.broadcast_to(wanted, (2, 2, 3)), rtol=1e-5)
     assert (example["semantic"], strengths) == (5, [(0.4, 0.4, 0.4)])
     # Photographs change by 0.3 unless something else is asked for, scenes do not.
-    assert masks.augmentation(flags("--flip=none").replace(dataset="folder", zoom=(1.0, 1.0)), spec) is not None
+    assert MaskImages("folder", flip="none", zoom=(1.0, 1.0)).augment(facts) is not None
     assert strengths[1:] == [(0.3, 0.3, 0.3)]
-    assert masks.augmentation(flags("--flip=none"), spec) is None
+    assert MaskImages(flip="none").augment(facts) is None

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
+from dlcore.kits.self_supervised.exemplars import task_accuracy
+from dlcore.models import Zoo
 from dlcore.tasks import pretext
-from dlcore.tasks.pretext import PretextClips, task_accuracy
+from dlcore.tasks.pretext import FrameClips, Labels, PieceNetwork
 from experiments.self_supervised import deep_cluster, exemplar, jigsaw, relative_patch
 
 
@@ -98,34 +98,19 @@ def halves(key, example):
     return example["image"].reshape(2, 1, 1, 1), 0
 
 
-class Halves(PretextClips):
-    """Drawn clips, whose frames are halved."""
+@pytest.mark.parametrize(("num_clips", "held_out"), [(501, 500), (40, 40)])
+def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(num_clips, held_out):
+    """Seed 4 draws its three splits by the seeds 12, 13 and 14, and seed 5 would go on from 15."""
+    drawn = []
 
-    dataset = "drawn clips"
-    frame_classes = ("still", "moving")
-
-    def num_classes(self, setup):
-        return 6
-
-    def pretext(self, flags):
-        return halves
-
-    def class_names(self, flags):
-        return ("left", "right")
-
-    def clips(self, count, seed):
-        self.drawn.append((count, seed))
+    def draw(count, seed):
+        drawn.append((count, seed))
         image = np.zeros((2, 3, 5, 3), np.uint8)
         image[1] = 51
         return Source({"image": image, "label": np.arange(2, dtype=np.int32)})
 
-
-@pytest.mark.parametrize(("num_clips", "held_out"), [(501, 500), (40, 40)])
-def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(monkeypatch, num_clips, held_out):
-    """Seed 4 draws its three splits by the seeds 12, 13 and 14, and seed 5 would go on from 15."""
-    monkeypatch.setattr(Halves, "drawn", [], raising=False)
-    splits = Halves().data(Flags({"num_clips": num_clips, "seed": 4}))
-    assert Halves.drawn == [(num_clips, 12), (held_out, 13), (held_out, 14)]
+    splits = FrameClips(draw, "drawn clips", ("still", "moving"), num_clips).load(4)
+    assert drawn == [(num_clips, 12), (held_out, 13), (held_out, 14)]
     assert splits.spec["dataset"] == "drawn clips"
     assert (splits.spec["class_names"], splits.spec["num_classes"]) == (["still", "moving"], 2)
     assert splits.spec["image_shape"] == [3, 5, 3]
@@ -133,29 +118,29 @@ def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(mon
     assert set(splits.spec["batch"]) == {"image", "label"}
 
 
-def test_the_network_has_the_classes_of_the_pretext_and_the_loss_of_a_guess(monkeypatch):
-    monkeypatch.setattr(pretext.backbone, "build", lambda setup, num_classes: ("backbone", num_classes))
-    flags = Flags({"head.hidden": 7}, {"head": ("head.hidden",)})
-    setup = Setup(flags, {"mean": [0.5], "std": [0.25]}, 10, jnp.float32)
-    network = Halves().network(setup)
-    assert (network.backbone, network.num_classes, network.hidden) == (("backbone", 1), 6, 7)
-    assert Halves().expected_loss(setup) == pytest.approx(np.log(6))
+def test_the_network_has_the_classes_of_the_pretext_and_the_loss_of_a_guess():
+    network = PieceNetwork(Zoo("resnet8_cifar"), Labels(None, lambda run: 2 * run.facts), head={"hidden": 7})
+    run = SimpleNamespace(facts=3, dtype=None, parts=SimpleNamespace(network=network))
+    model = network.arguments(run)["model"]
+    assert (model.num_classes, model.hidden, model.backbone.num_classes) == (6, 7, 1)
+    assert pretext.log_labels(run) == pytest.approx(np.log(6))
 
 
 def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monkeypatch):
     """The sheet has 24 of the 30 test images; the nearest patches are found among the first piece of each image."""
-    monkeypatch.setattr(pretext, "enlarge", lambda flags, spec: lambda images: images / 255)
     monkeypatch.setattr("dlcore.report.self_supervised.task_sheet", lambda *args: args)
     monkeypatch.setattr("dlcore.report.self_supervised.nearest_neighbors", lambda *args: Shown(args))
     image = np.tile(np.array([51, 255], np.uint8).reshape(1, 1, 2, 1), (30, 1, 1, 1))
     context = SimpleNamespace(
-        flags=None,
         spec={"class_names": ["a"]},
         state=SimpleNamespace(rng=jax.random.key(0)),
         data=SimpleNamespace(test=Source({"image": image, "label": np.arange(30)})),
         outputs={"guess": np.zeros(30), "target": np.ones(30), "pieces": np.arange(60).reshape(30, 2, 1)},
     )
-    sheet, nearest = pretext.example_panels(context, halves, ("left", "right"), nearest=True)
+    network = PieceNetwork(Zoo("resnet8_cifar"), Labels(lambda: halves, 2, ("left", "right"), nearest=True))
+    data = SimpleNamespace(arguments=lambda run: {"prepare": lambda images: images / 255})
+    run = SimpleNamespace(parts=SimpleNamespace(data=data, technique=SimpleNamespace(keywords={})))
+    sheet, nearest = network.pretext_panels(context, run)
     pieces, target, predicted, names = sheet
     assert pieces.shape == (24, 2, 1, 1, 1)
     np.testing.assert_allclose(pieces[0].ravel(), [0.2, 1])
@@ -165,7 +150,8 @@ def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monke
     np.testing.assert_allclose(first, 0.2)
     assert (labels.tolist(), features.ravel().tolist()) == (list(range(30)), list(range(0, 60, 2)))
     assert (class_names, nearest.changes["title"]) == (["a"], "Nearest patches")
-    assert len(Halves().pretext_panels(context)) == 1
+    network = PieceNetwork(network.backbone, Labels(lambda: halves, 2, ("left", "right")))
+    assert len(network.pretext_panels(context, run)) == 1
 
 
 class Shown:

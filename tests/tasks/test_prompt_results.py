@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks, rle_to_mask
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
@@ -28,7 +29,7 @@ def photograph(tmp_path):
 
 def inputs(photograph, *words):
     flags = resolve(experiment, [f"--input={photograph}", *words], MODE.settings)
-    return prompt_results.inputs(flags, SPEC)
+    return experiment.task.inputs(flags, SPEC)
 
 
 @pytest.mark.covers("SG-17")
@@ -110,7 +111,8 @@ def test_masks_are_written_at_the_photographs_size(photograph, tmp_path):
     }
     expected = np.zeros((16, 64), bool)
     expected[:, 16:32] = True
-    (row,) = prompt_results.describe(outputs, SPEC)
+    use = prompt_results.SegmentByPrompts()
+    (row,) = use.describe(outputs, Facts())
     assert row["text"].splitlines() == [
         "2 masks in 64 x 16 pixels",
         "  IoU 0.12  stability 0.65  256 pixels",
@@ -121,8 +123,8 @@ def test_masks_are_written_at_the_photographs_size(photograph, tmp_path):
     assert mask["box_xyxy"] == [16, 0, 32, 16]
     assert (mask["predicted_iou"], mask["stability"], row["image_size"]) == (0.1235, 0.6543, [16, 64])
     only = outputs | {"valid": np.array([[True, False, False, False]])}
-    assert prompt_results.describe(only, SPEC)[0]["text"].startswith("1 mask in 64 x 16 pixels\n")
-    files = prompt_results.write(tmp_path / "out", outputs, None, [str(photograph)], SPEC)
+    assert use.describe(only, Facts())[0]["text"].startswith("1 mask in 64 x 16 pixels\n")
+    files = use.write(tmp_path / "out", outputs, None, [str(photograph)], Facts())
     names = [f"photograph_{kind}.png" for kind in ("mask1", "mask2", "overlay")]
     assert [path.name for path in files] == [*names, "masks.json"]
     np.testing.assert_array_equal(np.asarray(Image.open(files[0])), 255 * expected)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.tasks import segment_results
 
 SPEC = {"stuff_names": ["sky"], "class_names": ["cat", "dog"]}
+FACTS = Facts.of(SPEC)
 OUTPUTS = {
     "segments": np.array([[[0, 0, 0, 2], [-1, 2, 2, 2]], [[-1] * 4] * 2]),
     "segment_labels": np.array([[0, 9, 2], [0, 0, 0]]),
@@ -17,7 +19,7 @@ OUTPUTS = {
 
 
 def test_segments_are_described_the_largest_first():
-    first, second = segment_results.describe(OUTPUTS, SPEC)
+    first, second = segment_results.FindSegments().describe(OUTPUTS, FACTS)
     assert first["segments"] == [{"class": "dog", "share": 0.5}, {"class": "sky", "share": 0.375}]
     assert first["text"] == "dog 50.0 %  sky 37.5 %"
     assert second == {"segments": [], "text": "nothing"}
@@ -27,7 +29,7 @@ def test_files_have_the_size_and_the_numbers_of_coco(tmp_path):
     """The 2 x 4 segments on an image of 4 x 8: all areas are four times as large."""
     Image.fromarray(np.full((4, 8, 3), 200, np.uint8)).save(tmp_path / "a.png")
     outputs = {name: array[:1] for name, array in OUTPUTS.items()}
-    paths = segment_results.write(tmp_path / "out", outputs, None, [str(tmp_path / "a.png")], SPEC)
+    paths = segment_results.FindSegments().write(tmp_path / "out", outputs, None, [str(tmp_path / "a.png")], FACTS)
     assert [path.name for path in paths] == ["a_panoptic.png", "a_overlay.png", "panoptic.json"]
     encoded = np.asarray(Image.open(paths[0])).astype(int)
     number = encoded[..., 0] + 256 * encoded[..., 1] + 65536 * encoded[..., 2]
@@ -50,7 +52,7 @@ def test_files_have_the_size_and_the_numbers_of_coco(tmp_path):
 def test_numbers_beyond_a_byte_take_the_next_color(tmp_path):
     Image.fromarray(np.zeros((1, 2, 3), np.uint8)).save(tmp_path / "a.png")
     outputs = {"segments": np.array([[[299, 70000]]]), "segment_labels": np.ones((1, 70001), int)}
-    paths = segment_results.write(tmp_path, outputs, None, [str(tmp_path / "a.png")], SPEC)
+    paths = segment_results.FindSegments().write(tmp_path, outputs, None, [str(tmp_path / "a.png")], FACTS)
     # 300 = 44 + 256 and 70001 = 113 + 256 * 17 + 65536.
     assert np.asarray(Image.open(paths[0]))[0].tolist() == [[44, 1, 0], [113, 17, 1]]
 

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dlcore.data.facts import Facts
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
-from dlcore.tasks.boxes import StretchedBoxes
+from dlcore.tasks import boxes
+from dlcore.tasks.segments import SegmentQuality
 from experiments.segmentation.mask2former import experiment
 
 SPEC = {"class_names": ["cat", "dog"], "stuff_names": ["grass"], "num_classes": 2, "max_boxes": 6}
@@ -21,8 +24,7 @@ SPEC |= {"image_shape": [32, 32, 3], "mean": [0.0] * 3, "std": [1.0] * 3, "masks
 
 def build(*argv):
     flags = resolve(experiment, ["--smoke", "--image_size=32,32", *argv])
-    setup = type("Setup", (), {"flags": flags, "spec": SPEC, "dtype": None})
-    return experiment.task.arguments(setup)
+    return experiment.task.arguments(Setup(flags, SPEC, 10, None, experiment.optimizer))
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,8 @@ def test_settings_that_do_not_fit_a_network_are_named(argv, message):
 
 def test_segments_are_measured_by_the_classes_of_stuff_and_things(monkeypatch):
     monkeypatch.setattr("dlcore.segmentation.panoptic.panoptic_evaluator", lambda names, num_stuff: (names, num_stuff))
-    monkeypatch.setattr(StretchedBoxes, "evaluators", lambda self, setup, splits, split: [split])
-    found = experiment.task.evaluators(SimpleNamespace(spec=SPEC), None, "test")
+    monkeypatch.setattr(boxes, "mask_evaluators", lambda names, splits, split: [split])
+    found = SegmentQuality().evaluators(SimpleNamespace(facts=Facts.of(SPEC)), None, "test")
     assert found == [(["grass", "cat", "dog"], 1), "test"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from dlcore.data.facts import Facts
 from dlcore.data.strings import STRING_TASKS
 from dlcore.data.words import END, PAD, START, UNKNOWN, Words, pad_sequences
 from dlcore.experiment.resolve import resolve
@@ -20,6 +21,7 @@ from dlcore.modes import predict
 from dlcore.sequence import seq2seq
 from dlcore.tasks import sequence_pairs
 from dlcore.tasks.sequence_pairs import vocabularies
+from dlcore.tasks.string_pairs import mirrored
 from experiments.sequence import seq2seq as strings_page
 from experiments.vision_language import translation as page
 
@@ -82,7 +84,7 @@ def test_a_symbol_is_aligned_where_its_step_looks_at_the_symbol_that_it_repeats(
     places = [[2, 1, 0, 3], [1, 1, 2]] if task == "reverse" else [[0, 1, 2, 3], [1, 1, 2]]
     for row, steps in enumerate(places):
         alignment[row, np.arange(len(steps)), steps] = 1
-    evaluator = strings_page.mirrored(task)
+    evaluator = mirrored(task)
     acc = evaluator.add(None, {"alignment": alignment}, {"source": source})
     assert evaluator.finish(acc) == {"aligned": 0.8}
     assert evaluator.finish(evaluator.add(None, {"tokens": source}, {"source": source})) == {}
@@ -145,7 +147,7 @@ def test_input_is_a_file_or_a_sequence(tmp_path):
 @pytest.mark.covers("CP-07")
 def test_pairs_become_tokens_and_the_vocabulary_is_saved(folder):
     data = page.experiment.task.data(of(folder))
-    source, target = vocabularies(data.spec)
+    source, target = vocabularies(Facts.of(data.spec))
     assert source.decode(data.train.arrays["source"][0]) == "ein hund rennt ."
     assert target.decode(data.train.arrays["target"][0]) == "a dog runs ."
     assert (data.train.arrays["target"][:, 0] == START).all()
@@ -154,19 +156,20 @@ def test_pairs_become_tokens_and_the_vocabulary_is_saved(folder):
     assert "lower case" in data.spec["signature"]
     assert "test" in data.spec["signature"]
     turned = page.experiment.task.data(of(folder, "--source=en", "--target=de"))
-    assert vocabularies(turned.spec)[1].decode(turned.train.arrays["target"][1]) == "die katze schläft ."
+    assert vocabularies(Facts.of(turned.spec))[1].decode(turned.train.arrays["target"][1]) == "die katze schläft ."
 
 
 @pytest.mark.covers("CP-07")
 def test_byte_pairs_are_shared_and_every_word_can_be_written(folder):
     pytest.importorskip("tokenizers")
     data = page.experiment.task.data(of(folder, "--vocabulary=byte_pairs", "--vocabulary_size=60"))
-    source, target = vocabularies(data.spec)
+    source, target = vocabularies(Facts.of(data.spec))
     assert source is target
     assert target.decode(data.train.arrays["source"][1]) == "die katze schläft ."
     setup = ResolvedRun(page.experiment, of(folder, "--vocabulary=byte_pairs", "--vocabulary_size=60")).setup_of(data)
-    assert page.experiment.task.network(setup).source_vocab_size is None
-    assert page.experiment.task.network(setup).vocab_size == len(target) <= 60
+    network = page.experiment.task.arguments(setup)["model"]
+    assert network.source_vocab_size is None
+    assert network.vocab_size == len(target) <= 60
 
 
 def test_buckets_hold_all_pairs_with_little_padding(folder):
@@ -202,7 +205,7 @@ def test_bleu_is_of_the_words_of_the_text_and_unknown_ones_never_match(folder):
     data = page.experiment.task.data(settings)
     setup = ResolvedRun(page.experiment, settings).setup_of(data)
     texts, exact = page.experiment.task.evaluators(setup, data, "test")
-    target, rows = vocabularies(data.spec)[1], data.test[np.arange(2)]
+    target, rows = vocabularies(Facts.of(data.spec))[1], data.test[np.arange(2)]
     right = pad_sequences([target.encode(text) for text in HELD_OUT["en"]], 9)[:, 1:]
     acc = texts.add(None, {"tokens": right}, rows)
     numbers = texts.finish(acc)
@@ -245,7 +248,7 @@ def test_a_grammar_is_translated_without_a_mistake_that_bleu_would_see():
         return {side: source.arrays[side][rows, : 8 + 2 * k] for k, side in enumerate(("source", "target"))}, rows
 
     (train, _), (test, rows) = short(data.train), short(data.test)
-    source, target = vocabularies(data.spec)
+    source, target = vocabularies(Facts.of(data.spec))
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(4e-3, 400)))
     model = Transformer(len(target), len(source), 64, 4, 128, 1, 1, dropout_rate=0.0, pre_norm=True)
     learner = seq2seq.learner(model=model, optimizer=tx, max_length=10)

@@ -12,8 +12,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
 from dlcore.self_supervised.patch_predictors import TeacherState
-from dlcore.tasks.clip_data import FilmStrips
-from dlcore.tasks.unlabeled_clips import UnlabeledClips
+from dlcore.tasks.clip_data import FilmStrips, UnlabeledClips
 from experiments import find_experiment
 
 PAGES = {name: find_experiment(f"self_supervised.{name}") for name in ("vjepa", "video_mae")}
@@ -73,13 +72,8 @@ def test_flags_that_do_not_fit(words, message):
         page.task.check(resolve(page, words))
 
 
-def test_a_task_of_clips_says_its_network_and_reads_features_of_the_states_parameters():
-    task = UnlabeledClips()
-    with pytest.raises(TypeError, match="UnlabeledClips does not say its network"):
-        task.network(None)
-    assert task.variables(State(0, None, "weights", None)) == {"params": "weights"}
-    assert task.features({"features": "vectors", "other": 1}) == "vectors"
+def test_the_report_shows_film_strips_of_clips():
     clips = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * np.ones((1, 1, 4, 4, 3), np.uint8)
-    strips = task.pictures_of(clips)
+    strips = UnlabeledClips().pictures_of(clips)
     assert isinstance(strips, FilmStrips)
     np.testing.assert_array_equal(strips[0], FilmStrips(clips)[0])

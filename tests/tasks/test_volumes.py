@@ -19,6 +19,7 @@ from dlcore.data.volume_files import (
     stem,
     volume_splits,
 )
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.extras import MissingPackage
 from dlcore.modes.predict import MODE
@@ -345,12 +346,13 @@ def test_the_loss_of_equal_probabilities():
 
     Of three classes with 1/5, 3/10 and 1/2 the Dice is 2 f / 3 / (1/3 + f): 1/4, 6/19 and 2/5.
     """
-    from types import SimpleNamespace
 
-    setup = SimpleNamespace(spec={"class_fractions": [0.5, 0.5]}, flags=SimpleNamespace(dice_weight=2.0))
-    assert TASK.expected_loss(setup) == pytest.approx(np.log(2) + 2 * 0.5)
-    setup.spec["class_fractions"] = [0.2, 0.3, 0.5]
-    assert TASK.expected_loss(setup) == pytest.approx(np.log(3) + 2 * (1 - (0.25 + 6 / 19 + 0.4) / 3))
+    def loss(*fractions):
+        flags = resolve(experiment, ["--dice_weight=2"])
+        return TASK.expected_loss(Setup(flags, {"class_fractions": list(fractions)}, 1, None))
+
+    assert loss(0.5, 0.5) == pytest.approx(np.log(2) + 2 * 0.5)
+    assert loss(0.2, 0.3, 0.5) == pytest.approx(np.log(3) + 2 * (1 - (0.25 + 6 / 19 + 0.4) / 3))
 
 
 def test_nibabel_is_asked_for(tmp_path, monkeypatch):

@@ -84,9 +84,9 @@ def read(monkeypatch):
         monkeypatch.setattr(carving, "split_validation", lambda *args: asked.append(args[1:]) or (args[0], args[0]))
         monkeypatch.setattr(carving, "complete_splits", complete)
         monkeypatch.setattr("dlcore.kits.video.clip_splits.repeat_for_views", lambda source, views: (source, views))
-        flags = {"dataset": "folder", "data_dir": "my/clips", "valid_fraction": 0.2, "seed": 3, "views": 5, **flags}
+        flags = {"dataset": "folder", "data_dir": "my/clips", "valid_fraction": 0.2, "views": 5, **flags}
         clip = {"clip_length": 8, "size": 16, "stride": 2, "frame_rate": 5.0, "short": "loop"}
-        return own_videos(SimpleNamespace(**flags, **clip)), list(asked)
+        return own_videos(SimpleNamespace(**flags, **clip), 3), list(asked)
 
     return call
 

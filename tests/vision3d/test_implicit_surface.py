@@ -1,5 +1,7 @@
 """Implicit surfaces: a ball is learned as occupancy and as distance, its mesh is closed, and losses agree by hand."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 import trimesh
 from flax import linen as nn
 
+from dlcore.data.facts import Facts
 from dlcore.data.mesh_files import read_mesh, write_mesh
 from dlcore.data.solids import Solid, surface_points
-from dlcore.experiment.flags import Flags
 from dlcore.ops.mesh import check_mesh, euler_characteristic
 from dlcore.vision3d import implicit_surface
 from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
@@ -118,10 +120,10 @@ def test_predicted_meshes_are_what_trimesh_reads(tmp_path):
     """The exact distance of a torus in place of the network's: 2 pi² R r² = 2 pi² 0.55 0.3² = 0.977."""
     torus = Solid("torus", np.array([0.55, 0.3, 1.0]))
     outputs = {"field": -torus.signed_distance(grid_points(24))}
-    (row,) = page.experiment.task.describe(outputs, {})
+    (row,) = page.ExtractMesh().describe(outputs, Facts())
     assert row["text"] == f"{row['vertices']} vertices, {row['faces']} faces, closed, volume {row['volume']:.3f}"
     assert row["volume"] == pytest.approx(2 * np.pi**2 * 0.55 * 0.3**2, rel=0.05)
-    files = page.experiment.task.write(tmp_path / "meshes", outputs, None, ["torus"], {})
+    files = page.ExtractMesh().write(tmp_path / "meshes", outputs, None, ["torus"], Facts())
     assert [path.name for path in files] == ["torus.obj", "torus.ply"]
     vertices, faces = page.mesh_of(outputs)
     for path in files:
@@ -135,15 +137,15 @@ def test_predicted_meshes_are_what_trimesh_reads(tmp_path):
 
 
 def test_predict_asks_for_a_grid_and_says_where_the_surface_is_open():
-    flags = Flags({"mesh_resolution": 4})
-    source, names = page.experiment.task.drawn(flags, {"solid": "box"})
+    run = SimpleNamespace(parts=SimpleNamespace(data=page.SolidPoints("box")))
+    source, names = page.ExtractMesh(4).samples(run)
     np.testing.assert_array_equal(source.arrays["points"], grid_points(4))
     assert names == ["box"]
     points = grid_points(4)
-    (row,) = page.experiment.task.describe({"field": points[:, 0] + 0.1}, {})  # a half space
+    (row,) = page.ExtractMesh().describe({"field": points[:, 0] + 0.1}, Facts())  # a half space
     assert row["closed"] is False
     assert row["text"].endswith("open where the surface leaves the cube [-1, 1]³")
-    (row,) = page.experiment.task.describe({"field": np.full(64, -1.0)}, {})
+    (row,) = page.ExtractMesh().describe({"field": np.full(64, -1.0)}, Facts())
     assert row["text"] == "0 vertices, 0 faces, closed, volume 0.000"
 
 

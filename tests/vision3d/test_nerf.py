@@ -8,11 +8,10 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.data.scene_rays import scene_rays
+from dlcore.data.scene_rays import mean_color_psnr, scene_rays
 from dlcore.learner import State
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import PeakSignalToNoise, RadianceField, frequency_encoding, volume_render
-from experiments.vision3d import nerf as page
 from tests.wiring import assert_wiring
 
 
@@ -176,7 +175,7 @@ def test_the_views_are_what_they_were():
 
 def test_the_baseline_by_hand():
     train = np.array([[0.0, 0, 0], [1, 1, 1]])
-    assert page.mean_color_psnr(train, np.array([[0.4, 0.5, 0.6]])) == pytest.approx(-10 * np.log10(0.02 / 3))
+    assert mean_color_psnr(train, np.array([[0.4, 0.5, 0.6]])) == pytest.approx(-10 * np.log10(0.02 / 3))
 
 
 @pytest.mark.weekly
@@ -194,7 +193,7 @@ def test_a_small_field_learns_a_view():
         return learner.evaluate(state, batch)
 
     reached = run(batch)["psnr"].compute()
-    assert reached > page.mean_color_psnr(arrays["color"], arrays["color"]) + 3
+    assert reached > mean_color_psnr(arrays["color"], arrays["color"]) + 3
 
 
 def test_bad_input_is_one_clear_line():

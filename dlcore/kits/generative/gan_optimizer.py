@@ -1,49 +1,23 @@
-"""The optimizer of a GAN: the same for generator and discriminator."""
-
-import dataclasses
-from typing import Annotated, ClassVar, Literal
+"""The optimizer of a GAN for pages with a task: the record of `dlcore.optim`, built from a `Setup`."""
 
 import optax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.setting import check_fields
-from dlcore.learner import Range
-from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
+from dlcore.experiment.parts import with_flags
+from dlcore.optim import adamw
 
 __all__ = ["GANAdam"]
 
 
-@dataclasses.dataclass(frozen=True)
-class GANAdam:
-    """The flags of the optimizer of generator and discriminator.
+class GANAdam(adamw.GANAdam):
+    """See `dlcore.optim.GANAdam`."""
 
-    Args:
-      optimizer: optimizer of generator and discriminator
-      learning_rate: initial learning rate of generator and discriminator
-      schedule: learning-rate schedule
-      momentum: beta1 of Adam
-    """
+    takes_setup = True
 
-    optimizer: Literal[tuple(OPTIMIZERS)] = "adam"
-    learning_rate: Annotated[float, Range(0), "essential"] = 2e-4
-    schedule: Literal[tuple(SCHEDULES)] = "linear"
-    momentum: Annotated[float, Range(0, 0.999999)] = 0.5
-
-    parameters: ClassVar[tuple[str, ...]] = ("generator_optimizer", "discriminator_optimizer")
-    """Parameters of the technique that take the optimizer."""
-
-    def __post_init__(self):
-        check_fields(self)
-
-    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:  # pyright: ignore
         """Build the optimizer of the generator or of the discriminator."""
-        flags = setup.flags
-        return create_optimizer(flags.optimizer, self.rate_of_step(setup), momentum=flags.momentum)
+        return with_flags(adamw.GANAdam(), setup.flags).build(setup.steps)
 
-    def rate_of_step(self, setup: Setup) -> optax.Schedule:
-        """Build the learning-rate schedule.
-
-        Returns:
-          A function from the step, counted from 0, to the learning rate of generator and discriminator.
-        """
-        return create_schedule(setup.flags.schedule, setup.flags.learning_rate, setup.steps)
+    def rate_of_step(self, setup: Setup) -> optax.Schedule:  # pyright: ignore
+        """Build the learning-rate schedule."""
+        return with_flags(adamw.GANAdam(), setup.flags).rate_of_step(setup.steps)

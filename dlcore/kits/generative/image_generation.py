@@ -1,11 +1,14 @@
 """Images to generate: data, and distances of samples to real images in a classifier's features."""
 
 import dataclasses
-from typing import Annotated, ClassVar
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
+from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
@@ -23,7 +26,10 @@ __all__ = [
     "NUM_REAL",
     "NUM_SHOWN",
     "SETTINGS",
+    "FinalFrechet",
     "Frechet",
+    "class_features",
+    "class_source",
     "data",
     "evaluators",
     "network_of",
@@ -77,10 +83,14 @@ class Frechet:
     Args:
       classifier: page that trains the classifier where no flag names one
       num_samples: samples for the Fréchet distance at each evaluation
+      monitor: metric that selects the checkpoint; None for the last
+      by_class: whether the samples are of each class in turn, which `class_consistency` compares with the classifier's
     """
 
     classifier: Experiment | None = None
     num_samples: Annotated[int, Range(2)] = 1000
+    monitor: Annotated[str | None, "no flag"] = "frechet_distance"
+    by_class: Annotated[bool, "no flag"] = False
 
     metric: ClassVar[str] = "frechet_distance"
     mode: ClassVar[str] = "min"
@@ -89,10 +99,84 @@ class Frechet:
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Say what is compared; the report shows the first NUM_SHOWN samples."""
-        return _compared(splits, run.setup.flags)
+        splits = _compared(splits, run.setup.flags)
+        if not self.by_class:
+            return splits
+        return splits._replace(shown=class_source(NUM_SHOWN, splits.spec["num_classes"]))
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators, see `evaluators`."""
+        """Build the evaluators, see `evaluators`; of samples by class also `class_consistency`, of two classes on."""
+        distances = evaluators(run.setup, splits, split, self.classifier)
+        if not self.by_class:
+            return distances
+        source = class_source(self.num_samples, run.facts.num_classes)
+        distances = [evaluator._replace(source=source) for evaluator in distances]
+        if run.facts.num_classes == 1:
+            return distances
+        features = class_features(run.setup.flags, run.setup.spec, self.classifier)
+        return [*distances, class_consistency(lambda images: features(images)[1], source)]
+
+    def pictures(self, context: Any) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        from dlcore.report.generative import picture_grid
+
+        return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+def class_source(count: int, num_classes: int) -> Source:
+    """Build a source of labels that cycles through the classes.
+
+    Args:
+      count: number of samples.
+      num_classes: K.
+
+    Returns:
+      A source with `label`.
+    """
+    check_whole_number("count", count, 1)
+    check_whole_number("num_classes", num_classes, 1)
+    return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
+
+
+def class_features(flags: Flags, spec: dict, page: Experiment | None = None) -> Callable:
+    """Build the function from images to vectors and probabilities of classes, of the network of `--network`.
+
+    Args:
+      spec: facts of the data; must contain `image_shape` and `num_classes`.
+      page: page of the small classifier.
+
+    Returns:
+      Images [N, H, W, C] -> (vectors [N, D], probabilities [N, K]).
+    """
+    return feature_extractor(network_of(flags.replace(frechet_network=None), spec, page))
+
+
+@dataclasses.dataclass(frozen=True)
+class FinalFrechet:
+    """The distances of samples, or of reconstructions, to test images, at the end of a run.
+
+    Args:
+      classifier: page that trains the classifier where no flag names one
+      num_samples: samples for the Fréchet distance at each evaluation
+      outputs: what is compared with test images: samples, or their own reconstructions.
+    """
+
+    classifier: Experiment | None = None
+    num_samples: Annotated[int, Range(2)] = 1000
+    outputs: Annotated[Literal["sample", "reconstruction"], "no flag"] = "sample"
+
+    settings: ClassVar[dict[str, Setting]] = Frechet.settings
+    """The networks whose features are compared."""
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluators; none for "valid", and no samples of shapes, which no classifier knows."""
+        if self.outputs == "reconstruction":
+            return reconstruction_evaluators(run.setup, splits, split, self.classifier)
+        if run.facts.dataset == "factors":
+            return []
+        if split == "valid":
+            network_of(run.setup.flags, run.setup.spec, self.classifier)  # a bad --network is an error before training
+            return []
         return evaluators(run.setup, splits, split, self.classifier)
 
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
@@ -23,7 +24,10 @@ from dlcore.optim import parameter_ema
 from dlcore.report.panel import Panel
 
 __all__ = [
+    "DiffusionPanels",
+    "FilmSamples",
     "FilmedSamples",
+    "ShowSamples",
     "diffusion_panels",
     "edits",
     "interpolations",
@@ -192,11 +196,43 @@ class FilmedSamples:
         return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
+class ShowSamples:
+    """Report of generated images: samples, the curves, and real images; TensorBoard shows the samples."""
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show the first samples, one column per requested class, the curves, and real images."""
+        return panels(context)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
+
+
+class FilmSamples(ShowSamples):
+    """Report of generated images with a film of the samples, of the same noise while the network trains."""
+
+    def report_hooks(self, run: Run, build: Callable[[Setup], Learner]) -> list:
+        """Film the samples."""
+        return FilmedSamples().report_hooks(run.setup, build)
+
+
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Show the first samples in TensorBoard."""
     from dlcore.report.generative import picture_grid
 
     return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+class DiffusionPanels:
+    """Report of a diffusion model of noise alone: its samples, their trajectories, and every sampler's."""
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Build the panels, see `diffusion_panels`."""
+        return diffusion_panels(context, run.parts.network)
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples."""
+        return pictures(context)
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:

@@ -3,14 +3,13 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Seed, Setting
 from dlcore.experiment.task import Task
 from dlcore.learner import Range
@@ -19,9 +18,11 @@ from dlcore.ops.checks import check_finite, check_indices
 __all__ = [
     "SAMPLE_CLASS",
     "SETTINGS",
+    "DrawClasses",
     "DrawSamples",
     "Samples",
     "class_index",
+    "class_inputs",
     "class_samples",
     "describe",
     "file_name",
@@ -51,11 +52,11 @@ def number_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
     return Source.indices(flags.num_drawn, "samples"), [f"sample {k}" for k in range(flags.num_drawn)]
 
 
-def class_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+def class_samples(flags: Any, spec: dict) -> tuple[Source, list[str]]:
     """Choose the classes of the samples that `--mode=predict` draws without `--input`.
 
     Args:
-      flags: `num_drawn` and `sample_class`; without a class all take turns.
+      flags: `DrawClasses`, or flags: `num_drawn` and `sample_class`; without a class all take turns.
       spec: facts of the data; must contain `class_names`.
 
     Returns:
@@ -94,6 +95,47 @@ def class_index(flag: str, word: str, spec: dict, more: str = "") -> int:
     if word.isdigit() and int(word) < len(names):
         return int(word)
     raise FlagError(f"--{flag}={word}: not a trained class; allowed: {', '.join(names[:20])}{more}")
+
+
+def class_inputs(text: str, spec: dict) -> tuple[Source, list[str]]:
+    """Parse `--input`: classes by name or number, or pairs of classes to interpolate between.
+
+        --input=3,7        a sample of class 3, one of class 7
+        --input=16x3       sixteen samples of class 3
+        --input=3..7       nine samples from class 3 to class 7: spherical interpolation of the noise; the class
+                           changes halfway
+
+    Args:
+      text: the value of `--input`.
+      spec: facts of the data; must contain `class_names`.
+
+    Returns:
+      (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
+
+    Raises:
+      FlagError: there is no such class.
+    """
+    class_names = list(spec["class_names"])
+    more = f", 16x{class_names[0]}, {class_names[0]}..{class_names[-1]}"
+    labels, endpoints, fractions, names = [], [], [], []
+    for word in text.split(","):
+        times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
+        first, between, last = rest.partition("..")
+        a, count = class_index("input", first, spec, more), 9 if between else int(times)
+        b = class_index("input", last, spec, more) if between else a
+        start = len(labels)
+        for k in range(count):
+            fraction = k / (count - 1) if between else 0.0
+            labels.append(a if fraction < 0.5 else b)
+            endpoints.append((start, start + 1) if between else (start + k, start + k))
+            fractions.append(fraction)
+            names.append(f"{rest} {fraction:.3g}" if between else (first if count == 1 else f"{first} {k}"))
+    arrays = {
+        "label": np.array(labels, np.int32),
+        "ends": np.array(endpoints, np.int32),
+        "share": np.array(fractions, np.float32),
+    }
+    return Source(arrays, len(labels)), names
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -197,6 +239,29 @@ class DrawSamples:
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each sample as a file, and all of them as samples.png."""
         return write(folder, outputs, source, names, {})
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawClasses(DrawSamples):
+    """Use of a generator of classes: `--mode=predict` draws samples of each, or of those that `--input` names.
+
+    Args:
+      sample_class: class that --mode=predict draws, by name or number; by default all in turn
+    """
+
+    sample_class: Annotated[str | None, "no identity"] = None
+
+    input_kind: ClassVar[str] = "CLASS,CLASS"
+
+    def samples(self, run: Any) -> tuple[Source, list[str]]:
+        """Choose the classes of the samples."""
+        return class_samples(self, {"class_names": run.facts.class_names})
+
+    def inputs(self, path: str, run: Any) -> tuple[Source, list[str]]:
+        """Parse the classes that `--input` names, see `class_inputs`."""
+        if self.sample_class is not None:
+            raise FlagError(f"--sample_class={self.sample_class}: beside --input={path}; allowed: one of them")
+        return class_inputs(path, {"class_names": run.facts.class_names})
 
 
 SETTINGS = Samples().settings()

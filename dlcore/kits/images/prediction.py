@@ -11,7 +11,16 @@ import numpy as np
 from dlcore.data.facts import Facts
 from dlcore.experiment.flags import Flags
 
-__all__ = ["ClassifyImages", "describe", "images_under", "inputs", "read_all", "stretched_inputs", "unique_stems"]
+__all__ = [
+    "ClassifyImages",
+    "describe",
+    "images_under",
+    "inputs",
+    "read_all",
+    "stretched_images",
+    "stretched_inputs",
+    "unique_stems",
+]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -68,10 +77,17 @@ class ClassifyImages:
 
 
 def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, stretched to the size of the training images; other files are ignored.
+    """Read the images under `--input`, as `stretched_images` of `--own_size`."""
+    return stretched_images(flags.input, Facts.of(spec), getattr(flags, "own_size", False))
+
+
+def stretched_images(path: str, facts: Facts, own_size: bool = False) -> tuple[Any, list[str]]:
+    """Read the images under a path, stretched to the size of the training images; other files are ignored.
 
     Args:
-      flags: `input`, a file or a folder; `own_size` keeps the images' size, which must be the same for all.
+      path: a file or a folder.
+      facts: facts of the training images.
+      own_size: keep the images' size, which must be the same for all.
 
     Returns:
       (source, paths).
@@ -83,12 +99,10 @@ def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
-    size, keep_size = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
-
     def read(path: Path) -> np.ndarray:
-        return load_image(path) if keep_size else stretch_image(load_image(path), size)
+        return load_image(path) if own_size else stretch_image(load_image(path), facts.image_shape[:2])
 
-    images, paths = read_all(list_images(Path(flags.input)), read, None)
+    images, paths = read_all(list_images(Path(path)), read, None)
     return Source({"image": images}, len(paths)), [str(p) for p in paths]
 
 

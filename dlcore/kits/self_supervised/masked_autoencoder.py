@@ -1,4 +1,4 @@
-"""A masked autoencoder as the network of a page, with its pictures."""
+"""Masked autoencoders of images and of clips as networks of pages."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.evaluators.fine_tuning import Encoder
+from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.kits.self_supervised import encoders
 from dlcore.models.mae import MAE
 from dlcore.modes.report_context import ReportContext
 from dlcore.ops import unpatchify
+from dlcore.self_supervised.video_mae import TubeMAE
 
-__all__ = ["MaskedAutoencoder"]
+__all__ = ["MaskedAutoencoder", "TubeAutoencoder"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,3 +77,38 @@ class MaskedAutoencoder:
             f"{context.numbers['loss']:.3f}; the mean of the seen patches has {context.numbers['mean_patch']:.3f}."
         )
         return [reconstructions(np.clip(target, 0, 1), pixels(masked), filled, caption)]
+
+
+@dataclasses.dataclass(frozen=True)
+class TubeAutoencoder:
+    """A transformer that sees a few tubes of a clip and paints the others; its flags are `--mae.FIELD`.
+
+    Args:
+      fields: fields of `TubeMAE`
+    """
+
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The network by the prefix of its flags."""
+        return {"mae": partial(TubeMAE, **self.fields)}
+
+    def with_flags(self, flags: Flags) -> "TubeAutoencoder":
+        """Return the network with the values of its flags in its fields."""
+        return TubeAutoencoder(flags.group("mae"))
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        return {"model": TubeMAE(run.facts.image_shape[-1], **self.fields, dtype=run.dtype)}
+
+    def encoder(self, run: Run) -> Encoder:
+        """Describe the encoder, whose features are the mean of the tubelets' tokens."""
+        return module_encoder(
+            self.arguments(run)["model"],
+            run.parts.data.arguments(run)["preprocess"],
+            run.facts.image_shape,
+            lambda state: {"params": state.params},
+            lambda tokens: tokens.mean(1),
+            method="encode",
+        )

@@ -1,17 +1,16 @@
 """The texts of `--input`."""
 
 from dlcore.data.text import read_texts
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 
 __all__ = ["given_texts"]
 
 
-def given_texts(flags: Flags) -> list[str]:
+def given_texts(path: str) -> list[str]:
     """Read the texts of `--input`, by `read_texts`.
 
     Args:
-      flags: flags of the page, with `input`.
+      path: the value of `--input`.
 
     Returns:
       The lines of the file, or the text alone.
@@ -20,6 +19,6 @@ def given_texts(flags: Flags) -> list[str]:
       FlagError: there is no such file, or it is not in UTF-8.
     """
     try:
-        return read_texts(flags.input, "--input")
+        return read_texts(path, "--input")
     except ValueError as error:
         raise FlagError(str(error)) from None

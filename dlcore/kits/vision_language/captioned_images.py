@@ -9,7 +9,6 @@ from dlcore.data.captions import captions
 from dlcore.data.flickr8k import CaptionedImages, flickr8k
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Evaluator
 from dlcore.report.panel import Panel
@@ -25,11 +24,11 @@ __all__ = [
 ]
 
 
-def captioned_shapes(flags: Flags, counts: Sequence[int]) -> list[Source]:
+def captioned_shapes(flags: Any, counts: Sequence[int]) -> list[Source]:
     """Draw shapes with their captions; seeds are not those of the run, so that every run is tested on the same images.
 
     Args:
-      flags: `image_size`, by default 32, and `grid`.
+      flags: record or flags: `image_size`, by default 32, and `grid`.
       counts: images of each split.
 
     Raises:
@@ -38,11 +37,11 @@ def captioned_shapes(flags: Flags, counts: Sequence[int]) -> list[Source]:
     return [captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)]
 
 
-def flickr8k_splits(flags: Flags, image_size: int) -> tuple[dict[str, CaptionedImages], Words]:
+def flickr8k_splits(flags: Any, image_size: int) -> tuple[dict[str, CaptionedImages], Words]:
     """Read Flickr8k, and the words of its training captions.
 
     Args:
-      flags: `data_dir`, `image_size`, and `min_count`, how often a word must come.
+      flags: record or flags: `data_dir`, `image_size`, and `min_count`, how often a word must come.
       image_size: side of the images where the flags have none.
 
     Returns:

@@ -10,12 +10,12 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from dlcore.data.captions import caption_words
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import published_clip
 from dlcore.models import from_pretrained
-from dlcore.tasks.text_prompts import Prompts
+from dlcore.tasks.text_prompts import ObjectCorrectness
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"
 WORDS = {"[UNK]": 0, "red": 7, "circle": 9, "<start>": 58, "<end>": 59}
@@ -79,18 +79,18 @@ def test_a_task_with_a_clip_scores_the_samples_by_the_words_of_their_prompts(mon
     monkeypatch.setattr(published_clip, "open_clip", lambda folder: clip)
     tokens = np.stack([np.pad(words.encode(text), (1, 2)) for text in ("a red circle", "a blue square")])
     prompts = Source({"tokens": tokens}, 2)
-    spec = {"vocabulary": words.to_dict(), "grid": 2}
-    setup = Setup(SimpleNamespace(clip="folder", num_samples=5), spec, 1, np.float32)
-    splits = Splits(None, None, prompts, spec)
-    _, score = Prompts().evaluators(setup, splits, "test")
+    facts = Facts(vocabulary=words.to_dict(), grid=2)
+    run = SimpleNamespace(facts=facts, setup=SimpleNamespace(flags=SimpleNamespace(clip="folder")))
+    splits = Splits(None, None, prompts, facts.spec())
+    _, score = ObjectCorrectness(5).evaluators(run, splits, "test")
     assert encoded == [["a red circle", "a blue square"]]
     assert score.names[0] == "clip_score"
     acc = score.add(None, {"sample": np.eye(2).reshape(2, 1, 2, 1)}, prompts[:])
     assert score.finish(acc)["clip_score"] == pytest.approx(100)
-    assert Prompts().evaluators(setup, splits, "valid") == []
+    assert ObjectCorrectness(5).evaluators(run, splits, "valid") == []
     assert len(encoded) == 3  # a prompt that is too long is an error before training
-    plain = setup._replace(flags=SimpleNamespace(clip=None, num_samples=5))
-    assert len(Prompts().evaluators(plain, splits, "test")) == 1
+    run.setup.flags.clip = None
+    assert len(ObjectCorrectness(5).evaluators(run, splits, "test")) == 1
 
 
 def test_gray_images_get_three_channels_and_texts_their_tokens(monkeypatch):

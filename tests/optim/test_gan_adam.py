@@ -4,23 +4,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.optim import GANAdam
 from experiments.generative.gan import experiment
 
 
-def first_update(*words):
-    tx = GANAdam().build(Setup(resolve(experiment, list(words)), {}, 10, jnp.float32))
+def first_update(rate):
+    tx = GANAdam(learning_rate=rate).build(10)
     params = jnp.ones(3)
     return tx.update(jnp.ones(3), tx.init(params), params)[0]
 
 
 def test_the_rate_is_the_one_that_was_given():
     """Adam's first update is the rate, downhill."""
-    np.testing.assert_allclose(first_update("--learning_rate=0.5"), -0.5, rtol=1e-4)
-    np.testing.assert_array_equal(first_update("--learning_rate=0"), 0)
+    np.testing.assert_allclose(first_update(0.5), -0.5, rtol=1e-4)
+    np.testing.assert_array_equal(first_update(0.0), 0)
     with pytest.raises(FlagError, match=r"--learning_rate=-1.0: out of range; allowed: at least 0"):
         resolve(experiment, ["--learning_rate=-1"])
 
@@ -30,9 +29,9 @@ def test_the_second_step_has_the_momentum_and_the_rate_of_the_schedule():
 
     By default b is 0.5, and the rate falls linearly over 10 steps: 2e-4 of the first, nine tenths of it of the second.
     """
-    for words, rate, momentum in (((), 0.9 * 2e-4, 0.5), (("--schedule=constant", "--momentum=0.9"), 2e-4, 0.9)):
-        setup = Setup(resolve(experiment, list(words)), {}, 10, jnp.float32)
-        tx, params = GANAdam().build(setup), jnp.ones(2)
+    constant = GANAdam(schedule="constant", momentum=0.9)
+    for optimizer, rate, momentum in ((GANAdam(), 0.9 * 2e-4, 0.5), (constant, 2e-4, 0.9)):
+        tx, params = optimizer.build(10), jnp.ones(2)
         _, state = tx.update(jnp.ones(2), tx.init(params), params)
         update, _ = tx.update(-jnp.ones(2), state, params)
         np.testing.assert_allclose(update, rate * (1 - momentum) / (1 + momentum), rtol=1e-4)

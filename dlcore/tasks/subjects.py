@@ -1,0 +1,243 @@
+"""Parts of personalization: a few images of one subject, a new word for it, and a network trained without it."""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.captions import caption_words
+from dlcore.data.facts import Facts
+from dlcore.data.shape_grid import COLORS, cell_names, paint
+from dlcore.data.source import Source
+from dlcore.data.splits import Splits
+from dlcore.data.words import Words, pad_sequences, tokenize, vocabulary_from_dict
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.generative.personalization import add_token, start_from, subject_similarity
+from dlcore.learner import Evaluator, Range
+from dlcore.modes.report_context import ReportContext
+from dlcore.tasks.text_prompts import (
+    BASE,
+    CaptionedShapes,
+    ObjectCorrectness,
+    PromptPanels,
+    check_base,
+    load_base,
+    words_of,
+)
+from dlcore.weights.start import Start
+
+__all__ = ["PersonalizedBase", "SubjectImages", "SubjectPanels", "SubjectSimilarity"]
+
+CLASS = "circle"
+"""The word of the subject's class."""
+
+OPENINGS = ("", "there is ", "the image shows ", "we see ")
+"""What stands before the subject in the prompts of its images."""
+
+RIM, CORE = (240, 130, 30), (50, 80, 230)
+"""Colors of the subject: orange, which no caption names, around blue."""
+
+FACTS = ("image_shape", "length")
+"""Facts of the data that both phases share."""
+
+
+def subject_images(count: int, seed: int, size: int, grid: int) -> np.ndarray:
+    """Draw the subject, an orange circle with a blue core, in the cells in turn.
+
+    Args:
+      count: number of images.
+      seed: seed of the positions and of the noise.
+      size: side of an image in pixels.
+      grid: cells in a row and in a column.
+
+    Returns:
+      [count, size, size, 3] uint8.
+    """
+    images, side = np.zeros((count, size, size, 3), np.uint8), size / grid
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        canvas = np.full((size, size, 3), rng.uniform(90, 150), np.float32)
+        x, y = (np.array([i % grid, i // grid % grid]) + 0.5) * side + rng.uniform(-0.05, 0.05, 2) * side
+        for color, radius in ((RIM, 0.45), (CORE, 0.22)):
+            paint(canvas, "circle", np.add(color, rng.uniform(-15, 15, 3)), (x, y), radius * side)
+        images[i] = (canvas + rng.normal(0, 6, canvas.shape)).clip(0, 255)
+    return images
+
+
+@dataclasses.dataclass(frozen=True)
+class SubjectImages:
+    """A few images of one subject, which a new word names.
+
+    Args:
+      shapes: the captioned shapes of the first phase.
+      token: the new word; no word of the captions
+      initializer: textual_inversion: word whose embedding the new word starts with
+      subject_images: images of the subject to train on, each with four prompts; 24 more to measure
+      class_images: images of the class that the base draws for the prior's loss
+    """
+
+    shapes: CaptionedShapes
+    token: Annotated[str, "essential"] = "sks"
+    initializer: str = "yellow"
+    subject_images: Annotated[int, Range(1), "essential"] = 4
+    class_images: Annotated[int, Range(1)] = 48
+
+    reads_files: ClassVar[bool] = False
+
+    def check(self, run: Run) -> None:
+        """Check that the token is a new word, and its initializer a known one."""
+        words = caption_words()
+        if tokenize(self.token) != [self.token] or self.token in words.words:
+            raise FlagError(f"--token={self.token}: no new word; allowed: one word, in small letters, of no caption")
+        if self.initializer not in words.words:
+            raise FlagError(f"--initializer={self.initializer}: in no caption; allowed: {', '.join(words.words)}")
+
+    def load(self) -> Splits:
+        """Draw images of the subject with their prompts, and name it by the new word."""
+        base = self.shapes.load()
+        words = Words((*vocabulary_from_dict(base.spec["vocabulary"]).words, self.token))
+        spec = {**base.spec, "vocabulary": words.to_dict(), "base_vocabulary": base.spec["vocabulary"]}
+        cells = cell_names(self.shapes.grid)
+
+        def subject(count: int, seed: int, openings: tuple[str, ...], name: str) -> Source:
+            images = subject_images(count, seed, self.shapes.image_size, self.shapes.grid)
+            texts = [
+                f"{opening}a {self.token} {CLASS} at the {cells[i % len(cells)]}"
+                for i in range(count)
+                for opening in openings
+            ]
+            tokens = pad_sequences([words.encode(text) for text in texts], spec["length"])
+            arrays = {"image": images.repeat(len(openings), 0), "tokens": tokens}
+            return Source(arrays, len(tokens), name=f"the subject ({name})")
+
+        train = subject(self.subject_images, 0, OPENINGS, "train")
+        valid, test = subject(24, 1, OPENINGS[:1], "valid"), subject(24, 2, OPENINGS[:1], "test")
+        return Splits(train, valid, test, spec, shown=test)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the `shape` of the images, the new word and the prompts of its class."""
+        class_tokens = class_prompts(run.facts, self.class_images).arrays["tokens"]
+        return {"shape": run.facts.image_shape, "token": len(words_of(run.facts)) - 1, "class_tokens": class_tokens}
+
+    def prompts(self, split: str, length: int) -> Source:
+        """Draw the shapes of a split with one caption each.
+
+        Args:
+          split: "train", "valid" or "test".
+          length: tokens of a caption, with padding.
+
+        Returns:
+          A source with `image` and `tokens`.
+        """
+        return self.shapes.prompts(split, length)
+
+
+@dataclasses.dataclass(frozen=True)
+class SubjectSimilarity:
+    """At the end of a run, how similar samples of the subject, and of its class, are to the subject.
+
+    Args:
+      objects: the measure of the objects in samples of the class.
+    """
+
+    objects: ObjectCorrectness
+
+    metric: ClassVar[str] = "loss"
+    mode: ClassVar[str] = "min"
+    headline: ClassVar[str] = "subject_similarity"
+
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Say what is measured."""
+        message = (
+            f"subject_similarity: {self.objects.num_samples} samples of the subject's prompts, class_similarity and "
+            f"object_correctness: as many of {CLASS}s in the colors of captions"
+        )
+        return splits._replace(notes=(*splits.notes, message))
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure at the end of a run the samples of the subject's prompts, and of the class's."""
+        if split == "valid":
+            return []
+        count, shapes = self.objects.num_samples, run.parts.data.shapes
+        prompts, classes = splits.test.subset(np.arange(count) % len(splits.test)), class_prompts(run.facts, count)
+        reference, side = splits.test.arrays["image"], shapes.image_size // shapes.grid
+        return [
+            subject_similarity(reference, prompts, side),
+            subject_similarity(reference, classes, side, "class_similarity"),
+            *self.objects.evaluators(run, splits._replace(test=classes), split),
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class SubjectPanels:
+    """Panels of samples of the subject beside its images, and of samples of its class by strength of guidance.
+
+    Args:
+      prompts: the panels of prompts.
+    """
+
+    prompts: PromptPanels
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show the first samples in TensorBoard."""
+        return self.prompts.pictures(context)
+
+    def panels(self, context: ReportContext, run: Run) -> list:
+        """Show samples of the subject beside its images, those of its class by strength of guidance, and curves."""
+        classes = class_prompts(run.facts, run.setup.flags.num_samples)
+        return self.prompts.panels(context._replace(data=context.data._replace(test=classes)), run)
+
+
+@dataclasses.dataclass(frozen=True)
+class PersonalizedBase:
+    """The first phase's weights with the new word, and the images of the class that its network draws.
+
+    Args:
+      page: page that trains the base where `--base` names no run.
+      base_steps: training steps of the default base
+    """
+
+    page: Experiment
+    base_steps: Annotated[int, Range(1)] = 600
+
+    settings: ClassVar[dict[str, Setting]] = BASE
+
+    def start(self, run: Run) -> Start:
+        """Start with the base and the new word, and draw the images of the class."""
+        flags, data = run.setup.flags, run.parts.data
+
+        def replace(state: Any) -> Any:
+            words = [] if flags.smoke else [f"--steps={self.base_steps}", "--batch_size=32", "--ema=0.99"]
+            words += [] if flags.smoke else ["--num_samples=96", f"--eval_every={self.base_steps}"]
+            words += [f"--{name}={flags.get(name)}" for name in ("pairs", "guidance", "num_inference_steps")]
+            phase = load_base(run, self.page, [*words, "--guidance_samples=0"], *FACTS)
+            inverts = flags.technique == "textual_inversion"
+            vocabulary = vocabulary_from_dict(run.facts.base_vocabulary)
+            initializer = int(vocabulary.encode(data.initializer)[0]) if inverts else None
+            params = add_token(phase.params, jax.random.fold_in(state.rng, 1), initializer)
+            state = start_from(state, params, run.setup.transformation())
+            rows = class_prompts(run.facts, data.class_images)
+            batch = {"tokens": jnp.asarray(rows.arrays["tokens"]), "index": jnp.arange(len(rows))}
+            return state.replace(class_image=jax.jit(run.parts.build(run).predict)(state, batch)["sample"])
+
+        return Start(replace, lambda state: check_base(run, *FACTS))
+
+
+def class_prompts(facts: Facts, count: int) -> Source:
+    """List prompts of the class: its colors, and the cells, take turns.
+
+    Args:
+      facts: facts of the data.
+      count: number of prompts.
+
+    Returns:
+      A source with `tokens`.
+    """
+    words, cells, colors = words_of(facts), cell_names(facts.grid), list(COLORS)
+    texts = [f"a {colors[i % len(colors)]} {CLASS} at the {cells[i // len(colors) % len(cells)]}" for i in range(count)]
+    tokens = pad_sequences([words.encode(text) for text in texts], facts.length)
+    return Source({"tokens": tokens}, count, name="prompts of the class")
