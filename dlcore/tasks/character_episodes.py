@@ -174,7 +174,11 @@ class EpisodeAccuracy:
 
 
 def episode_panels(context: ReportContext) -> list:
-    """Show the accuracy beside what is trivial, an episode, and the curves."""
+    """Show the accuracy beside what is trivial, an episode, and the curves.
+
+    Returns:
+      Report panels.
+    """
     from dlcore.report.curves import curves
     from dlcore.report.few_shot import accuracies, episode
 

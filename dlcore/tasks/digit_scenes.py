@@ -60,7 +60,11 @@ class DigitScenes:
 
 
 def glimpse_panels(context: ReportContext) -> list:
-    """Show scenes with the policy as a red veil and the glimpse's frame, the glimpses, and the curves."""
+    """Show scenes with the policy as a red veil and the glimpse's frame, the glimpses, and the curves.
+
+    Returns:
+      Report panels.
+    """
     from dlcore.report.curves import curves
     from dlcore.report.pictures import examples
     from dlcore.report.triage import triage_panels

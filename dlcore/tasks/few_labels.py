@@ -251,7 +251,11 @@ def log_classes_of_twins(run: Run) -> float:
 
 
 def technique_panels(context: ReportContext) -> list:
-    """Show the share of wrong pseudo-labels where a technique has them, and the panels of a classifier."""
+    """Show the share of wrong pseudo-labels where a technique has them, and the panels of a classifier.
+
+    Returns:
+      Report panels.
+    """
     from dlcore.report.semi_supervised import pseudo_label_table
 
     state = context.state

@@ -84,7 +84,11 @@ class LowDensity:
 
 
 def generated_images(context: ReportContext) -> list:
-    """Show images of the generator."""
+    """Show images of the generator.
+
+    Returns:
+      Report panels.
+    """
     from dlcore.report.generative import sample_grid
 
     caption = "Drawn at random. A complement generator is to draw what is almost a digit."

@@ -164,7 +164,11 @@ def log_classes_of_networks(run: Run) -> float:
 
 
 def technique_panels(context: ReportContext) -> list:
-    """Show the panels of a classifier, of the technique."""
+    """Show the panels of a classifier, of the technique.
+
+    Returns:
+      Report panels.
+    """
     return classifier_panels.panels(
         context._replace(state=context.state.replace(params=context.state.params["technique"]))
     )

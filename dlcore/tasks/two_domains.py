@@ -233,7 +233,11 @@ class TwinBackboneWeights:
 
 
 def domain_panels(context: ReportContext) -> list:
-    """Show what adaptation brings, the features of both domains, mistakes on the target, and the curves."""
+    """Show what adaptation brings, the features of both domains, mistakes on the target, and the curves.
+
+    Returns:
+      Report panels.
+    """
     from dlcore.report.classification import worst_mistakes
     from dlcore.report.curves import curves
     from dlcore.report.self_supervised import domain_plane
