@@ -16,7 +16,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = {
     ("flags", "Flags"),
-    ("setup", "Setup"),
     ("spec", "Spec"),
     ("spec", "dict"),
     ("splits", "Splits"),
@@ -390,7 +389,7 @@ def test_a_type_that_describes_itself_needs_no_line():
         return wrong_names(f"__all__ = ['f']\ndef f{signature}: 'Do.'")
 
     for returns in ("Splits", "'Flags'", "bool", "list[str]", "list[Panel]", "nn.Module", "Start | None", "None"):
-        assert not wrong(f"(setup: Setup, *, flags: Flags) -> {returns}")
+        assert not wrong(f"(run: Run, *, flags: Flags) -> {returns}")
     for returns in ("Any", "jax.Array", "np.ndarray", "tuple[Splits, Splits]", "list", "float", "Callable", "T"):
         assert wrong(f"() -> {returns}") == [("f", "no Returns")]
     assert wrong("(setup, flags: dict) -> Splits") == [("f", "Args lacks setup, flags")]

@@ -11,7 +11,6 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.generative import ddpm
 from dlcore.generative.consistency import (
@@ -216,7 +215,7 @@ def test_a_run_of_another_page_or_of_other_images_is_no_teacher(monkeypatch, tmp
         page.settings["init_from"].origin(flags)
     monkeypatch.setattr(earlier_run, "origin", lambda *args: teacher_run._replace(settings={}))
     with pytest.raises(ValueError, match=r"image_shape.*\[8, 8, 1\]"):
-        Setup(flags, {"image_shape": [8, 8, 1]}, 1, None).start().check(None)
+        page.run(flags, {"image_shape": [8, 8, 1]}).start().check(None)
     assert page.run(resolve(page, []), {}, 1, None).start() is None
 
 

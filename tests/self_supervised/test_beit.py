@@ -8,7 +8,6 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.self_supervised import beit
 from dlcore.self_supervised.patch_masks import random_mask
@@ -107,7 +106,7 @@ def test_the_first_codebook_and_bad_input():
 def test_the_page_gives_the_tokenizer_the_pixels():
     flags = resolve(page.experiment, ["--smoke"])
     spec = {"image_shape": [8, 8, 1], "mean": [0.3], "std": [0.4], "dataset": "digits", "num_classes": 10}
-    arguments = Setup(flags, spec, 4, jnp.float32).arguments()
+    arguments = page.experiment.run(flags, spec, 4, jnp.float32).arguments()
     pixels = jnp.broadcast_to(jnp.array([0.25, 1.0])[:, None, None, None], (2, 8, 8, 1))
     inputs = arguments["preprocess"](pixels)
     chex.assert_shape(inputs, (2, 16, 16, 1))

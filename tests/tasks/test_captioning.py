@@ -18,7 +18,6 @@ from dlcore.data.captions import caption_words
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import END, PAD, START, UNKNOWN, vocabulary_from_dict
-from dlcore.experiment import Setup
 from dlcore.experiment.parts import Parts
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
@@ -129,7 +128,7 @@ def test_photographs_without_a_folder_are_refused():
 def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
     flags = resolve(experiment, ["--model=transformer"])
     spec = {"vocabulary": caption_words().to_dict(), "image_shape": [side, side, 3]}
-    model = Setup(flags, {**spec, "mean": [0.5], "std": [0.25]}, 1, jnp.float32).arguments()["model"]
+    model = experiment.run(flags, {**spec, "mean": [0.5], "std": [0.25]}, 1, jnp.float32).arguments()["model"]
     images, tokens = jnp.zeros((1, side, side, 3)), jnp.ones((1, 3), jnp.int32)
 
     def grid():

@@ -136,11 +136,11 @@ def test_the_first_phase_is_a_run_of_its_page(tmp_path):
 
 def test_an_autoencoder_of_another_form_is_named():
     page = flags_of(latent_diffusion.experiment)
-    setup = ResolvedRun(latent_diffusion.experiment, resolve(latent_diffusion.experiment, ["--smoke"])).setup(
+    setup = ResolvedRun(latent_diffusion.experiment, resolve(latent_diffusion.experiment, ["--smoke"])).training(
         {**SPEC, "train_size": 8}
     )
     other = page.replace(**{"autoencoder.groups": 4})
-    phase = earlier_run.EarlierPhase(setup._replace(flags=other, spec=SPEC), {})
+    phase = earlier_run.EarlierPhase(setup.replace(flags=other, spec=SPEC), {})
     with pytest.raises(ValueError, match=r"it: trained with autoencoder\.groups=4; allowed: 8, as in this run"):
         earlier_run.check_same("it", phase, setup, "autoencoder")
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):

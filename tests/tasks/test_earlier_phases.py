@@ -81,19 +81,19 @@ def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
     monkeypatch.setattr(latent_images, "latent_scale", lambda mean, deviation: float(mean.std() * deviation.mean()))
     monkeypatch.setattr(earlier_run, "load", lambda folder: earlier_run.EarlierPhase(None, {"w": np.float32(10)}))
     run = run_of(flags_of(), data, jnp.float32)
-    start, setup = FirstStage("the page").start(run), run.setup
+    start = FirstStage("the page").start(run)
     locked = start.replace(Held()).locked
     assert locked["scale"] == pytest.approx(10 * np.sqrt(2 / 3), rel=1e-5)
     assert locked["autoencoder"] == {"w": 10}
     (_, argument, page, words), (name, _, compared, module) = phase
     assert (argument, page) == ("first_stage", "the page")
     assert words == ["--steps=9", "--dataset=digits", "--autoencoder.groups=4"]
-    assert (name, compared, module) == ("first_stage='run'", setup, "autoencoder")
+    assert (name, compared, module) == ("first_stage='run'", run, "autoencoder")
     found = SimpleNamespace(name="it", spec={"image_shape": [1]})
     monkeypatch.setattr(earlier_run, "origin", lambda *rest: phase.append(rest) or found)
     start.check(Held())
     assert phase[2:] == [
-        (setup.flags, "first_stage", "generative.autoencoder_kl", "autoencoder"),
+        (run.flags, "first_stage", "generative.autoencoder_kl", "autoencoder"),
         ("it", found.spec, SPEC, "image_shape"),
     ]
     setting = FirstStage.settings["first_stage"]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from dlcore.experiment.setup import Setup
 
 from dlcore.data.omniglot import FILE
 from dlcore.experiment.resolve import resolve
@@ -81,7 +80,7 @@ def test_omniglot_describes_no_characters(folder):
 def test_the_test_measures_other_episodes_of_the_same_characters():
     """A network that finds the class of all queries but the last of an episode, and one that always says the first."""
     splits = few_shot.experiment.run(flags(also=("5x5", "3x2"), query=2)).load()
-    setup = Setup(flags(also=("5x5", "3x2"), query=2), splits.spec, 1, None)
+    setup = few_shot.experiment.run(flags(also=("5x5", "3x2"), query=2), splits.spec)
     assert setup.evaluators(splits, "valid") == []
     for evaluator, (way, shot) in zip(setup.evaluators(splits, "test"), ((5, 5), (3, 2)), strict=True):
         rows = evaluator.source[np.arange(4)]

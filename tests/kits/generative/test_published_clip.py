@@ -80,7 +80,7 @@ def test_a_task_with_a_clip_scores_the_samples_by_the_words_of_their_prompts(mon
     tokens = np.stack([np.pad(words.encode(text), (1, 2)) for text in ("a red circle", "a blue square")])
     prompts = Source({"tokens": tokens}, 2)
     facts = Facts(vocabulary=words.to_dict(), grid=2)
-    run = SimpleNamespace(facts=facts, setup=SimpleNamespace(flags=SimpleNamespace(clip="folder")))
+    run = SimpleNamespace(facts=facts, flags=SimpleNamespace(clip="folder"))
     splits = Splits(None, None, prompts, facts.spec())
     _, score = ObjectCorrectness(5).evaluators(run, splits, "test")
     assert encoded == [["a red circle", "a blue square"]]
@@ -89,7 +89,7 @@ def test_a_task_with_a_clip_scores_the_samples_by_the_words_of_their_prompts(mon
     assert score.finish(acc)["clip_score"] == pytest.approx(100)
     assert ObjectCorrectness(5).evaluators(run, splits, "valid") == []
     assert len(encoded) == 3  # a prompt that is too long is an error before training
-    run.setup.flags.clip = None
+    run.flags.clip = None
     assert len(ObjectCorrectness(5).evaluators(run, splits, "test")) == 1
 
 

@@ -39,7 +39,7 @@ def untrained(monkeypatch):
     spec = dict(SPEC)
 
     def restore(runs, tta, select, example):
-        learner = runs[0].setup(spec).build()
+        learner = runs[0].training(spec).build()
         return learner, 0, jax.jit(learner.init)(jax.random.key(0), example)
 
     monkeypatch.setattr(predict, "config_of", lambda run: {"spec": spec})
