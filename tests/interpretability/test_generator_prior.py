@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from dlcore.experiment.experiment import Experiment
 from dlcore.interpretability.generator_prior import ascend_code
 from experiments.studies import generator_prior as study
 
@@ -85,7 +86,7 @@ def test_the_distances_belong_to_their_arms(monkeypatch):
     phase = SimpleNamespace(spec={"image_shape": [2, 2, 1]}, flags=SimpleNamespace(group=lambda name: {}), params={})
     real = np.clip(0.9 + 0.001 * RNG.normal(size=(50, 2, 2, 1)), 0, 1).astype(np.float32)
     monkeypatch.setattr(study, "VAE", Decoder)
-    monkeypatch.setattr(study, "train_page", lambda *args: "run")
+    monkeypatch.setattr(Experiment, "trained", lambda *args: "run")
     monkeypatch.setattr(study.earlier_run, "load", lambda run: phase)
     monkeypatch.setattr(study, "digits_network", lambda steps, seed: "network")
     monkeypatch.setattr(study, "load_network", lambda source: network)

@@ -236,7 +236,7 @@ def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
     monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
     monkeypatch.setattr(image_generation, "_compared", lambda splits, flags: splits)
-    run = SimpleNamespace(setup=SimpleNamespace(flags=None))
+    run = SimpleNamespace(flags=None)
     for shown in (ClassConditionalImages().data(None).shown, Frechet(by_class=True).finish_data(loaded, run).shown):
         assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
         assert len(shown) == image_generation.NUM_SHOWN

@@ -204,7 +204,7 @@ def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_imag
     monkeypatch.setattr(image_generation, "evaluators", lambda *args: ["measure"])
     asked = []
     monkeypatch.setattr(image_generation, "network_of", lambda *args: asked.append(args))
-    run = SimpleNamespace(facts=Facts(dataset=dataset), setup=SimpleNamespace(flags="flags", spec="spec"))
+    run = SimpleNamespace(facts=Facts(dataset=dataset), flags="flags", spec="spec")
     measure = image_generation.FinalFrechet(classifier="page")
     assert measure.evaluators(run, None, split) == found
     assert asked == ([("flags", "spec", "page")] if split == "valid" else [])

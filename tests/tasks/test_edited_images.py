@@ -73,9 +73,7 @@ def test_strength_zero_leaves_the_image():
 
 
 def run_of(*given):
-    return SimpleNamespace(
-        facts=Facts(image_shape=(4, 6, 1)), setup=SimpleNamespace(flags=SimpleNamespace(given=frozenset(given)))
-    )
+    return SimpleNamespace(facts=Facts(image_shape=(4, 6, 1)), flags=SimpleNamespace(given=frozenset(given)))
 
 
 def picture(path, height, width, value=200):

@@ -164,7 +164,7 @@ def test_the_kind_of_views_follows_the_data_set_unless_it_is_named(drawn, datase
 def finished(num_classes, bank_size, knn_k, given=("knn_k",)):
     """Let the protocol finish 50 training images; images of one class have no labels."""
     splits = Splits(range(50), None, None, {"num_classes": num_classes}, ("a note",))
-    run = SimpleNamespace(setup=SimpleNamespace(flags=Flags({}, given=frozenset(given))))
+    run = SimpleNamespace(flags=Flags({}, given=frozenset(given)))
     return FeatureMeasures(bank_size, knn_k).finish_data(splits, run)
 
 

@@ -60,7 +60,7 @@ def test_a_probe_learns_from_the_bank_and_is_asked_about_the_queries(monkeypatch
         facts=Facts(class_names=("a", "b")),
         dtype=None,
         parts=SimpleNamespace(data=SimpleNamespace(images=images)),
-        setup=SimpleNamespace(flags=None),
+        flags=None,
     )
     lines = fine_tuning.SourceWeights().messages(run, splits)
     assert "accuracy on validation images: stem 0.000, deep " in lines[0]

@@ -194,14 +194,14 @@ def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp
         module.pack(tmp_path, tmp_path / "w.npz")
 
 
-def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page(monkeypatch):
-    monkeypatch.setattr("dlcore.modes.train.train_page", lambda *args: args)
+def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page():
     assert small_classifier.find_or_train(Flags({"network": "runs/a"}), None) == Path("runs/a")
     data = dict.fromkeys(labeled_images.SETTINGS) | {"valid_fraction": 0.25, "data_dir": "d"}
     flags = {"network": None, "network_steps": 40, "smoke": True, "seed": 3, "runs": "r", "progress": False, **data}
     flags = Flags({**flags, "dataset": "digits", "input_size": 32})
-    page, words, what = small_classifier.find_or_train(flags, "the page")
-    assert (page, what) == ("the page", "training a small classifier")
+    page = SimpleNamespace(trained=lambda *args: args)
+    words, what = small_classifier.find_or_train(flags, page)
+    assert what == "training a small classifier"
     with pytest.raises(FlagError, match=r"^--network=None: the page names no classifier to train; allowed: a trained"):
         small_classifier.find_or_train(flags, None)
     assert words[:8] == [

@@ -298,20 +298,20 @@ def run_of_ppo(monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text('{"experiment": "rl.ppo"}')
     weights = Weights("expert", tmp_path, settings={"net.width": 3})
     monkeypatch.setattr(earlier_run, "open_weights", lambda *rest: calls.append(rest) or weights)
-    monkeypatch.setattr("dlcore.modes.train.train_page", lambda *rest: calls.append(rest) or Path("trained"))
-    return tmp_path, calls
+    trained = lambda *rest: calls.append(rest) or Path("trained")  # noqa: E731
+    return tmp_path, calls, SimpleNamespace(external_fields=("net.channels",), trained=trained)
 
 
 def test_a_named_run_is_found_and_another_one_trained_with_the_flags_that_both_share(run_of_ppo):
-    folder, calls = run_of_ppo
+    folder, calls, ppo = run_of_ppo
     values = {"expert": None, "seed": 5, "runs": "runs", "progress": None, "smoke": True, "net.width": 3}
     flags = Flags(values, {"net": ("net.width",)})
-    assert earlier_run.find_or_train(flags, "expert", "ppo", ["--a=1"]) == Path("trained")
-    assert calls.pop() == ("ppo", ["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
-    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", "ppo", [])
-    assert calls.pop()[1] == ["--seed=5", "--runs=runs", "--progress=False"]
+    assert earlier_run.find_or_train(flags, "expert", ppo, ["--a=1", "--net.channels=3"]) == Path("trained")
+    assert calls.pop() == (["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
+    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", ppo, [])
+    assert calls.pop()[0] == ["--seed=5", "--runs=runs", "--progress=False"]
     named = flags.replace(expert=str(folder))
-    assert earlier_run.find_or_train(named, "expert", "ppo", []) == folder
+    assert earlier_run.find_or_train(named, "expert", ppo, []) == folder
     assert not calls
     with pytest.raises(FlagError, match=r"^--expert=None: the task names no page to train it by; allowed: the folder"):
         earlier_run.find_or_train(flags, "expert", None, [])

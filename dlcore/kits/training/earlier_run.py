@@ -67,6 +67,8 @@ def find_or_train(flags: Flags, argument: str, page: Experiment | None, words: l
     if page is None:
         raise FlagError(f"--{argument}=None: the task names no page to train it by; allowed: the folder of a run")
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
+    of_data = {f"--{field}" for field in page.external_fields}  # which the data give there too
+    words = [word for word in words if word.split("=")[0] not in of_data]
     return page.trained([*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 

@@ -165,7 +165,7 @@ def test_the_data_say_what_samples_are_compared_with(monkeypatch, flags, classes
     loaded = Splits(Source.indices(10_001), None, Source.indices(300), {"num_classes": classes, "x": 1}, ("first",))
     monkeypatch.setattr(image_generation, "network_of", lambda flags, spec: SimpleNamespace(name="vgg"))
     plain = {"frechet_network": None, "network": None, "smoke": False, "num_samples": 2000}
-    run = SimpleNamespace(setup=SimpleNamespace(flags=Flags(plain | flags)))
+    run = SimpleNamespace(flags=Flags(plain | flags))
     splits = image_generation.Frechet().finish_data(loaded, run)
     assert splits.notes == (
         "first",

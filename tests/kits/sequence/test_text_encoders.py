@@ -282,7 +282,7 @@ def test_a_file_of_texts_has_a_text_a_line(tmp_path):
     path, texts = word_tokenizer(tmp_path / "tokenizer.json", "fine", "dull"), tmp_path / "texts.txt"
     texts.write_text("\ufefffine\u2028dull\n\ndull\n", encoding="utf-8")
     network = SimpleNamespace(encoder=SimpleNamespace(tokenizer=str(path)))
-    run = SimpleNamespace(parts=SimpleNamespace(network=network), setup=SimpleNamespace(spec={"longest": 4}))
+    run = SimpleNamespace(parts=SimpleNamespace(network=network), spec={"longest": 4})
     source, names = ClassifyTexts().inputs(str(texts), run)
     assert names == ["fine\u2028dull", "dull"]
     np.testing.assert_array_equal(source.arrays["text"], [[1, 2], [2, -1]])
