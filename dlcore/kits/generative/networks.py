@@ -57,7 +57,7 @@ class NetworkFields:
     """
 
     @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+    def modules(self) -> dict[str, Callable[..., Any]]:
         """The networks by the prefix of their flags."""
         return {name: value for name, value in vars(self).items() if callable(value)}
 
