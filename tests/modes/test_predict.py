@@ -18,15 +18,19 @@ SPEC = {"image_shape": [8, 8, 1]}
 ROWS = [{"text": "", "probabilities": {c: 0.5 / i for i, c in enumerate("abcdef", 1)}}, {"text": "two words"}]
 
 
-def read(kind):
-    return lambda flags, spec: ((kind, flags.input, spec), ["one", "two"])
+def read(path, training):
+    return ("inputs", path, training.spec), ["one", "two"]
+
+
+def draw(training):
+    return ("samples", None, training.spec), ["one", "two"]
 
 
 @pytest.fixture
 def predicted(monkeypatch):
-    """Call the mode on a page of such a task, with such flags; return what it asked of its parts."""
+    """Call the mode on a page of such a use, with such flags; return what it asked of its parts."""
 
-    def call(given=(), task=None, **flags):
+    def call(given=(), without=(), **flags):
         asked = {"written": []}
 
         def write(*args):
@@ -38,13 +42,15 @@ def predicted(monkeypatch):
             asked["rng"] = state.rng
             return "outputs"
 
-        parts = {
-            "describe": lambda outputs, spec: ROWS if (outputs, spec) == ("outputs", SPEC) else None,
-            "inputs": read("inputs"),
-            "drawn": read("drawn"),
+        methods = {
+            "describe": lambda outputs, facts: ROWS if (outputs, facts) == ("outputs", "facts") else None,
+            "inputs": read,
+            "samples": draw,
             "write": write,
-            "input_kind": "FOLDER",
         }
+        use = SimpleNamespace(**{name: method for name, method in methods.items() if name not in without})
+        parts = SimpleNamespace(input_kind="FOLDER", use=use)
+        training = SimpleNamespace(spec=SPEC, facts="facts", parts=parts)
         flags = {
             "input": None,
             "output": None,
@@ -55,7 +61,8 @@ def predicted(monkeypatch):
             **flags,
         }
         run = SimpleNamespace(
-            experiment=SimpleNamespace(name="a.page", task=SimpleNamespace(**{**parts, **(task or {})})),
+            experiment=SimpleNamespace(name="a.page", use=None if "use" in without else use, parts=parts),
+            before_data=lambda: SimpleNamespace(replace=lambda spec: training),
             flags=Flags({"eval_batch_size": 9, **flags}, given=frozenset(given)),
             example=lambda spec: ("example", spec),
             placement=lambda: "placement",
@@ -85,43 +92,42 @@ def test_files_are_read_where_they_are_given_and_samples_drawn_where_not(predict
         ("inputs", "x.png", SPEC),
         {"batch_size": 9, "placement": "placement"},
     )
-    assert predicted().predict[1] == ("drawn", None, SPEC)
-    assert predicted(num_drawn=4, given=["num_drawn"]).predict[1] == ("drawn", None, SPEC)
+    assert predicted().predict[1] == ("samples", None, SPEC)
+    assert predicted(num_drawn=4, given=["num_drawn"]).predict[1] == ("samples", None, SPEC)
     assert predicted(num_drawn=4, input="x.png").predict[1][0] == "inputs", "a default is no contradiction"
 
 
 @pytest.mark.parametrize(
-    ("task", "given", "flags", "problem"),
+    ("without", "given", "flags", "problem"),
     [
-        ({"describe": None}, (), {}, "--mode=predict: a.page has none; allowed: the other modes"),
-        ({"inputs": None, "drawn": None}, (), {"input": "x"}, "--mode=predict: a.page has none"),
+        (["use"], (), {}, "--mode=predict: a.page has none; allowed: the other modes"),
         (
-            {"drawn": None},
+            ["samples"],
             (),
             {"run": None},
             "--run, --input: missing; allowed: --mode=predict --run=RUN --input=FOLDER",
         ),
-        ({"drawn": None}, (), {"run": "r"}, "--input: missing; allowed: --mode=predict --input=FOLDER"),
-        ({"inputs": None}, (), {"input": "x"}, "--input=x: a.page reads no input; allowed: --mode=predict without it"),
-        ({}, ["num_drawn"], {"input": "x", "num_drawn": 4}, "--num_drawn=4: beside --input=x; allowed: one of them"),
+        (["samples"], (), {"run": "r"}, "--input: missing; allowed: --mode=predict --input=FOLDER"),
+        (["inputs"], (), {"input": "x"}, "--input=x: a.page reads no input; allowed: --mode=predict without it"),
+        ((), ["num_drawn"], {"input": "x", "num_drawn": 4}, "--num_drawn=4: beside --input=x; allowed: one of them"),
         (
-            {},
+            (),
             (),
             {"run": None, "run_dir": ""},
             "--run: missing; allowed: --run=runs/a.page/1, the run of these settings",
         ),
-        ({"write": None}, (), {"output": "o"}, "--output=o: a.page writes no files; allowed: none"),
+        (["write"], (), {"output": "o"}, "--output=o: a.page writes no files; allowed: none"),
     ],
 )
-def test_flags_that_a_page_cannot_serve_are_refused(predicted, task, given, flags, problem):
+def test_flags_that_a_page_cannot_serve_are_refused(predicted, without, given, flags, problem):
     with pytest.raises(FlagError) as raised:
-        predicted(given, task, **flags)
+        predicted(given, without, **flags)
     assert str(raised.value).startswith(problem)
 
 
 def test_each_prediction_is_one_line_of_its_text_or_of_its_five_best_classes(predicted, capsys):
     """1/2, 1/4, 1/6, 1/8 and 1/10; the sixth is left out."""
-    assert predicted(task={"write": None}).written == []
+    assert predicted(without=["write"]).written == []
     assert capsys.readouterr().out.splitlines() == [
         "run: runs/a.page/1, step 4",
         "one: a 0.500  b 0.250  c 0.167  d 0.125  e 0.100",
@@ -148,7 +154,7 @@ def test_files_are_written_where_a_folder_is_given(predicted, capsys):
     assert predicted().written == []
     capsys.readouterr()
     asked = predicted(output="o")
-    assert asked.written == [(Path("o"), "outputs", ("drawn", None, SPEC), ["one", "two"], SPEC)]
+    assert asked.written == [(Path("o"), "outputs", ("samples", None, SPEC), ["one", "two"], "facts")]
     assert capsys.readouterr().out.splitlines()[-1] == "wrote 2 files to o"
 
 

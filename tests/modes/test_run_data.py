@@ -188,11 +188,9 @@ def test_a_page_gets_the_size_of_the_runs_images_as_its_flag_takes_it(tmp_path, 
         seen.append(flags.image_size)
         return Splits(None, None, None, {})
 
-    page = SimpleNamespace(
-        task=SimpleNamespace(data=data), merged=SimpleNamespace(settings={"image_size": Setting(None, "", kind)})
-    )
+    page = SimpleNamespace(settings={"image_size": Setting(None, "", kind)})
     data_for(
-        SimpleNamespace(folder=tmp_path, experiment=page, flags=resolve(experiment, [])),
+        SimpleNamespace(folder=tmp_path, experiment=page, flags=resolve(experiment, []), load=data),
         {"spec": {"image_shape": shape}},
     )
     assert seen == [given]
@@ -202,8 +200,9 @@ def test_boxes_are_renumbered_and_padding_stays(tmp_path):
     arrays = {"labels": np.array([[0, 1, -1]], np.int32), "image": np.zeros((1, 2, 2, 3), np.uint8)}
     source = Source(arrays, class_names=("dog", "emu"))
     splits = Splits({"a": source}, None, source, {"class_names": ["dog", "emu"], "num_classes": 2})
-    page = SimpleNamespace(task=SimpleNamespace(data=lambda flags: splits))
-    one = SimpleNamespace(folder=tmp_path, experiment=page, flags=resolve(experiment, []))
+    one = SimpleNamespace(
+        folder=tmp_path, experiment=experiment, flags=resolve(experiment, []), load=lambda flags: splits
+    )
     found = data_for(one, {"spec": {"class_names": ["cat", "dog", "emu"]}})
     for renumbered in (found.test, found.train["a"]):
         np.testing.assert_array_equal(renumbered.arrays["labels"], [[1, 2, -1]])

@@ -94,7 +94,7 @@ def test_fit_gets_what_was_prepared_and_all_that_flags_say_of_its_folder(fitted,
     asked = fitted(module.Prepared(DATA, "known", "learner", ["prepared"]))
     args, words = asked.fit
     assert args == ("learner", "pipelines")
-    hooks = ["hook", ("report hook", asked.run.experiment.build), ("watch", ("batch", 0))]
+    hooks = ["hook", "report hook", ("watch", ("batch", 0))]
     assert words == {
         **module.fit_arguments(asked.run, asked.run.training_of(DATA), DATA),
         "folder": asked.run.folder, "progress": False, "changed_data": True, "tracking": "tracking",

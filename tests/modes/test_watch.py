@@ -136,8 +136,8 @@ def test_the_report_gets_the_snapshots_and_the_order_of_the_kernels(watched, mon
 def test_a_run_is_watched_in_one_process_and_under_jit(monkeypatch):
     def run(watch):
         flags = SimpleNamespace(watch=watch, replace=lambda **words: words)
-        page = SimpleNamespace(build=lambda setup: ("learner", setup))
-        return SimpleNamespace(flags=flags, experiment=page, setup=lambda spec, flags: (spec, flags))
+        training = SimpleNamespace(build=lambda: "learner")
+        return SimpleNamespace(flags=flags, training=lambda spec, flags: training)
 
     setup = SimpleNamespace(spec="spec")
     assert watch_hooks(run(0), setup, "batch") == []
