@@ -60,7 +60,7 @@ def technique(model, optimizer, preprocess, *, l2: float = 0.5):
     Args:
       l2: a penalty.
     """
-    return Learner((model, optimizer), preprocess, l2, None, None)
+    return Learner((model, optimizer), preprocess, None, l2, None)
 
 
 PAGE = Experiment(
@@ -100,7 +100,7 @@ def test_the_technique_gets_what_it_takes_of_its_parts():
     page = dataclasses.replace(PAGE, network=partial(nn.Dense, 3)())
     run = page.run(resolve(page, ["--scale=4", "--l2=1"]), {"train_size": 8}, 20, "float16")
     learner = run.build()
-    (model, optimizer), preprocess, l2 = learner[:3]
+    (model, optimizer), preprocess, _, l2 = learner[:4]
     assert (model.features, model.dtype, preprocess, l2) == (3, "float16", 4.0, 1.0)
     assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
     assert learner.evaluate == ("wrapped", 20)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
@@ -653,7 +654,7 @@ def test_a_run_has_one_length():
 
 
 def test_no_update_would_be_made():
-    page = dataclasses.replace(PAGE, settings={**PAGE.settings, "accumulate": Setting(1)})
+    page = dataclasses.replace(PAGE, use=SimpleNamespace(settings={"accumulate": Setting(1)}))
     flags = resolve(page, ["--accumulate=4", "--steps=4"])
     assert ResolvedRun(page, flags).steps(10) == 4
     with pytest.raises(FlagError, match=r"--accumulate=4: no update in 3 steps; allowed: 1 to 3"):

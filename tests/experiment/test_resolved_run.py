@@ -1,5 +1,6 @@
 """What a resolved run computes from its flags, the batches of its data, and the state that it restores."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -9,7 +10,9 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.experiment import resolved_run as module
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Measure, Sanity
 from dlcore.experiment.resolved_run import ResolvedRun, check_settings, config_of, restore_state
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits, map_sources, metric_label
@@ -20,15 +23,16 @@ FLAGS = {
 }  # fmt: skip
 
 
-def run_of(given=(), settings=None, task=None, **flags):
-    """Make a run of a page of stand-ins."""
-    experiment = SimpleNamespace(
-        name="a.page",
-        optimizer="optimizer",
-        merged=SimpleNamespace(packages=(), settings=settings or {}),
-        task=task or SimpleNamespace(plain={}, monitor="loss", monitor_mode="min"),
-        learner=module.run_folder,
-        build=lambda setup: "learner",
+def run_of(given=(), settings=None, plain=None, **flags):
+    """Make a run of a page of few parts."""
+
+    experiment = Experiment(
+        "a/page.py",
+        "",
+        module.run_folder,
+        SimpleNamespace(settings=settings or {}),
+        measures=[Measure("loss", "min")],
+        sanity=Sanity(plain=plain or {}),
     )
     flags = {**FLAGS, **flags}
     return ResolvedRun(experiment, Flags(flags, given=frozenset(given), identity=frozenset({"seed", "batch_size"})))
@@ -58,7 +62,7 @@ def test_validations_are_an_epoch_apart():
 
 def test_a_setup_has_the_fitted_batch_the_steps_and_the_dtype_of_the_precision():
     setup = run_of().training({"train_size": 44})
-    assert (setup.flags.batch_size, setup.steps, setup.dtype, setup.optimizer) == (10, 9, jnp.float32, "optimizer")
+    assert (setup.flags.batch_size, setup.steps, setup.dtype) == (10, 9, jnp.float32)
     setup = run_of(precision="bf16").training({"train_size": 44, "batch_size": 4})
     assert (setup.flags.batch_size, setup.steps, setup.dtype) == (4, 22, jnp.bfloat16)
     run = run_of()
@@ -106,8 +110,11 @@ def test_the_size_of_several_sources_is_that_of_the_longest_and_ratios_of_nested
 
 def test_regularization_is_switched_off_by_the_settings_and_by_the_task():
     settings = {"l1": Setting(0.0, regularizes=True), "l2": Setting(0.5), "gone": Setting(1.0, regularizes=True)}
-    task = SimpleNamespace(plain={"augment": "none", "dropout": 0.0})
-    assert run_of(settings=settings, task=task, l1=3.0, l2=3.0, augment="auto").plain == {"l1": 0.0, "augment": "none"}
+    plain = {"augment": "none", "dropout": 0.0}
+    assert run_of(settings=settings, plain=plain, l1=3.0, l2=3.0, augment="auto").plain == {
+        "l1": 0.0,
+        "augment": "none",
+    }
 
 
 def test_the_folder_is_named_by_the_identity_unless_a_flag_names_it():
@@ -137,7 +144,7 @@ def test_a_configuration_holds_settings_facts_and_provenance(tmp_path, monkeypat
     assert run.config()["data"] == {"train": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert config_of(run)["experiment"] == "a.page"
-    run.experiment.name = "other.page"
+    run.experiment = dataclasses.replace(run.experiment, file="other/page.py")
     with pytest.raises(FlagError, match=r": a run of a.page; allowed: runs of other.page$"):
         config_of(run)
     with pytest.raises(FlagError, match=r"^nowhere: there is no run; allowed: --run=RUN of a trained run, or the set"):

@@ -36,14 +36,17 @@ def a_run(folder, splits=None, settings=None, check=lambda flags: None, **flags)
     """A run of a page whose task gives `splits`, and remembers the flags that it was asked with."""
     asked = []
 
-    def data(flags):
-        asked.append(flags)
+    flags = Flags({"changed_data": False, "run": None, **flags})
+
+    def load(other=None):
+        asked.append(other or flags)
         return splits
 
-    task = SimpleNamespace(data=data, check=check)
-    page = SimpleNamespace(task=task, merged=SimpleNamespace(settings=settings or {}))
-    flags = {"changed_data": False, "run": None, **flags}
-    return SimpleNamespace(folder=folder, experiment=page, flags=Flags(flags), asked=asked)
+    page = SimpleNamespace(settings=settings or {})
+    before = SimpleNamespace(check=lambda: check(flags))
+    return SimpleNamespace(
+        folder=folder, experiment=page, flags=flags, asked=asked, load=load, before_data=lambda: before
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -312,7 +313,7 @@ def test_the_sense_of_a_metric_is_the_metrics():
 
 
 def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
-    experiment = dataclasses.replace(experiment_of(PAGE), settings={"first": Setting(1)})
+    experiment = dataclasses.replace(experiment_of(PAGE), use=SimpleNamespace(settings={"first": Setting(1)}))
     monkeypatch.setattr(importlib.import_module(PAGE), "experiment", experiment)
     assert "--first: a flag of classification.supervised and of the search" in printed(capsys, "l2=0.1,1", status=2)
 

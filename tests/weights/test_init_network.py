@@ -19,7 +19,7 @@ class TrainedState:
 
 
 def setup_of(source):
-    return SimpleNamespace(flags=Flags({"init_from": source}), transformation=lambda: optax.sgd(0.1, momentum=0.9))
+    return SimpleNamespace(flags=Flags({"init_from": source}), optimizer=lambda: optax.sgd(0.1, momentum=0.9))
 
 
 @pytest.fixture

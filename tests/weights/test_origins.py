@@ -13,13 +13,13 @@ import pytest
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import collect_training_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.models.normalization import normalization
+from dlcore.tasks import text_prompts
 from dlcore.weights.check import check_origins, inherited_keys, take_normalization
 from dlcore.weights.network import check_studied, open_classifier
 from dlcore.weights.open import Weights, open_weights
@@ -27,7 +27,6 @@ from dlcore.weights.read import save_weights
 from dlcore.weights.start import start_classifier
 from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
-from experiments.generative import control_net
 from experiments.interpretability import attribution, deep_dream, feature_space
 from experiments.transfer.fine_tuning import experiment as fine_tuning
 from tests.overriding import run_of
@@ -127,29 +126,28 @@ def test_patterns_are_checked_without_data(words, message):
 
 
 @pytest.mark.parametrize(
-    ("page", "flag", "start", "fields", "spec", "message"),
+    ("page", "flag", "spec", "message"),
     [
-        ("generative.latent_diffusion", "first_stage", Run.start, "autoencoder",
-         {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
-        ("generative.control_net", "base", Run.start, "unet", {"image_shape": [8, 8, 3]},
-         r"^base=.*: .*image_shape"),
+        ("generative.latent_diffusion", "first_stage", {"image_shape": [8, 8, 1]},
+         r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
+        ("generative.control_net", "base", {"image_shape": [8, 8, 3]}, r"^base=.*: .*image_shape"),
     ],
 )  # fmt: skip
 def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled(
-    monkeypatch, tmp_path, page, flag, start, fields, spec, message
+    monkeypatch, tmp_path, page, flag, spec, message
 ):
     experiment = find_experiment(page)
     other = {"image_shape": [4, 4, 1], "vocabulary": ["a"], "length": 3}
-    found = Weights(flag, tmp_path, spec=other, settings=dict.fromkeys(control_net.SCHEDULE))
+    found = Weights(flag, tmp_path, spec=other, settings=dict.fromkeys(text_prompts.SCHEDULE))
     monkeypatch.setattr(earlier_run, "origin", lambda *args: found)
     flags = resolve(experiment, [])
-    monkeypatch.setattr(control_net, "SCHEDULE", ())
+    monkeypatch.setattr(text_prompts, "SCHEDULE", ())
     setup = experiment.run(flags, {**other, **spec})
     with pytest.raises(ValueError, match=message):
-        start(setup).check(None)
-    start(setup.replace(spec=other)).check(None)
+        setup.start().check(None)
+    setup.replace(spec=other).start().check(None)
     monkeypatch.setattr(earlier_run, "origin", lambda *args: None)
-    start(setup).check(None)
+    setup.start().check(None)
 
 
 class Started(NamedTuple):
