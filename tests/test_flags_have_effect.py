@@ -86,7 +86,7 @@ ELSEWHERE = {
     "target_entropy_ratio": ("dlcore/rl/sac.py", "only discrete actions, as of CartPole, have the entropy"),
     "tokenizer": ("dlcore/tasks/tokenizer.py", "the name of another run"),
     "tokenizer_steps": ("dlcore/tasks/tokenizer.py", "the first phase, a run of its own, is short"),
-    "valid_fraction": ("dlcore/kits/images/labeled_images.py", "drawn data has a validation split"),
+    "valid_fraction": ("dlcore/data/images.py", "drawn data has a validation split"),
 }
 """Flags whose effect this test does not reach: a file that reads the flag, and why a smoke run has none."""
 
