@@ -83,7 +83,11 @@ def data(flags: Flags, labels: bool = True) -> Splits:
 
 
 def planned(flags: Flags) -> tuple[dict, Any] | None:
-    """Tell the shapes of a well-known data set, for `--mode=plan`."""
+    """Tell the shapes of a well-known data set, for `--mode=plan`.
+
+    Returns:
+      (facts as in config.json, one batch); None for other data.
+    """
     return images_of(flags).planned()
 
 
