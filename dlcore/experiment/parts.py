@@ -280,7 +280,7 @@ class Parts:
         return (part for part in parts if part is not None)
 
     def having(self, method: str) -> Iterator[Callable]:
-        """Find the methods of a name of the parts that have it.
+        """Find the methods of a name of the parts that have it; a field of that name is none.
 
         Args:
           method: name of the method.
@@ -288,7 +288,8 @@ class Parts:
         Yields:
           The methods, in the order of the parts.
         """
-        return (getattr(part, method) for part in self if hasattr(part, method))
+        parts = (part for part in self if method not in getattr(part, "__dataclass_fields__", ()))
+        return (getattr(part, method) for part in parts if hasattr(part, method))
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags: the simple fields of all parts but those of flax modules.
