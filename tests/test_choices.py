@@ -144,7 +144,7 @@ def module(file: str) -> ModuleType:
 
 
 def checks_its_fields(node: ast.AST, file: str) -> bool:
-    """Whether a record or a module checks all its fields when it is made, as tasks, layers and networks do."""
+    """Whether a record or a module checks all its fields when it is made, as parts, layers and networks do."""
     if not isinstance(node, ast.ClassDef):
         return False
     post_init = getattr(getattr(module(file), node.name), "__post_init__", None)

@@ -23,6 +23,7 @@ RECORDS = {
     ("context", "ReportContext"),
     ("run", "ResolvedRun"),
     ("run", "Run"),
+    ("training", "Run"),
     ("facts", "Facts"),
     ("learner", "Learner"),
     ("experiment", "Experiment"),
@@ -47,7 +48,7 @@ CLASS_NAME = re.compile(
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
 REFERENCE = re.compile(r"^  As `([\w.]+)`\.$")
 """A line of Args: parameters that the section does not name are those of another function or class."""
-METHODS = {"models": "models/registry.py", "tasks": "experiment/task.py", "kits": "experiment/task.py"}
+METHODS = {"models": "models/registry.py", "tasks": "experiment/part.py", "kits": "experiment/part.py"}
 """Rooms whose functions stand for methods, and the file of the classes that describe these."""
 PART_METHODS = "dlcore/experiment/part.py"
 
@@ -367,18 +368,18 @@ def test_an_override_needs_only_what_its_bases_do_not_document():
 def test_bases_are_found_in_other_modules():
     code = """
 __all__ = ["Clips"]
-from dlcore.experiment import task
-class Clips(task.Task):
-    def data(self, flags, folder):
-        'Read clips.'
+from dlcore.data import images
+class Clips(images.Images):
+    def preprocess(self, facts, dtype, folder):
+        'Prepare clips.'
         raise ValueError
-    def panels(self, context):
-        'Show clips.'
+    def shorter_side(self, facts: Facts) -> int:
+        'Measure clips.'
     def length(self, clip):
         'Count frames.'
 """
     assert wrong_names(code) == [
-        ("Clips.data", "Args lacks folder"),
+        ("Clips.preprocess", "Args lacks facts, folder"),
         ("Clips.length", "Args lacks clip"),
         ("Clips.length", "no Returns"),
     ]
@@ -392,7 +393,7 @@ def test_a_type_that_describes_itself_needs_no_line():
         assert not wrong(f"(run: Run, *, flags: Flags) -> {returns}")
     for returns in ("Any", "jax.Array", "np.ndarray", "tuple[Splits, Splits]", "list", "float", "Callable", "T"):
         assert wrong(f"() -> {returns}") == [("f", "no Returns")]
-    assert wrong("(setup, flags: dict) -> Splits") == [("f", "Args lacks setup, flags")]
+    assert wrong("(run, flags: dict) -> Splits") == [("f", "Args lacks run, flags")]
 
 
 if __name__ == "__main__":

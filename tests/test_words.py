@@ -156,8 +156,6 @@ KEPT = {
     "evaluators": {"coco_map(truth)", "detection_errors(truth)"},
     "experiment": {
         "__init__(given)",
-        "drawn()",
-        "notes()",
         "write()",
         "fast_compilation(wanted)",
         "module_settings(given)",
@@ -178,7 +176,7 @@ KEPT = {
         "target_of(abar)",
         "update_codebook(book)",
     },
-    "kits/generative": {"drawn", "write", "write()"},
+    "kits/generative": {"write()"},
     "interpretability": {"activation_thresholds(share)", "box_of_map(share)"},
     "metrics": {
         "depth_errors(truth)",
@@ -205,13 +203,13 @@ KEPT = {
         "smallest(share)",
         "snapshots(every)",
     },
-    "tasks": {"drawn", "drawn()", "notes()", "write", "write()"},
+    "tasks": {"write()"},
     "transfer": {"allowed_outputs(seen)", "probe_stages(truth)", "reversal_strength(share)"},
     "vision_language": {"write()"},
 }
 """Arguments of public functions, which callers may pass by name, and a few methods."""
-OVERRIDES = {"drawn()", "notes()", "notes", "write()", "write"}
-"""Methods of tasks that a page overrides."""
+OVERRIDES = {"write()"}
+"""Methods of parts, which a part of a page has, too."""
 KEPT_IN_EXPERIMENTS = {
     "": {"merge(note)", "_study_row(note)"},
     "classical_vision": {"judge()"},

@@ -73,6 +73,9 @@ def histogram_vote(
       test: `points [M, P, 3]` and `label [M]`.
       bins: bins of each histogram.
       neighbors: number of nearest neighbors that vote.
+
+    Returns:
+      The share of `test` that is right, in [0, 1].
     """
 
     def histograms(points):

@@ -252,7 +252,7 @@ class Part(Protocol):
         Args:
           folder: output folder; created if it is missing.
           outputs: outputs of the learner's `predict`, one row per example.
-          source: source of the examples, of `inputs` or `drawn`.
+          source: source of the examples, of `inputs` or `samples`.
           names: names of the examples.
           facts: facts of the data.
 

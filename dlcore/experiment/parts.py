@@ -21,7 +21,7 @@ from dlcore.data.facts import Facts
 from dlcore.data.splits import Spec, Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting, field_settings
-from dlcore.learner import Learner
+from dlcore.learner import Learner, check_record
 from dlcore.models.network import Zoo, flag_prefix
 
 __all__ = ["Measure", "Parts", "Run", "Sanity", "part_settings", "with_flags"]
@@ -48,7 +48,11 @@ class Run:
     dtype: Any = None
 
     def replace(self, **changes: Any) -> "Run":
-        """Return the run with other values in its fields."""
+        """Return the run with other values in its fields.
+
+        Args:
+          changes: {field: value}.
+        """
         return dataclasses.replace(self, **changes)
 
     @functools.cached_property
@@ -161,6 +165,9 @@ class Run:
 
         Args:
           split: "valid" or "test".
+
+        Returns:
+          The evaluators of that split.
         """
         return self._all("evaluators", splits, split)
 
@@ -179,6 +186,9 @@ class Run:
 
         Args:
           context: the run's `dlcore.report.context.ReportContext`.
+
+        Returns:
+          The panels, in the order of the report.
         """
         panels = [part.panels(context, self) for part in self.parts if hasattr(part, "panels")]
         panels += [part(context) for part in self.parts.report if not hasattr(part, "panels")]
@@ -214,6 +224,9 @@ class Measure:
 
     metric: Annotated[str, "no flag"]
     mode: Annotated[Literal["max", "min"], "no flag"] = "max"
+
+    def __post_init__(self) -> None:
+        check_record(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +280,7 @@ class Parts:
         return (part for part in parts if part is not None)
 
     def having(self, method: str) -> Iterator[Callable]:
-        """Find the methods of a name of the parts that have it.
+        """Find the methods of a name of the parts that have it; a field of that name is none.
 
         Args:
           method: name of the method.
@@ -275,7 +288,8 @@ class Parts:
         Yields:
           The methods, in the order of the parts.
         """
-        return (getattr(part, method) for part in self if hasattr(part, method))
+        parts = (part for part in self if method not in getattr(part, "__dataclass_fields__", ()))
+        return (getattr(part, method) for part in parts if hasattr(part, method))
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags: the simple fields of all parts but those of flax modules.

@@ -1,4 +1,4 @@
-"""The splits of an experiment, for pages with a task: `dlcore.data.splits`."""
+"""The splits of an experiment, by the names of `dlcore.data.splits`."""
 
 from dlcore.data.splits import Spec, Splits, batch_facts, map_sources, metric_label, zero_batch
 

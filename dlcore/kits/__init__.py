@@ -1,1 +1,1 @@
-"""What at least two pages of a topic share, in a folder of its own; images and training serve all topics."""
+"""Functions and parts that several pages share, a folder for each topic; images and training serve all topics."""

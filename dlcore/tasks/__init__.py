@@ -1,1 +1,1 @@
-"""Tasks: what several techniques share, as records whose fields are flags; see `dlcore.experiment.task`."""
+"""Parts that several pages share: data sets, networks, measures and uses; see `dlcore.experiment.part`."""

@@ -8,6 +8,7 @@ import numpy as np
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range, root_key
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.run.hooks import STOP
 
 __all__ = ["RobustAccuracy", "RobustnessDrop", "panels"]
@@ -64,7 +65,7 @@ class RobustAccuracy:
         return [] if self.early_stop is None else [RobustnessDrop(self.early_stop)]
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show test images under attack, and the panels of a classifier."""
     import jax
     import jax.numpy as jnp

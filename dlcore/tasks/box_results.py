@@ -9,6 +9,7 @@ import numpy as np
 from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["describe", "inputs", "panels", "pictures", "write"]
 
@@ -18,7 +19,11 @@ _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, resized like the training images; `original_size` is that of their files."""
+    """Read the images under `--input`, resized like the training images; `original_size` is that of their files.
+
+    Returns:
+      (source, paths of the images).
+    """
     from dlcore.data.decoding import load_image, stretch_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.resizing import ShortestEdge
@@ -91,6 +96,15 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     Pictures, boxes, masks and keypoints have the size of the input file. The JSON has images, categories and
     annotations, like a ground-truth file; `dlcore.data.coco` can read it.
+
+    Args:
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`, one row per image.
+      source: source of the images, of `inputs`.
+      names: paths of the images.
+
+    Returns:
+      The files.
     """
     from PIL import Image
 
@@ -145,7 +159,7 @@ def _image_size(outputs: dict, i: int, spec: dict) -> tuple[int, int]:
     return height, width
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Draw the images with the most and with the median number of errors, AP by class, kinds of error, and curves."""
     from dlcore.evaluators.detection_errors import KINDS, detection_errors
     from dlcore.report.curves import curves

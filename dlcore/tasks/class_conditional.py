@@ -1,4 +1,4 @@
-"""Tasks of images of a class: the classes to sample, inputs of predict, and the report by class."""
+"""Images of a class: the classes to sample, inputs of predict, and the report by class."""
 
 import dataclasses
 from typing import Annotated, Any

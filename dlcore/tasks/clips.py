@@ -30,6 +30,7 @@ from dlcore.models.swin3d import Swin3D
 from dlcore.models.video_resnet import VIDEO_MODELS
 from dlcore.models.video_transformer import TimeSformer, ViViT
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.tasks.clip_data import FilmStrips
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast
@@ -240,7 +241,7 @@ class ClassifyVideos:
         return ClassifyImages().describe({"probabilities": odds / odds.sum(-1, keepdims=True)}, facts)
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show the curves, film strips and optical flow of a clip of each class, and the panels of a classifier."""
     from dlcore.report.classifier import classifier_panels
     from dlcore.report.curves import curves

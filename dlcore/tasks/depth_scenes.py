@@ -4,7 +4,7 @@ data=DepthScenes(num_scenes=800, image_size=32), measures=[Measure("abs_rel", "m
 """
 
 import dataclasses
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ import numpy as np
 
 from dlcore.data.splits import Splits
 from dlcore.learner import Range, check_record
+from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["DepthScenes", "panels"]
 
@@ -51,7 +53,7 @@ class DepthScenes:
         return Splits(train, valid, test, spec)
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Draw images, depth with a color bar, and normals: true, predicted and of the predicted depth."""
     from dlcore.ops import depth_to_normals
     from dlcore.report.curves import curves

@@ -5,7 +5,7 @@ data=FramePairs(num_pairs=1600, image_size=32), measures=[Measure("epe", "min")]
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.learner import Range, check_record
+from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["FramePairs", "frame_pairs", "panels", "untrained_errors"]
 
@@ -100,7 +102,7 @@ def untrained_errors(source: Source) -> dict[str, float]:
     return {name: float(np.asarray(endpoint_error(jnp.asarray(f), flow))[valid].mean()) for name, f in flows.items()}
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Draw frames with their true and their estimated flow, and the curves."""
     from dlcore.report.curves import curves
     from dlcore.report.flow import flow_panel

@@ -1,4 +1,4 @@
-"""GuidedSamples: what tasks of conditional diffusion share - the guidance curve of the report, and defaults."""
+"""What pages of conditional diffusion share: the guidance curve of the report, and defaults."""
 
 from collections.abc import Callable
 

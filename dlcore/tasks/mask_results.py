@@ -10,6 +10,7 @@ from dlcore.data.facts import Facts
 from dlcore.experiment.parts import Run
 from dlcore.kits.images.prediction import stretched_images, unique_stems
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["ClassIoU", "SegmentImages", "panels"]
 
@@ -68,7 +69,7 @@ class SegmentImages:
         return files
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show the worst and typical images, IoU by class beside image-blind baselines, the confusion matrix and curves."""
     from dlcore.report.classification import confusion_matrix
     from dlcore.report.curves import curves

@@ -19,6 +19,8 @@ from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.learner import Evaluator, Range, check_record
 from dlcore.ops.roi import roi_align
+from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["ObjectCrops", "PoseNetworks", "PosePCK", "object_crops", "of_true_boxes", "panels"]
 
@@ -192,7 +194,7 @@ def of_true_boxes(evaluator: Evaluator, names: tuple[str, ...]) -> Evaluator:
     return Evaluator(add, finish, evaluator.source, names)
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Draw crops with true and predicted keypoints, and the curves."""
     from dlcore.report.curves import curves
     from dlcore.report.figure import BLUE, VERMILION, figure_panel, new_figure, show_image

@@ -111,6 +111,9 @@ def rmse(x: np.ndarray, y: np.ndarray) -> float:
     Args:
       x: [...].
       y: [...], or a number.
+
+    Returns:
+      The root, of all elements.
     """
     return float(np.sqrt(np.square(x - y).mean()))
 

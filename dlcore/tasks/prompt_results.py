@@ -13,6 +13,7 @@ from dlcore.experiment.parts import Run
 from dlcore.kits.images.prediction import read_all, unique_stems
 from dlcore.ops.checks import check_indices
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["SegmentByPrompts", "panels", "photograph_masks"]
 
@@ -230,10 +231,9 @@ def draw_masks(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return overlay(image, numbers, palette([str(k) for k in range(21)]))
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show masks of everything, the IoU after clicks beside that of thresholds, and the learning curves."""
     from dlcore.report.curves import curves
-    from dlcore.report.panel import Panel
     from dlcore.report.pictures import captioned_images
     from dlcore.report.tables import table
     from dlcore.report.triage import triage_panels

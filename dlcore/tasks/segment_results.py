@@ -10,6 +10,7 @@ from dlcore.data.facts import Facts
 from dlcore.experiment.parts import Run
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.tasks import box_results
 
 __all__ = ["FindSegments", "class_names", "panels", "pictures"]
@@ -96,7 +97,7 @@ class FindSegments:
         return paths
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Draw the images with the most wrong and missed segments, quality by class, and the learning curves."""
     from dlcore.report.curves import curves
     from dlcore.report.panoptic import panoptic_images, quality_table, semantic_of

@@ -16,6 +16,7 @@ from dlcore.experiment.parts import Run
 from dlcore.learner import Range
 from dlcore.losses import chamfer_loss
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["SMOKE", "PredictMeshes", "SolidImages", "shape_panels"]
 
@@ -106,7 +107,7 @@ class PredictMeshes:
         return files
 
 
-def shape_panels(context: ReportContext) -> list:
+def shape_panels(context: ReportContext) -> list[Panel]:
     """Show images, target points and predicted shapes from two views, and the curves."""
     from dlcore.report.curves import curves
     from dlcore.report.figure import ORANGE

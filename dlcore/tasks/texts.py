@@ -91,6 +91,9 @@ class Text:
 
         Args:
           tokens: of `tokens`.
+
+        Returns:
+          Facts by name.
         """
         return {
             "dataset": self.dataset,

@@ -17,6 +17,7 @@ from dlcore.experiment.setting import field_settings
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.learner import Evaluator, Range, check_record
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.segmentation.unet_3d import pooling_strides
 
 __all__ = ["OrganDistances", "ScansWithLabels", "SegmentScans", "equal_classes_loss", "panels"]
@@ -213,7 +214,7 @@ class SegmentScans:
         return files
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show slices with predictions and truth, the measures by organ beside the baseline, and the curves."""
     from dlcore.report.curves import curves
     from dlcore.report.segmentation import segmentations

@@ -14,6 +14,7 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Range
 from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.vision3d import voxel_generation
 from dlcore.vision3d.voxnet import quarter_turn, voxelize
 
@@ -166,7 +167,7 @@ def drawn_solids(num_solids: int, resolution: int) -> Splits:
     return Splits(train, valid, test, spec)
 
 
-def generated_panels(context: ReportContext) -> list:
+def generated_panels(context: ReportContext) -> list[Panel]:
     """Show images, and depth maps of their solids and of the generated `voxels: [N, R, R, R]`, from two sides."""
     from dlcore.data.voxel_solids import depth_map
     from dlcore.report.curves import curves
@@ -181,7 +182,7 @@ def generated_panels(context: ReportContext) -> list:
     return [sample_rows(rows, "Generated solids", caption), curves(context.history)]
 
 
-def grid_panels(context: ReportContext) -> list:
+def grid_panels(context: ReportContext) -> list[Panel]:
     """Show the curves and the panels of a classifier, with a depth map as each grid's picture."""
     from dlcore.data.voxel_solids import depth_map
     from dlcore.report.classifier import classifier_panels

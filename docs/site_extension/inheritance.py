@@ -139,7 +139,7 @@ def _resolve(tree: ast.Module, expression: ast.expr, parse: Parse) -> tuple[ast.
 
 
 def _module(tree: ast.Module, expression: ast.expr, parse: Parse) -> ast.Module | None:
-    """Find the module of dlcore that a name such as `task` in `task.Task` stands for."""
+    """Find the module of dlcore that a name such as `images` in `images.Images` stands for."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dlcore"):
             for alias in node.names:

@@ -24,6 +24,7 @@ import optax
 
 from dlcore.classification import supervised
 from dlcore.experiment import Experiment, Headline, PositiveInt, Study, StudyResult
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.kits.training import backbone
@@ -71,11 +72,11 @@ def step_milliseconds(learner: Learner, batch: dict[str, np.ndarray], repeats: i
     return least_milliseconds(learner.update, state, batch, repeats=repeats)
 
 
-def classifier_of(setup: Any) -> Learner:
+def classifier_of(run: Run) -> Learner:
     """Build the learner that trains the backbone of a network alone."""
     optimizer = optax.sgd(0.01, momentum=0.9)
     return supervised.learner(
-        model=backbone.build(setup), optimizer=optimizer, preprocess=lambda image: image.astype(np.float32) / 255
+        model=backbone.build(run), optimizer=optimizer, preprocess=lambda image: image.astype(np.float32) / 255
     )
 
 
@@ -90,8 +91,8 @@ def network_of(command: str, data_dir: str, repeats: int) -> dict[str, float | N
     words = [word for word in words if not word.startswith(unused)]
     resolved = ResolvedRun(experiment, resolve(experiment, [*words, *(f"--{k}={v}" for k, v in few.items())]))
     splits = experiment.run(resolved.flags).load()
-    setup = resolved.training_of(splits)
-    learner, example = setup.build(), resolved.example(splits.facts)
+    run = resolved.training_of(splits)
+    learner, example = run.build(), resolved.example(splits.facts)
     batch = {name: values[:1] for name, values in example.items()}
     batch["image"] = np.asarray(splits.test.arrays["image"][:1])
     state = jax.jit(learner.init)(jax.random.key(0), batch)
@@ -101,7 +102,7 @@ def network_of(command: str, data_dir: str, repeats: int) -> dict[str, float | N
     plain = None
     if "model" in resolved.flags:
         labels = np.zeros(len(rows["image"]), np.int32)
-        plain = step_milliseconds(classifier_of(setup), {**rows, "label": labels}, repeats)
+        plain = step_milliseconds(classifier_of(run), {**rows, "label": labels}, repeats)
     values = (
         sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         least_milliseconds(learner.predict, state, batch, repeats=repeats),

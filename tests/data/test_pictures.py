@@ -14,6 +14,7 @@ from PIL import Image
 
 from dlcore.data.coco import coco_source
 from dlcore.data.decoding import load_center_crop, load_image
+from dlcore.data.facts import Facts
 from dlcore.data.flickr8k import flickr8k
 from dlcore.data.image_classification import folder_splits
 from dlcore.data.sample_images import sample_image
@@ -180,7 +181,9 @@ def readings(folder, name, data, decoder="pillow"):
         "segmentation": lambda: segmentation_splits(folder / "pairs")["train"].arrays["image"][0],
         "predict": lambda: predicted(prediction.inputs),
         "predict, detection": lambda: predicted(box_results.inputs),
-        "predict, stretched": lambda: predicted(prediction.stretched_inputs),
+        "predict, stretched": lambda: predicted(
+            lambda flags, spec: prediction.stretched_images(flags.input, Facts.of(spec))
+        ),
         "predict, super-resolution": lambda: EnlargeImages().inputs(str(alone), None)[0].arrays["low"][0],
         "export": lambda: 255 * preprocess(load_image(alone)[None], rule)[0],
         "sample_image": lambda: sample_image(str(alone), SIDE),

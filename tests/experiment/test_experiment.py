@@ -60,7 +60,7 @@ def technique(model, optimizer, preprocess, *, l2: float = 0.5):
     Args:
       l2: a penalty.
     """
-    return Learner((model, optimizer), preprocess, None, l2, None)
+    return Learner((model, optimizer), preprocess, None, None, loss=l2)
 
 
 PAGE = Experiment(
@@ -100,7 +100,7 @@ def test_the_technique_gets_what_it_takes_of_its_parts():
     page = dataclasses.replace(PAGE, network=partial(nn.Dense, 3)())
     run = page.run(resolve(page, ["--scale=4", "--l2=1"]), {"train_size": 8}, 20, "float16")
     learner = run.build()
-    (model, optimizer), preprocess, _, l2 = learner[:4]
+    (model, optimizer), preprocess, l2 = learner.init, learner.update, learner.loss
     assert (model.features, model.dtype, preprocess, l2) == (3, "float16", 4.0, 1.0)
     assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
     assert learner.evaluate == ("wrapped", 20)
@@ -117,3 +117,19 @@ def test_data_are_loaded_with_the_seed_of_the_run():
 def test_a_value_that_a_flag_refuses_is_refused():
     with pytest.raises(ValueError, match="--size=0"):
         resolve(PAGE, ["--size=0"])
+
+
+def test_a_field_is_no_method_of_a_part():
+    """A reader of texts may hold an `encoder`, which is no encoder of the images of its page."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Reader:
+        encoder: Noise
+
+        def check(self, run: Any) -> None:
+            """Check nothing."""
+
+    page = Experiment(__file__, "A page.", technique=technique, data=Reader(Noise()))
+    assert list(page.parts.having("encoder")) == []
+    assert [check.__name__ for check in page.parts.having("check")] == ["check"]
+    assert page.parts.data.encoder == Noise()

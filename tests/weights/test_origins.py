@@ -311,7 +311,7 @@ def test_a_named_run_is_found_and_another_one_trained_with_the_flags_that_both_s
     named = flags.replace(expert=str(folder))
     assert earlier_run.find_or_train(named, "expert", ppo, []) == folder
     assert not calls
-    with pytest.raises(FlagError, match=r"^--expert=None: the task names no page to train it by; allowed: the folder"):
+    with pytest.raises(FlagError, match=r"^--expert=None: the page names no other to train it by; allowed: the folder"):
         earlier_run.find_or_train(flags, "expert", None, [])
     assert earlier_run.origin(named, "expert", "rl.ppo", "net").path == folder
     with pytest.raises(ValueError, match=r"expert='.*': trained with net\.width=3; allowed: 4, as in this run"):

@@ -22,7 +22,6 @@ from dlcore.data.splits import Splits, batch_facts
 from dlcore.data.workers import DECODERS
 from dlcore.evaluators.image_pairs import image_pair_evaluator
 from dlcore.experiment.parts import Run
-from dlcore.experiment.setting import field_settings
 from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import prediction
 from dlcore.learner import Evaluator, Range, check_record
@@ -30,7 +29,6 @@ from dlcore.ops.checks import check_shapes
 from dlcore.weights.network import PACKED, load_network
 
 __all__ = [
-    "SMALL",
     "EdgeImages",
     "InputSize",
     "SmallPhotographs",
@@ -373,10 +371,6 @@ def with_small(splits: Splits, factor: int) -> Splits:
     train, valid, test = map(both, (splits.train, splits.valid, splits.test))
     spec = {**splits.spec, "batch": _float_batch(train)}
     return splits._replace(train=train, valid=valid, test=test, spec=spec, shown=test.take(min(64, len(test))))
-
-
-SMALL = field_settings(SmallPhotographs())
-"""The flags of photographs, for pages with a task."""
 
 
 def _is_flickr8k(folder: str) -> bool:

@@ -42,7 +42,7 @@ NUM_WALKS = 6
 """Number of interpolations, of traversed dimensions, and of edited factors."""
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show the first samples, one column per requested class, the curves, and real images."""
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_grid

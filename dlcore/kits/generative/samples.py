@@ -129,7 +129,14 @@ def class_inputs(text: str, spec: dict) -> tuple[Source, list[str]]:
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each sample, `sample: [N, H, W, C]`, by its mean pixel."""
+    """Describe each sample, `sample: [N, H, W, C]`, by its mean pixel.
+
+    Args:
+      outputs: outputs of the learner's `predict`.
+
+    Returns:
+      One dict per sample.
+    """
     return [
         {"mean": float(image.mean()), "text": f"{image.shape[0]} x {image.shape[1]} pixels, mean {image.mean():.3f}"}
         for image in outputs["sample"]
@@ -140,8 +147,13 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """Write each sample at its own size as NUMBER_NAME.png, and all of them, enlarged, as samples.png.
 
     Args:
+      folder: output folder; created if it is missing.
       outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
       source: conditions of the samples; a `hint` is drawn left of its sample.
+      names: names of the samples.
+
+    Returns:
+      The files.
     """
     from dlcore.report.generative import picture_grid
 

@@ -65,7 +65,7 @@ def log_classes(run: Run) -> float:
     return math.log(run.facts.num_classes)
 
 
-def panels(context: ReportContext) -> list:
+def panels(context: ReportContext) -> list[Panel]:
     """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters."""
     from dlcore.report.classifier import classifier_panels
     from dlcore.report.curves import curves

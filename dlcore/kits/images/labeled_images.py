@@ -1,4 +1,4 @@
-"""Labeled images as an experiment's flags describe them, for pages with a task: the records of `dlcore.data.images`."""
+"""Labeled images as flags describe them, by the records of `dlcore.data.images`."""
 
 import dataclasses
 from typing import Any
@@ -31,7 +31,7 @@ __all__ = [
 
 
 SETTINGS = part_settings(Images(resizing=Resizing(), augmentation=Augmentation()))
-"""The flags of labeled images, for experiments without a task."""
+"""The flags of labeled images."""
 
 
 def check_zoom(zoom: tuple[float, float] | None) -> None:
@@ -83,7 +83,11 @@ def data(flags: Flags, labels: bool = True) -> Splits:
 
 
 def planned(flags: Flags) -> tuple[dict, Any] | None:
-    """Tell the shapes of a well-known data set, for `--mode=plan`."""
+    """Tell the shapes of a well-known data set, for `--mode=plan`.
+
+    Returns:
+      (facts as in config.json, one batch); None for other data.
+    """
     return images_of(flags).planned()
 
 

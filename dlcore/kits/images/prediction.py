@@ -23,7 +23,14 @@ __all__ = [
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each image by its `class` and the `probabilities: [N, C]` by class name, the most probable first."""
+    """Describe each image by its `class` and the `probabilities: [N, C]` by class name, the most probable first.
+
+    Args:
+      outputs: outputs of the learner's `predict`.
+
+    Returns:
+      One dict per image.
+    """
     rows = []
     for probabilities in outputs["probabilities"]:
         order = np.argsort(-probabilities, kind="stable")
@@ -33,7 +40,11 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input` at the size of the training images; `--skip_bad` leaves out unreadable files."""
+    """Read the images under `--input` at the size of the training images; `--skip_bad` leaves out unreadable files.
+
+    Returns:
+      (source, paths of the images).
+    """
     return images_under(flags.input, Facts.of(spec), flags.get("skip_bad"))
 
 

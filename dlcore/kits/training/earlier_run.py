@@ -65,7 +65,7 @@ def find_or_train(flags: Flags, argument: str, page: Experiment | None, words: l
     if flags.get(argument) is not None:
         return Path(flags.get(argument))
     if page is None:
-        raise FlagError(f"--{argument}=None: the task names no page to train it by; allowed: the folder of a run")
+        raise FlagError(f"--{argument}=None: the page names no other to train it by; allowed: the folder of a run")
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
     of_data = {f"--{field}" for field in page.external_fields}  # which the data give there too
     words = [word for word in words if word.split("=")[0] not in of_data]
