@@ -218,12 +218,14 @@ class Measure:
     """A number that the technique's own `evaluate` measures, such as `Measure("iou")`.
 
     Args:
-      metric: its name.
+      metric: its name, of the validation metric that selects the best checkpoint.
       mode: whether the best value is the largest or the smallest.
+      headline: test metric of the ledger; None takes `metric`.
     """
 
     metric: Annotated[str, "no flag"]
     mode: Annotated[Literal["max", "min"], "no flag"] = "max"
+    headline: Annotated[str | None, "no flag"] = None
 
     def __post_init__(self) -> None:
         check_record(self)
@@ -314,7 +316,7 @@ class Parts:
     @property
     def headline(self) -> str:
         """The test metric of the ledger, of the first measure."""
-        return getattr(self.measures[0], "headline", self.measures[0].metric)
+        return getattr(self.measures[0], "headline", None) or self.measures[0].metric
 
     @property
     def mode(self) -> str:

@@ -17,8 +17,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.experiment.parts import Run
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
@@ -42,7 +41,7 @@ experiment = Experiment(
     network=ImageEncoder(partial(Autoencoder, hidden=(256,), latent_dim=16), fields=code_activation),
     optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
     length=Epochs(100, batch_size=64, eval_every=500),
-    measures=[Metric("loss", headline="psnr")],
+    measures=[Measure("loss", "min", headline="psnr")],
     report=[Reconstructions()],
     use=ReconstructImages(),
     sanity=Sanity(plain={"kind": "plain", "ema": None}),

@@ -15,8 +15,7 @@ commands were not run.
 from functools import partial
 
 from dlcore.data.images import Images
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.kits.training.start import NetworkWeights
@@ -32,7 +31,7 @@ experiment = Experiment(
     network=ImageAutoencoder(partial(AutoencoderKL, channels=(16, 32), latent_channels=4)),
     optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0),
     length=Steps(1500, batch_size=64, eval_every=500),
-    measures=[Metric("psnr", mode="max")],
+    measures=[Measure("psnr")],
     report=[ReconstructedImages()],
     use=WriteReconstructions(),
     start=NetworkWeights(),

@@ -16,8 +16,7 @@ run.
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.generative import mask_git
 from dlcore.generative.mask_git import CodeTransformer
 from dlcore.generative.vq_vae import VQVAE
@@ -42,7 +41,7 @@ experiment = Experiment(
     ),
     optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Steps(3000, batch_size=64, eval_every=1000, select="last"),
-    measures=[Metric("prior_bits"), FinalFrechet(classifier=supervised.experiment, num_samples=1000)],
+    measures=[Measure("prior_bits", "min"), FinalFrechet(classifier=supervised.experiment, num_samples=1000)],
     report=[Reconstructions(), FilmSamples()],
     use=ReconstructOrDraw(),
     start=FrozenCodes(first_phase=vq_vae.experiment, autoencoder_steps=1500),

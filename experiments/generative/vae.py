@@ -16,8 +16,7 @@ convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
 from dlcore.kits.generative.image_generation import FinalFrechet
@@ -37,7 +36,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, ema=0.999),
     length=Epochs(200, batch_size=128, eval_every=500),
     measures=[
-        Metric("loss", headline="elbo_nll_nats_dynamic"),
+        Measure("loss", "min", headline="elbo_nll_nats_dynamic"),
         FinalFrechet(classifier=supervised.experiment, num_samples=1000),
     ],
     report=[Reconstructions(), FilmSamples()],

@@ -15,8 +15,7 @@ seed; the last three commands were not run.
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.generative import vq_gan
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.vq_vae import VQVAE
@@ -47,7 +46,7 @@ experiment = Experiment(
     optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.5),
     length=Steps(1500, batch_size=64, eval_every=500, select="last"),
     measures=[
-        Metric("perceptual", headline="frechet_distance"),
+        Measure("perceptual", "min", headline="frechet_distance"),
         FinalFrechet(classifier=supervised.experiment, num_samples=1000, outputs="reconstruction"),
         MeanImage(shown=64),
     ],

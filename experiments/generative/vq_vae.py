@@ -10,8 +10,7 @@ was not run. `experiments.generative.vq_vae_prior` learns a prior of the codes, 
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.generative import vq_vae
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
@@ -28,7 +27,7 @@ experiment = Experiment(
     network=CodeGrid(vqvae=partial(VQVAE, width=32, embedding_dim=16, downsamplings=1, num_res_blocks=1)),
     optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
     length=Steps(1500, batch_size=64, eval_every=500, select="last"),
-    measures=[Metric("mse"), MeanImage(shown=64)],
+    measures=[Measure("mse", "min"), MeanImage(shown=64)],
     report=[Reconstructions()],
     use=ReconstructImages(),
     smoke=SMOKE,

@@ -12,8 +12,7 @@ own: compare priors by `--init_from` of one run.
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.generative import vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae import VQVAE
@@ -39,7 +38,7 @@ experiment = Experiment(
     ),
     optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0),
     length=Steps(1500, batch_size=64, eval_every=500, select="last"),
-    measures=[Metric("prior_bits"), FinalFrechet(classifier=supervised.experiment, num_samples=1000)],
+    measures=[Measure("prior_bits", "min"), FinalFrechet(classifier=supervised.experiment, num_samples=1000)],
     report=[Reconstructions(), FilmSamples()],
     use=ReconstructOrDraw(),
     start=FrozenCodes(first_phase=vq_vae.experiment, autoencoder_steps=1500),

@@ -7,8 +7,7 @@ python -m experiments.interpretability.class_image --network=weights/resnet50 --
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import class_image
 from dlcore.main import main
 from dlcore.report.context import ReportContext
@@ -29,7 +28,7 @@ experiment = Experiment(
     network=FrozenNetwork(),
     optimizer=PixelOptimizer("adam", learning_rate=0.02),
     length=Steps(200, batch_size=10, eval_every=20, select="last"),
-    measures=[Metric("probability", "max")],
+    measures=[Measure("probability")],
     report=[panels, ImageFilm(lambda run: len(run.facts.class_names))],
     smoke={"steps": 2, "eval_every": 2},
 )

@@ -12,8 +12,7 @@ photograph itself as the result is the baseline. `experiments.studies.fast_style
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import fast_style
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.generative.image_pairs import SmallPhotographs
@@ -36,7 +35,7 @@ experiment = Experiment(
     ),
     optimizer=AveragedAdamW("adam", learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0),
     length=Steps(1500, batch_size=4, eval_every=500, select="last"),
-    measures=[Metric("loss")],
+    measures=[Measure("loss", "min")],
     report=[StyledPhotographs()],
     use=RenderPhotographs(),
     smoke={

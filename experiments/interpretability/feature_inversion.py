@@ -6,8 +6,7 @@ python -m experiments.interpretability.feature_inversion --layer=relu1_1       (
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import feature_inversion
 from dlcore.main import main
 from dlcore.report.context import ReportContext
@@ -29,7 +28,7 @@ experiment = Experiment(
     network=FrozenNetwork(),
     optimizer=PixelOptimizer("lbfgs"),
     length=Steps(200, batch_size=1, eval_every=20, select="last"),
-    measures=[Metric("loss", headline="pixels")],
+    measures=[Measure("loss", "min", headline="pixels")],
     report=[panels, ImageFilm()],
     smoke={"steps": 2, "height": 24, "eval_every": 2},
 )

@@ -7,8 +7,7 @@ python -m experiments.interpretability.style_transfer --content_weight=0       (
 
 from functools import partial
 
-from dlcore.evaluators.metric import Metric
-from dlcore.experiment import Experiment, Steps
+from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import style_transfer
 from dlcore.main import main
 from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, PixelOptimizer
@@ -24,7 +23,7 @@ experiment = Experiment(
     network=FrozenNetwork(averages=True),
     optimizer=PixelOptimizer("lbfgs"),
     length=Steps(200, batch_size=1, eval_every=20, select="last"),
-    measures=[Metric("loss")],
+    measures=[Measure("loss", "min")],
     report=[content_and_style_panels, ImageFilm()],
     smoke={"steps": 2, "height": 24, "eval_every": 2},
 )
