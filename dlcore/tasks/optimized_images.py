@@ -8,7 +8,7 @@ experiment = Experiment(
     network=FrozenNetwork(),
     optimizer=PixelOptimizer("lbfgs"),
     length=Steps(200, batch_size=1, eval_every=20, select="last"),
-    measures=[Metric("loss", headline="pixels")],
+    measures=[Measure("loss", "min", headline="pixels")],
     report=[panels, ImageFilm()],
 )
 """
