@@ -87,7 +87,7 @@ def test_distances_in_the_features_of_a_network_for_other_images(resolved):
     """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
     flags = resolved.flags.replace(frechet_network=str(PACKED))
     splits = experiment.run(flags).load()
-    (measure,) = image_generation.evaluators(resolved.training_of(splits)._replace(flags=flags), splits, "test")
+    (measure,) = image_generation.evaluators(resolved.training_of(splits).replace(flags=flags), splits, "test")
     real = splits.test.arrays["image"]
     numbers = measure.finish(measure.add(None, {"sample": real}, None))
     assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-3)
