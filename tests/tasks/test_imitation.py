@@ -151,7 +151,7 @@ def toy(monkeypatch):
 
 def run_of(flags, data=None):
     parts = types.SimpleNamespace(data=data, technique=functools.partial(dict))
-    return types.SimpleNamespace(flags=flags, spec={}, seed=flags.seed, parts=parts)
+    return types.SimpleNamespace(flags=flags, spec={}, seed=flags.seed, steps=10, parts=parts)
 
 
 def splits_of(flags, adversarial=False):
