@@ -69,7 +69,7 @@ def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder)
 def test_real_images_are_nearer_than_noise(resolved, folder):
     """The experiment's own measure: real test images, then the same with noise, in place of samples."""
     splits = experiment.run(resolved.flags).load()
-    (measure,) = image_generation.evaluators(resolved.training_of(splits), splits, "test")
+    (measure,) = resolved.training_of(splits).evaluators(splits, "test")
     assert len(measure.source) == 6
     assert {"kid_interval", "coverage", "coverage_interval"} <= set(measure.names)
     real = splits.test.arrays["image"]
