@@ -90,8 +90,7 @@ def _blind_caption(run: Run, data: Splits, steps: int) -> np.ndarray:
     from dlcore.run import fit
     from dlcore.run.evaluate import predict
 
-    parts = dataclasses.replace(run.parts, technique=partial(run.parts.technique, blind=True))
-    learner = parts.build(run._replace(steps=steps, parts=parts))
+    learner = run.replace(flags=run.flags.replace(blind=True), steps=steps).build()
     pipeline = Pipeline(data.train, min(run.flags.batch_size, len(data.train)), run.seed)
     state = fit(learner, pipeline, steps=steps, seed=run.seed, progress=False).state
     return predict(learner, state, data.test.take(1), batch_size=1)["tokens"][0]

@@ -84,7 +84,6 @@ class FrozenCodes:
 
     def start(self, run: Run) -> Start:
         """Start with the autoencoder and the codebook of the first phase."""
-        run = run
 
         def check(state):
             if (source_run := origin(run.flags)) is not None:

@@ -66,7 +66,6 @@ class Teacher:
 
     def start(self, run: Run) -> Start | None:
         """Start teacher and student with the weights of `--init_from`."""
-        run = run
         if run.flags.init_from is None:
             return None
 

@@ -194,7 +194,6 @@ class FirstStage:
 
         The state's `locked` holds them.
         """
-        run = run
 
         def check(state):
             phase_origin = earlier_run.origin(run.flags, "first_stage", AUTOENCODER, "autoencoder")
@@ -206,7 +205,7 @@ class FirstStage:
             phase = earlier_run.load(folder)
             earlier_run.check_same(f"first_stage={str(folder)!r}", phase, run, "autoencoder")
             train = run.parts.data.load(run.seed).train
-            model = _autoencoder(run._replace(dtype=None))
+            model = _autoencoder(run.replace(dtype=None))
             encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))
             scale = latent_scale(*encode(jnp.asarray(train[: min(NUM_SCALED, len(train))]["image"])))
             say(f"latents have a standard deviation of {scale:.3f}")

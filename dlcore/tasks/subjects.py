@@ -208,7 +208,7 @@ class PersonalizedBase:
             state = start_from(state, params, run.optimizer())
             rows = class_prompts(run.facts, data.class_images)
             batch = {"tokens": jnp.asarray(rows.arrays["tokens"]), "index": jnp.arange(len(rows))}
-            return state.replace(class_image=jax.jit(run.parts.build(run).predict)(state, batch)["sample"])
+            return state.replace(class_image=jax.jit(run.build().predict)(state, batch)["sample"])
 
         return Start(replace, lambda state: check_base(run, *FACTS))
 

@@ -23,7 +23,6 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.models import OnBackbone, Zoo
@@ -31,6 +30,7 @@ from dlcore.tasks import box_results, boxes
 from experiments.detection.fcos import experiment
 from experiments.detection.keypoint_rcnn import experiment as keypoint_page
 from experiments.detection.mask_rcnn import experiment as mask_page
+from tests import overriding
 
 SMALL = {"image_size": (48, 48), "num_scenes": 12}
 
@@ -45,10 +45,8 @@ def data_of(*argv):
 
 def run_of(network=None, **facts):
     """A run with these facts of the data."""
-    data = boxes.BoxImages(**SMALL)
-    parts = SimpleNamespace(network=network, data=data)
-    facts = Facts(**{"mean": (0.5,) * 3, "std": (0.5,) * 3, **facts})
-    return Run(facts, 1, None, jnp.bfloat16, 0, parts, SimpleNamespace(flags=None, spec={}))
+    spec = Facts(**{"mean": (0.5,) * 3, "std": (0.5,) * 3, **facts}).spec()
+    return overriding.run_of(Flags({}), spec, dtype=jnp.bfloat16, data=boxes.BoxImages(**SMALL), network=network)
 
 
 def test_scenes_need_no_folder_and_the_splits_differ():

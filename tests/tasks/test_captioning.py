@@ -18,7 +18,7 @@ from dlcore.data.captions import caption_words
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import END, PAD, START, UNKNOWN, vocabulary_from_dict
-from dlcore.experiment.parts import Parts
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.tasks import captioning
@@ -87,7 +87,7 @@ def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own
         sys.modules["dlcore.run.evaluate"], "predict", lambda *_, **__: {"tokens": np.array([[4, END]])}
     )
     run = experiment.run(flags, data.spec, 100)
-    monkeypatch.setattr(Parts, "build", lambda self, run: (self.technique.keywords["blind"], run.steps))
+    monkeypatch.setattr(Run, "build", lambda self: (self.parts.technique.keywords["blind"], self.steps))
     assert captioning._blind_caption(run, data, 7).tolist() == [4, END]
     assert built == [(7, (True, 7))]
 

@@ -11,18 +11,17 @@ from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.words import vocabulary_from_dict
 from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.generative.image_generation import Frechet, class_source
+from dlcore.kits.generative.samples import DrawClasses
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
 from dlcore.tasks import class_conditional
-from dlcore.tasks.class_conditional import ClassConditionalImages
 from dlcore.tasks.latent_images import latent_arguments
 from dlcore.tasks.text_prompts import CaptionedShapes, DrawPrompts, PromptPanels, tokens_of
 from experiments.generative import latent_diffusion
@@ -35,7 +34,7 @@ def flags_of(experiment, *words):
 
 
 def asked(text):
-    return ClassConditionalImages().inputs(Flags({"input": text, "sample_class": None}), SPEC)
+    return DrawClasses().inputs(text, SimpleNamespace(facts=Facts.of(SPEC)))
 
 
 def test_classes_are_asked_for_by_name_by_number_and_many_times():
@@ -145,7 +144,7 @@ def test_an_autoencoder_of_another_form_is_named():
         earlier_run.check_same("it", phase, setup, "autoencoder")
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
         earlier_run.check_same(
-            "it", phase._replace(weights=phase.weights._replace(spec={"image_shape": [9]})), setup, "autoencoder"
+            "it", phase._replace(weights=phase.weights.replace(spec={"image_shape": [9]})), setup, "autoencoder"
         )
     run = setup.replace(spec={**setup.spec, "image_shape": [5, 4, 1]})
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
@@ -182,19 +181,16 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
 
 def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     distance = types.SimpleNamespace(_replace=lambda source: ("distance", source))
-    monkeypatch.setattr(class_conditional.ImageGeneration, "evaluators", lambda *rest: [distance])
     monkeypatch.setattr(image_generation, "evaluators", lambda *rest: [distance])
-    for module in (class_conditional, image_generation):
-        monkeypatch.setattr(module, "class_features", lambda flags, spec, page: lambda images: ("vectors", images))
-        monkeypatch.setattr(module, "class_consistency", lambda probabilities, source: (probabilities, source))
-    setup = types.SimpleNamespace(flags=types.SimpleNamespace(num_samples=5), spec={"num_classes": 3})
-    run = types.SimpleNamespace(setup=setup, facts=Facts(class_names=("a", "b", "c")))
-    task, part = class_conditional.ClassConditionalImages(), Frechet(num_samples=5, by_class=True)
-    for first, second in (task.evaluators(setup, None, "test"), part.evaluators(run, None, "test")):
-        assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
-        assert (second[0]("images"), second[1]) == ("images", first[1])
-    setup.spec, run.facts = {"num_classes": 1}, Facts(class_names=("a",))
-    assert len(task.evaluators(setup, None, "test")) == len(part.evaluators(run, None, "test")) == 1
+    monkeypatch.setattr(image_generation, "class_features", lambda *rest: lambda images: ("vectors", images))
+    monkeypatch.setattr(image_generation, "class_consistency", lambda probabilities, source: (probabilities, source))
+    run = types.SimpleNamespace(flags=None, spec=None, facts=Facts(class_names=("a", "b", "c")))
+    part = Frechet(num_samples=5, by_class=True)
+    first, second = part.evaluators(run, None, "test")
+    assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
+    assert (second[0]("images"), second[1]) == ("images", first[1])
+    run.facts = Facts(class_names=("a",))
+    assert len(part.evaluators(run, None, "test")) == 1
     assert Frechet(num_samples=5).evaluators(run, None, "test") == [distance]
 
 
@@ -234,10 +230,9 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, b
 
 def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
-    monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
     monkeypatch.setattr(image_generation, "_compared", lambda splits, flags: splits)
     run = SimpleNamespace(flags=None)
-    for shown in (ClassConditionalImages().data(None).shown, Frechet(by_class=True).finish_data(loaded, run).shown):
-        assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
-        assert len(shown) == image_generation.NUM_SHOWN
+    shown = Frechet(by_class=True).finish_data(loaded, run).shown
+    assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert len(shown) == image_generation.NUM_SHOWN
     assert Frechet().finish_data(loaded, run) is loaded

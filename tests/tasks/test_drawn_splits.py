@@ -205,9 +205,9 @@ def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_imag
     asked = []
     monkeypatch.setattr(image_generation, "network_of", lambda *args: asked.append(args))
     run = SimpleNamespace(facts=Facts(dataset=dataset), flags="flags", spec="spec")
-    measure = image_generation.FinalFrechet(classifier="page")
+    measure = image_generation.FinalFrechet(classifier=vae.experiment)
     assert measure.evaluators(run, None, split) == found
-    assert asked == ([("flags", "spec", "page")] if split == "valid" else [])
+    assert asked == ([("flags", "spec", vae.experiment)] if split == "valid" else [])
     run.facts = Facts(dataset="factors")
     assert measure.evaluators(run, None, split) == []
 

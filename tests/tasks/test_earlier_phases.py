@@ -62,7 +62,14 @@ def phase(monkeypatch):
 
 
 def flags_of(**values):
-    known = {"smoke": False, "autoencoder_steps": 9, "dataset": "digits", "first_stage": None, "init_from": None}
+    known = {
+        "smoke": False,
+        "autoencoder_steps": 9,
+        "dataset": "digits",
+        "first_stage": None,
+        "init_from": None,
+        "seed": 0,
+    }
     return Flags(known | {"autoencoder.groups": 4} | values, {"autoencoder": ("autoencoder.groups",)})
 
 

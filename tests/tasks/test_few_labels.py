@@ -197,8 +197,8 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
     def replace(state):
         return state.replace(params=10 * state.params, opt_state="new")
 
-    monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: Start(replace, checked.append))
-    start = few_labels_task.TwinWeights().start(SimpleNamespace(setup=None))
+    monkeypatch.setattr(few_labels_task, "start_classifier", lambda run: Start(replace, checked.append))
+    start = few_labels_task.TwinWeights().start(SimpleNamespace())
 
     def student(value, teacher=None):
         return TwoStreamState(2, None, np.float32(value), "old", {"mean": value}, teacher, {})
@@ -221,8 +221,8 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
     assert started.opt_state == {"generator": 3, "discriminator": "new"}
     assert started.model_state == {"generator": 5, "discriminator": 6}
     assert started.teacher == {"params": 20, "model_state": 6}
-    monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: None)
-    assert few_labels_task.TwinWeights().start(SimpleNamespace(setup=None)) is None
+    monkeypatch.setattr(few_labels_task, "start_classifier", lambda run: None)
+    assert few_labels_task.TwinWeights().start(SimpleNamespace()) is None
 
 
 def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_images(monkeypatch):

@@ -217,9 +217,9 @@ class Attentive(ViT):
 def test_the_report_shows_where_the_class_token_of_the_teacher_attends(monkeypatch):
     """Images of 2 x 3 are enlarged to 4 x 6; patches of 2 x 2 are 2 rows of 3."""
     model = Attentive(depth=2, patch_size=2)
-    monkeypatch.setattr(image_crops.encoders, "backbone_without_head", lambda setup: model)
+    monkeypatch.setattr(image_crops.encoders, "backbone_without_head", lambda run: model)
     data = SimpleNamespace(preprocess=lambda facts: lambda x: -x.repeat(2, 1).repeat(2, 2))
-    run = SimpleNamespace(setup=None, facts=None, parts=SimpleNamespace(data=data))
+    run = SimpleNamespace(facts=None, parts=SimpleNamespace(data=data))
     monkeypatch.setattr("dlcore.report.self_supervised.attention_maps", lambda *rest: rest)
     images = np.arange(60, dtype=np.uint8).reshape(10, 2, 3, 1)
     context = SimpleNamespace(

@@ -62,7 +62,7 @@ class Clusters:
         """Build the hook that clusters the training images."""
         train = run.parts.data.load(run.seed).train
         labels = np.asarray(train.arrays["label"])
-        return [ShownClusters(run.parts.build(run), train, num_clusters(run), run.steps, self.cluster_dims, labels)]
+        return [ShownClusters(run.build(), train, num_clusters(run), run.steps, self.cluster_dims, labels)]
 
     def start(self, run: Run) -> Start:
         """Start the backbone from the weights of `--init_from`, where there are some, and cluster its features."""

@@ -69,7 +69,7 @@ def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder)
 def test_real_images_are_nearer_than_noise(resolved, folder):
     """The experiment's own measure: real test images, then the same with noise, in place of samples."""
     splits = experiment.run(resolved.flags).load()
-    (measure,) = image_generation.evaluators(resolved.training_of(splits), splits, "test")
+    (measure,) = resolved.training_of(splits).evaluators(splits, "test")
     assert len(measure.source) == 6
     assert {"kid_interval", "coverage", "coverage_interval"} <= set(measure.names)
     real = splits.test.arrays["image"]
@@ -87,7 +87,7 @@ def test_distances_in_the_features_of_a_network_for_other_images(resolved):
     """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
     flags = resolved.flags.replace(frechet_network=str(PACKED))
     splits = experiment.run(flags).load()
-    (measure,) = image_generation.evaluators(resolved.training_of(splits)._replace(flags=flags), splits, "test")
+    (measure,) = image_generation.evaluators(resolved.training_of(splits).replace(flags=flags), splits, "test")
     real = splits.test.arrays["image"]
     numbers = measure.finish(measure.add(None, {"sample": real}, None))
     assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-3)

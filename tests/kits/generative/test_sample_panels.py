@@ -152,9 +152,8 @@ def test_directions_are_fitted_on_two_thousand_training_images(monkeypatch):
 
 def test_samples_are_filmed_eight_a_row(monkeypatch):
     monkeypatch.setattr("dlcore.report.filming.film_hooks", lambda *rest: rest)
-    run = types.SimpleNamespace(setup="setup")
-    build, setup, batch, picture, title = sample_panels.FilmSamples().report_hooks(run, "build")
-    assert (build, setup, title) == ("build", "setup", "Samples by step")
+    run, batch, picture, title = sample_panels.FilmSamples().report_hooks("run")
+    assert (run, title) == ("run", "Samples by step")
     assert batch["index"].tolist() == list(range(sample_panels.NUM_SHOWN))
     assert picture({"sample": "images"}) == ("images", 8)
     assert sample_panels.pictures(context(outputs={"sample": "images"})) == {"samples": ("images", 8)}

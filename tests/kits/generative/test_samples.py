@@ -1,5 +1,6 @@
 """Samples as files: as many as asked for, of a class and of a seed; the same of every page that generates images."""
 
+import dataclasses
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from dlcore.main import run
 from dlcore.modes import predict
 from dlcore.tasks.text_prompts import CaptionedShapes
 from experiments.generative import ddpm, gan, vq_vae_2
-from tests.overriding import samples_of, with_task
+from tests.overriding import samples_of, with_run
 
 SPEC = {
     "dataset": "digits",
@@ -48,7 +49,7 @@ def untrained(monkeypatch):
     return spec
 
 
-def build_noise(setup):
+def build_noise(run):
     """Samples are uniform noise of their key."""
 
     def predict(state, batch):
@@ -60,7 +61,7 @@ def build_noise(setup):
     return Learner(init, lambda state, batch: (state, {}), lambda state, batch: {}, predict)
 
 
-NOISE = with_task(gan.experiment, build=build_noise)
+NOISE = with_run(gan.experiment, build=build_noise)
 
 
 def images_of(folder, experiment, *words):
@@ -110,7 +111,7 @@ def test_impossible_samples_are_refused(words, message, untrained, capsys):
 
 
 def test_a_number_of_samples_beside_files_is_refused(untrained, capsys):
-    experiment = with_task(NOISE, inputs=lambda flags, spec: None)
+    experiment = dataclasses.replace(NOISE, use=samples.DrawClasses())
     assert run(experiment, ["--mode=predict", "--num_drawn=2", "--input=a.png"]) == 2
     assert "--num_drawn=2: beside --input=a.png; allowed: one of them" in capsys.readouterr().err
 

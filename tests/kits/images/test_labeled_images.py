@@ -278,6 +278,6 @@ def test_images_are_read_at_the_size_of_training_or_stretched_to_it(tmp_path):
     chex.assert_shape(source.arrays["image"], (1, 3, 4, 1))
     assert (source.arrays["label"].tolist(), names, len(source)) == ([0], [str(tmp_path / "a.png")], 1)
     for own_size, shape in ((False, (1, 3, 4, 3)), (True, (1, 6, 12, 3))):
-        source, _ = prediction.stretched_inputs(Flags({"input": str(tmp_path), "own_size": own_size}), spec)
+        source, _ = prediction.stretched_images(str(tmp_path), Facts.of(spec), own_size)
         chex.assert_shape(source.arrays["image"], shape)
         assert set(np.unique(source.arrays["image"])) == {100}
