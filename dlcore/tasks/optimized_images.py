@@ -29,7 +29,7 @@ from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting, field_settings
 from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
-from dlcore.learner import Evaluator, Learner, Range, check_record
+from dlcore.learner import Evaluator, Range, check_record
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.weights.network import load_network, measuring_network
@@ -128,15 +128,15 @@ class ImageFilm:
 
     count: Callable[[Run], int] = lambda run: 1
 
-    def report_hooks(self, run: Run, build: Callable[[Any], Learner]) -> list:
+    def report_hooks(self, run: Run) -> list:
         """Film the images."""
-        from dlcore.modes.film import film_hooks
+        from dlcore.report.filming import film_hooks
         from dlcore.report.generative import picture_grid
 
         count = self.count(run)
         title = "The image by step" if count == 1 else "The images by step"
         batch = {"index": np.arange(count, dtype=np.int32)}
-        return film_hooks(build, run, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
+        return film_hooks(run, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
 @dataclasses.dataclass(frozen=True)

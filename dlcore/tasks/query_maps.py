@@ -22,7 +22,7 @@ class QueryMaps:
         from dlcore.optim import parameter_ema
         from dlcore.report.vision_language import attention_strips
 
-        run, arrays, state = run._replace(dtype=None), context.data.test.arrays, context.state
+        run, arrays, state = run.replace(dtype=None), context.data.test.arrays, context.state
         images, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
         params = parameter_ema(state.opt_state, state.params) if run.parts.optimizer.ema else state.params
         inputs = run.parts.data.arguments(run)["preprocess"](images)

@@ -29,7 +29,7 @@ def film_of(count):
             "image": jnp.broadcast_to(batch["index"][:, None, None, None] / 10, (len(batch["index"]), 2, 2, 3))
         }
     )
-    (film,) = part.report_hooks(types.SimpleNamespace(setup=None), lambda setup: learner)
+    (film,) = part.report_hooks(types.SimpleNamespace(build=lambda: learner))
     return film
 
 
