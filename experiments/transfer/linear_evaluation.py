@@ -84,7 +84,7 @@ def origin(source: str | Path) -> Weights:
             raise ValueError(f"{source_run.name}: {source_run.model}, a model of {kind}; allowed: {SERVES}")
         return source_run
     page = find_experiment(source_run.page)
-    if not isinstance(page, Experiment) or (page.merged.model or page.task.encoder) is None:
+    if not isinstance(page, Experiment) or not (page.model or any(page.parts.having("encoder"))):
         raise ValueError(
             f"{source_run.name}: a run of {source_run.page}, without an encoder of images; allowed: {SERVES}"
         )
@@ -93,9 +93,9 @@ def origin(source: str | Path) -> Weights:
 
 def load_state(folder: Path, page: Experiment):
     """Restore the whole state of a run, for encoders that read their technique's own fields: (its run, its state)."""
-    run = open_run(folder, page)
-    run = run.training(run.config()["spec"])
-    _, state = restore_state(run, page.build(run), run.example(run.spec), run.flags.select)
+    resolved = open_run(folder, page)
+    run = resolved.training(resolved.config()["spec"])
+    _, state = restore_state(resolved, run.build(), resolved.example(run.spec), run.flags.select)
     state = state.technique if isinstance(state, TwinState) else state
     if run.flags.get("ema"):
         state = state.replace(params=parameter_ema(state.opt_state, state.params))
@@ -105,9 +105,9 @@ def load_state(folder: Path, page: Experiment):
 def load_encoder(source_run: Weights) -> Network:
     """Load the network of a run."""
     page = None if source_run.page is None else find_experiment(source_run.page)
-    if page is not None and page.task.encoder is not None:
+    if page is not None and any(page.parts.having("encoder")):
         run, state = load_state(source_run.path, page)
-        encoder, what = page.task.encoder(run), f"the encoder of {source_run.page}"
+        encoder, what = run.encoder(), f"the encoder of {source_run.page}"
         shape = run.spec["image_shape"]
     else:
         network = load_network(source_run.path, "init_from", headless=True)
