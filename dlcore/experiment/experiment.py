@@ -59,7 +59,7 @@ class Experiment:
       optimizer: the optimizer; None for a technique without one.
       length: `Epochs` or `Steps`: the length, the batches and the validations.
       measures: what validation and test say; the first is the headline.
-      report: functions ReportContext -> panels, or parts with `panels`.
+      report: functions ReportContext -> panels, or parts with `panels`, `pictures` or `report_hooks`.
       use: what `--mode=predict` takes and says.
       start: the weights to start from.
       sanity: what `--mode=sanity` expects.

@@ -191,7 +191,7 @@ class Run:
           The panels, in the order of the report.
         """
         panels = [part.panels(context, self) for part in self.parts if hasattr(part, "panels")]
-        panels += [part(context) for part in self.parts.report if not hasattr(part, "panels")]
+        panels += [part(context) for part in self.parts.report if callable(part) and not hasattr(part, "panels")]
         return [panel for several in panels for panel in several]
 
     def pictures(self, context: Any) -> dict[str, Any]:
@@ -260,7 +260,7 @@ class Parts:
       network: the network.
       optimizer: the optimizer.
       measures: what validation and test say; the first is the headline.
-      report: functions ReportContext -> panels, or parts with `panels`.
+      report: functions ReportContext -> panels, or parts with `panels`, `pictures` or `report_hooks`.
       use: what `--mode=predict` takes and says.
       start: the weights to start from.
       sanity: what `--mode=sanity` expects.

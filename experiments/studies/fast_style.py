@@ -73,7 +73,7 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
     render = jax.jit(lambda params, x, s: jnp.clip(net.apply({"params": params}, x, s), 0, 1))
     init, update = jax.jit(optimizer.init), jax.jit(optimizer.update)
     loss_at = jax.jit(lambda state, image, batch: optimizer.evaluate(state.replace(params=image), batch)["loss"])
-    test = fast_style.task.data(flags).test.arrays["content"]
+    test = fast_style.run(flags).load().test.arrays["content"]
     rows = np.linspace(0, len(test) - 1, num_images).round().astype(int)
     renderings = []
     for name, style, s in zip(flags.styles, styles, range(len(styles)), strict=True):

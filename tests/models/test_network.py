@@ -9,7 +9,7 @@ import pytest
 from dlcore.data.facts import Facts
 from dlcore.experiment.flags import Flags
 from dlcore.generative import dcgan, image_to_image, sagan
-from dlcore.models import Networks
+from dlcore.models import Networks, OnBackbone, Zoo, registry
 
 FACTS = Facts(image_shape=(8, 6, 3), class_names=("a", "b"))
 
@@ -37,3 +37,16 @@ def test_flags_replace_the_fields_of_the_network_of_their_prefix():
     networks = Networks({"a": partial(sagan.Discriminator, width=2, attention=False), "b": sagan.Discriminator})
     built = networks.with_flags(flags).build(Facts())
     assert (built["a"].width, built["a"].attention, built["b"].width) == (5, False, 6)
+
+
+def test_a_network_stands_on_the_backbone_of_model_for_the_same_classes(monkeypatch):
+    monkeypatch.setattr(registry, "create_model", lambda name, **fields: {"name": name, **fields})
+    values = {"model": "tiny", "model.width": 8, "head.stages": ("low", "high"), "head.depth": 3}
+    flags = Flags(values, {"model": ("model.width",), "head": ("head.stages", "head.depth")})
+    network = OnBackbone(dict, Zoo("resnet8_cifar"), prefix="head").with_flags(flags)
+    head = {"dtype": jnp.bfloat16, "num_classes": 2, "stages": ("low", "high"), "depth": 3}
+    tiny = {"name": "tiny", "width": 8, "dtype": jnp.bfloat16, "num_classes": 2}
+    assert network.arguments(SimpleNamespace(facts=FACTS, dtype=jnp.bfloat16)) == {"model": {**head, "backbone": tiny}}
+    built = network.build(5, jnp.bfloat16, heads=7)
+    five = {"num_classes": 5}
+    assert built == {**head, **five, "heads": 7, "backbone": {**tiny, **five}}

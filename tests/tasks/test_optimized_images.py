@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from dlcore.experiment.flags import Flags
 from dlcore.models.vgg import VGG
 from dlcore.tasks import optimized_images
 from dlcore.tasks.optimized_images import (
@@ -19,6 +20,7 @@ from dlcore.tasks.optimized_images import (
     check_batch_size,
     image_panels,
 )
+from tests.overriding import run_of
 
 
 def film_of(count):
@@ -29,7 +31,7 @@ def film_of(count):
             "image": jnp.broadcast_to(batch["index"][:, None, None, None] / 10, (len(batch["index"]), 2, 2, 3))
         }
     )
-    (film,) = part.report_hooks(types.SimpleNamespace(setup=None), lambda setup: learner)
+    (film,) = part.report_hooks(types.SimpleNamespace(build=lambda: learner))
     return film
 
 
@@ -44,6 +46,11 @@ def test_the_images_are_filmed_five_a_row():
     chex.assert_shape(alone, (2, 2, 3))
     chex.assert_shape(frame, (2 * 2 + 1, 5 * 2 + 4, 3))  # two rows of five, a pixel between two
     assert {0, 51, 102, 153} <= set(np.unique(frame))
+
+
+def test_a_film_stands_in_a_report_beside_functions_and_has_no_panels_of_its_own():
+    run = run_of(Flags({}), report=(ImageFilm(), lambda context: [context]))
+    assert run.panels("panel") == ["panel"]
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])

@@ -13,7 +13,6 @@ from dlcore.data.facts import Facts
 from dlcore.data.images import Images
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.main import run
@@ -27,6 +26,7 @@ from dlcore.tasks.pixel_sequences import (
     independent_nats,
 )
 from experiments.generative.fvbn import experiment
+from tests import overriding
 
 SMALL = ["--smoke", "--steps=1", "--model=fvbn", "--conditional"]
 
@@ -130,13 +130,10 @@ class Net(types.SimpleNamespace):
 
 
 def run_of(levels=4, conditional=False, binarization="none", shape=(8, 8, 3)):
-    parts = types.SimpleNamespace(
-        data=PixelImages(levels=levels),
-        network=types.SimpleNamespace(conditional=conditional),
-        technique=partial(print, binarization=binarization),
-    )
-    facts = Facts(image_shape=shape, class_names=("a", "b", "c"))
-    return Run(facts, 1, None, "dtype", 0, parts, types.SimpleNamespace(flags="flags"))
+    flags = Flags({"binarization": binarization}, {"learner": ("binarization",)})
+    spec = {"image_shape": list(shape), "class_names": ["a", "b", "c"]}
+    parts = {"data": PixelImages(levels=levels), "network": types.SimpleNamespace(conditional=conditional)}
+    return overriding.run_of(flags, spec, dtype="dtype", **parts)
 
 
 def test_default_features_are_rounded_up_to_blocks_of_the_colors():

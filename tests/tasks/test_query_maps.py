@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.parts import Run
+from dlcore.experiment.flags import Flags
 from dlcore.tasks import query_maps
+from tests.overriding import run_of
 
 
 def test_images_with_other_numbers_of_detections_stand_in_one_panel(monkeypatch):
@@ -20,8 +20,8 @@ def test_images_with_other_numbers_of_detections_stand_in_one_panel(monkeypatch)
     monkeypatch.setattr(strips, lambda images, words, weights, *texts: shown.append((words, weights)) or "panel")
     data = SimpleNamespace(arguments=lambda run: {"preprocess": lambda images: images / 255})
     network = SimpleNamespace(arguments=lambda run: {"model": None})
-    parts = SimpleNamespace(data=data, network=network, optimizer=SimpleNamespace(ema=None))
-    run = Run(Facts(class_names=("ring", "cross")), 1, None, None, 0, parts, None)
+    parts = {"data": data, "network": network, "optimizer": SimpleNamespace(ema=None)}
+    run = run_of(Flags({}), {"class_names": ["ring", "cross"]}, **parts)
     context = SimpleNamespace(
         state=SimpleNamespace(params={}, model_state={}),
         data=SimpleNamespace(test=Source({"image": np.zeros((2, 4, 4, 3), np.uint8)})),

@@ -81,7 +81,7 @@ def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
         return FillIn(image - 2, jnp.full_like(image, 3.0), image, jnp.zeros((16, 32)).at[:, :16].set(1.0))
 
     images = Images("digits", resizing=Resizing())
-    parts = SimpleNamespace(data=images, technique=partial(inpainting.experiment.learner))
+    parts = SimpleNamespace(data=images, technique=partial(inpainting.experiment.parts.technique))
     run = SimpleNamespace(
         facts=Facts(image_shape=(16, 32, 1), mean=(0.5,), std=(0.25,)), parts=parts, dtype=jnp.float32
     )
@@ -106,12 +106,12 @@ def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
 
 
 def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
-    setup = inpainting.experiment.run(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
-    given = setup.arguments()
+    run = inpainting.experiment.run(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+    given = run.arguments()
     assert given["model"].channels == 3
     np.testing.assert_allclose(given["normalize"](jnp.full((1, 8, 8, 3), 0.75)), 1, rtol=1e-6)
-    given = setup._replace(flags=resolve(cross_channel.experiment, ["--smoke"])).arguments()
-    assert given["model"].channels == 1
+    run = cross_channel.experiment.run(resolve(cross_channel.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+    assert run.arguments()["model"].channels == 1
 
 
 def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
@@ -157,7 +157,7 @@ def test_a_run_without_a_prior_has_the_error_as_its_headline_and_no_samples(monk
     }
     for share, run in runs.items():
         assert phased_codes.PriorFrechet().evaluators(run, None, "test") == ["evaluator"] * (share > 0)
-        assert phased_codes.FilmPrior().report_hooks(run, None) == ["film"] * (share > 0)
+        assert phased_codes.FilmPrior().report_hooks(run) == ["film"] * (share > 0)
         headline = {} if share else {"headline": "mse"}
         assert phased_codes.PriorBits().finish_data(two_pixels(), run).spec == headline
     assert phased_codes.ReconstructOrDrawPrior().samples(runs[0.25]) == "samples"

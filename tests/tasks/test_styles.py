@@ -15,12 +15,12 @@ from dlcore.tasks.styles import ContentPhotographs, RenderPhotographs, StyleNetw
 def test_four_photographs_are_shown_evenly_over_the_test_split_and_a_smoke_run_has_eight():
     data = ContentPhotographs(SmallPhotographs(image_size=64))
     splits = data.load()
-    run = SimpleNamespace(setup=SimpleNamespace(flags=SimpleNamespace(smoke=False)))
+    run = SimpleNamespace(flags=SimpleNamespace(smoke=False))
     whole = data.finish_data(splits, run)
     assert (len(whole.train), whole.spec["batch"]) == (len(splits.train), {"content": [[64, 64, 3], "float32"]})
     rows = np.linspace(0, len(splits.test) - 1, 6)[1:-1].round().astype(int)
     np.testing.assert_array_equal(whole.shown.arrays["content"], splits.test.arrays["content"][rows])
-    run.setup.flags.smoke = True
+    run.flags.smoke = True
     few = data.finish_data(splits, run)
     assert [len(part) for part in (few.train, few.valid, few.test, few.shown)] == [8, 8, 8, 4]
 

@@ -82,7 +82,7 @@ def networks(value, path):
 def test_networks_and_their_images_have_the_type_of_the_run(name):
     experiment = importlib.import_module(f"experiments.{name}").experiment
     setup = experiment.run(resolve(experiment, ["--smoke"]), SPEC, 10, jnp.float64)
-    arguments = setup.arguments() | (experiment.arguments(setup) if experiment.arguments else {})
+    arguments = setup.arguments()
     found = [pair for key, value in arguments.items() if key not in FIXED for pair in networks(value, key)]
     assert found
     assert [pair for pair in found if pair[1] != jnp.float64] == []

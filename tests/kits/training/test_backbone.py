@@ -1,4 +1,4 @@
-"""The model that flags describe, alone and as a backbone, and the maps that a head reads from it."""
+"""The model that flags describe, and the maps that a head reads from it."""
 
 import functools
 from types import SimpleNamespace
@@ -39,14 +39,6 @@ def test_a_model_has_the_flags_the_dtype_and_the_classes_of_the_data():
     assert backbone.build(setup_of(flags_of())) == {**facts, "num_classes": 1}
     built = backbone.build(setup_of(flags_of(), num_classes=7), num_classes=2, x=3)
     assert built == {**facts, "num_classes": 2, "x": 3}
-
-
-def test_a_network_stands_on_the_backbone_of_model_where_there_is_the_flag():
-    facts = {"dtype": jnp.bfloat16, "stages": ("low", "high"), "depth": 3}
-    built = backbone.build_on(setup_of(flags_of(), num_classes=7), dict, "head")
-    assert built == {**facts, "num_classes": 7, "backbone": backbone.build(setup_of(flags_of(), num_classes=7))}
-    alone = backbone.build_on(setup_of(flags_of("model"), num_classes=7), dict, "head", num_classes=2, heads=5)
-    assert alone == {**facts, "num_classes": 2, "heads": 5}
 
 
 class Head:

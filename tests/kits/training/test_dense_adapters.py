@@ -157,7 +157,7 @@ def test_the_adapter_and_the_head_alone_learn(words, name):
     variables = {"params": after.params, **after.model_state}
     merged = merge_adapter(setup.flags, variables)
     assert set(merged["params"]) == {path[0] for path in frozen | trained}
-    plain = find_experiment(words[0]).build(setup._replace(flags=setup.flags.replace(adapt="full")))
+    plain = setup.replace(flags=setup.flags.replace(adapt="full")).build()
     collections = {key: value for key, value in merged.items() if key != "params"}
     merged_state = after.replace(params=merged["params"], model_state=collections)
     outputs, expected = plain.predict(merged_state, batch), learner.predict(after, batch)
