@@ -8,8 +8,8 @@ python -m experiments.generative.dit --dataset=fashion_mnist --data_dir=D --dit.
     --batch_size=64 --steps=7000 --beta_schedule=cosine --eval_every=3500
 
 Classifier-free guidance, `--guidance=W`, draws by eps(null) + W (eps(class) - eps(null)): 0 ignores the class, 1 is as
-trained. `class_consistency` is the share of samples that a classifier of real images takes for the class that was asked for.
-The last command was not run.
+trained. `class_consistency` is the share of samples that a classifier of real images takes for the class that was asked
+for. The last command was not run.
 """
 
 from functools import partial
