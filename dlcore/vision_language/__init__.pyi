@@ -19,6 +19,7 @@ from dlcore.vision_language.text_reading import CTCReader as CTCReader
 from dlcore.vision_language.text_reading import TextEncoder as TextEncoder
 from dlcore.vision_language.text_reading import attention_learner as attention_learner
 from dlcore.vision_language.text_reading import collapse as collapse
+from dlcore.vision_language.text_reading import reading_learner as reading_learner
 from dlcore.vision_language.text_reading import reading_order as reading_order
 from dlcore.vision_language.video_caption import ClipEncoder as ClipEncoder
 from dlcore.vision_language.video_caption import VideoCaptioner as VideoCaptioner
