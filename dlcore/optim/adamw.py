@@ -63,7 +63,6 @@ class AdamW:
 
     ema: ClassVar[float | None] = None
     accumulate: ClassVar[int] = 1
-    takes_setup: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("optimizer",)
     """Parameters of the technique that take the optimizer."""
 
@@ -193,7 +192,6 @@ class GANAdam:
     schedule: Literal[tuple(SCHEDULES)] = "linear"
     momentum: Annotated[float, Range(0, MOST_MOMENTUM)] = 0.5
 
-    takes_setup: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("generator_optimizer", "discriminator_optimizer")
     """Parameters of the technique that take the optimizer."""
 

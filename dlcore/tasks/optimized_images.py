@@ -95,7 +95,6 @@ class PixelOptimizer:
 
     parameters: ClassVar[tuple[str, ...]] = ("optimizer",)
     """Parameters of the technique that take the optimizer."""
-    takes_setup: ClassVar[bool] = False
 
     def __post_init__(self):
         check_record(self)
