@@ -36,7 +36,7 @@ class SmallConvNet(nn.Module):
     stride: int = 1
     cosine: bool = True
 
-    def run(self):
+    def setup(self):
         self.convs = [Conv(c, (3, 3), strides=(s, s)) for c, s in ((32, self.stride), (64, 2), (64, 2))]
         self.dense = nn.Dense(self.width)
         self.head = self.param("head", nn.initializers.lecun_normal(), (self.width, self.num_classes))

@@ -1,5 +1,6 @@
 """What a run keeps of its data, and the example batch that is made of it."""
 
+import dataclasses
 import json
 import types
 
@@ -67,11 +68,8 @@ def test_a_run_makes_as_many_rows_as_it_trained_on(spec, rows):
 
 
 def test_a_run_that_does_not_describe_its_batch_reads_its_data():
-    page = types.SimpleNamespace(
-        name="topic.page",
-        merged=types.SimpleNamespace(packages=()),
-        task=types.SimpleNamespace(data=lambda flags: Splits(CLIPS, None, None, {"dataset": "clips"})),
-    )
+    splits = Splits(CLIPS, None, None, {"dataset": "clips"})
+    page = dataclasses.replace(supervised, data=types.SimpleNamespace(load=lambda: splits))
     run = ResolvedRun(page, resolve(supervised, ["--batch_size=2"]))
     batch = run.example({"dataset": "clips"})
     assert described(batch) == described(zero_batch(batch_facts(CLIPS), 2))
