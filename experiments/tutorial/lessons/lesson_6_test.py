@@ -51,8 +51,8 @@ spec = {
     "std": list(map(float, std)),
     "train_size": len(data.train),
 }
-setup = resolved.training(spec)
-learner = setup.build()
+training = resolved.training(spec)
+learner = training.build()
 for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing", "ema"):
     print(f"{name:16} {resolved.flags[name]}")
 
@@ -71,7 +71,7 @@ def trained(source, seed, steps, **more):
     return fit(learner, pipeline, steps=steps, seed=seed, log_every=max(interval // 3, 1), progress=False, **more)
 
 
-first = trained(data.train, 0, setup.steps, valid=data.valid, eval_every=interval)
+first = trained(data.train, 0, training.steps, valid=data.valid, eval_every=interval)
 measured = [row for row in first.history if row["split"] == "valid"]
 best = min(measured, key=lambda row: row["loss"])
 error = np.sqrt(best["accuracy"] * (1 - best["accuracy"]) / len(data.valid))
@@ -87,7 +87,7 @@ axes[1].legend(frameon=False)
 plt.show()
 for sentence in triage(first.history):
     print("-", sentence)
-print(f"kept: step {best['step']} of {setup.steps}, validation {best['accuracy']:.1%} (standard error {error:.1%})")
+print(f"kept: step {best['step']} of {training.steps}, validation {best['accuracy']:.1%} (standard error {error:.1%})")
 
 # %% [markdown]
 # Two things look odd and are not. At first the training accuracy is *below* that in validation: training images are
