@@ -26,7 +26,7 @@ from dlcore.kits.sequence import text_encoders
 from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.kits.sequence.text_encoders import TextEncoder
 from dlcore.kits.training import parts
-from dlcore.learner import Range, check_record
+from dlcore.learner import Range, check_record, root_key
 from dlcore.optim.partial import PartsAdamW
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
@@ -234,4 +234,4 @@ def _rows_of(tokens: list[np.ndarray], longest: int) -> np.ndarray:
 def _initializer(encoder: Any, dataset: str) -> Callable[[], Any]:
     """Build what initializes the network; paths depend on neither length nor classes."""
     model = TextClassifier(text_encoders.check(encoder, dataset), 2)
-    return lambda: model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    return lambda: model.init(root_key(0), jnp.zeros((1, 1), jnp.int32))

@@ -29,7 +29,7 @@ from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting, field_settings
 from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
-from dlcore.learner import Evaluator, Range, check_record
+from dlcore.learner import Evaluator, Range, check_record, root_key
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.weights.network import load_network, measuring_network
@@ -238,7 +238,7 @@ class UnitActivation:
         def finish(numbers):
             network, values = load_network(run.parts.network.network), run.parts.technique.keywords
             shape = (100, values["side"], values["side"], len(network.mean))
-            noise = jnp.clip(network.mean + values["noise"] * jax.random.normal(jax.random.key(0), shape), 0, 1)
+            noise = jnp.clip(network.mean + values["noise"] * jax.random.normal(root_key(0), shape), 0, 1)
             x = (noise - network.mean) / network.std
             maps = jax.jit(lambda v, x: network.model.apply(v, x, method="features"))(network.variables, x)
             units = run.parts.data.parsed

@@ -49,7 +49,7 @@ def trajectory_panels(context: ReportContext) -> list[Panel]:
 
     figure, axes = new_figure((9, 3.2), 1, 3)
     target, ours = context.data.test.arrays["state"], context.outputs["state"]
-    for ax, y, h in zip(axes, target, ours, strict=False):
+    for ax, y, h in zip(axes, target, ours, strict=False):  # the first three of the test split
         ax.plot(*y.T, color=GRAY, lw=3, alpha=0.5, label="truth")
         ax.plot(*h.T, color=BLUE, lw=1, label="solved")
         ax.plot(*y[0], "o", color=GRAY)

@@ -21,7 +21,7 @@ from dlcore.interpretability.style_transfer import noise_image
 from dlcore.kits.generative import samples
 from dlcore.kits.generative.image_pairs import SmallPhotographs
 from dlcore.kits.images import prediction
-from dlcore.learner import Evaluator, Range, check_record
+from dlcore.learner import Evaluator, Range, check_record, root_key
 from dlcore.report.context import ReportContext
 from dlcore.tasks.optimized_images import FrozenNetwork, average_pooling, image_panels
 from dlcore.weights.network import load_network
@@ -129,10 +129,11 @@ class TextureMeasures:
             network, size = load_network(run.parts.network.network), run.facts.size
             model, layers = average_pooling(network.model), run.parts.technique.keywords["style_layers"]
             loss = jax.jit(texture_synthesis.texture_loss(model, network.mean, network.std, layers))
-            noise = noise_image(jax.random.key(run.seed), image.shape)
+            noise = noise_image(root_key(run.seed), image.shape)
             baselines = {"noise": noise, "tiled": texture_synthesis.tile_sample(sample, size)}
             numbers = {f"gram_loss_{name}": float(loss(network.variables, x, sample)) for name, x in baselines.items()}
-            is_larger = any(side > part for side, part in zip(size, sample.shape, strict=False))
+            sides = zip(size, sample.shape, strict=False)  # the sample also has channels
+            is_larger = any(side > part for side, part in sides)
             period = sample.shape[:2]
             return numbers | ({"repetition": texture_synthesis.repetition(image, period)} if is_larger else {})
 

@@ -27,15 +27,14 @@ def evaluated(monkeypatch):
         asked = {"compared": []}
         flags = {"split": "test", "format": "json", "members": members, "tta": "flip", "select": "best", **flags}
 
-        def evaluators(setup, splits, split):
-            asked["evaluators"] = (setup, split)
+        def evaluators(splits, split):
+            asked["evaluators"] = (splits, split)
             return [f"evaluator of {split}"]
 
         run = SimpleNamespace(
             folder="runs/one",
             flags=Flags({"eval_batch_size": 9, **flags}),
-            experiment=SimpleNamespace(task=SimpleNamespace(evaluators=evaluators)),
-            setup=lambda spec: ("setup", spec),
+            training=lambda spec: SimpleNamespace(evaluators=evaluators) if spec == "spec" else None,
             example=lambda spec: ("example", spec),
             placement=lambda: "placement",
         )
@@ -71,7 +70,7 @@ def test_the_split_is_measured_with_the_runs_weights_and_the_evaluators_of_that_
     args, words = asked.evaluate
     assert args == ("learner", "state", SPLITS.valid)
     assert words == {"batch_size": 9, "placement": "placement", "evaluators": ["evaluator of valid"]}
-    assert asked.evaluators == (("setup", "spec"), "valid")
+    assert asked.evaluators == (SPLITS, "valid")
 
 
 def test_every_member_is_compared_with_the_data_by_its_own_record(evaluated):

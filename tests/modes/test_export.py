@@ -420,8 +420,8 @@ def exported(monkeypatch, tmp_path):
         monkeypatch.setattr(export, "load_exported", lambda folder: ({}, {"w": 1}, again))
         run = SimpleNamespace(
             folder=tmp_path, flags=Flags({"select": "best", "fold_batch_norm": fold, "decoder": decoder}),
-            experiment=SimpleNamespace(name="a.page", build=lambda setup: ("learner", setup)),
-            setup=lambda spec: "setup",
+            experiment=SimpleNamespace(name="a.page"),
+            training=lambda spec: SimpleNamespace(build=lambda: "learner"),
         )  # fmt: skip
         assert export.MODE.run(run) == 0
         return SimpleNamespace(**asked, predict=predict)
@@ -431,7 +431,7 @@ def exported(monkeypatch, tmp_path):
 
 def test_an_export_says_its_run_and_how_near_it_is_to_predict(exported, tmp_path, capsys):
     asked = exported(0.25)
-    assert asked.restored == (("learner", "setup"), {**asked.inputs}, "best")
+    assert asked.restored == ("learner", {**asked.inputs}, "best")
     assert (asked.function, asked.weights) == (asked.predict, ["w"])
     assert asked.about == {
         "experiment": "a.page", "step": 40, "settings": {"a": 1}, "commit": "c",

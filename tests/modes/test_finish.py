@@ -51,17 +51,16 @@ def finished(monkeypatch, tmp_path):
             asked["context"] = context
             return ["first", "second"]
 
-        task = SimpleNamespace(
-            evaluators=lambda setup, data, split: [f"evaluator of {split}"],
-            headline="accuracy",
-            pictures=pictures,
+        training = SimpleNamespace(
+            spec=spec,
+            evaluators=lambda data, split: [f"evaluator of {split}"],
+            pictures=pictures or (lambda context: {}),
             panels=default_panels if panels is None else panels,
-            explanations=lambda flags, spec: ["One more sentence."],
-            describe=print, inputs=print, drawn=None, input_kind="FILE",
-        )  # fmt: skip
-        merged = SimpleNamespace(settings={}, defaults={})
+            explanations=lambda: ["One more sentence."],
+        )
+        parts = SimpleNamespace(technique=np.mean, headline="accuracy", input_kind="FILE")
         experiment = SimpleNamespace(
-            name="topic.page", task=task, merged=merged, build="build", doc="Doc. More.", learner=np.mean
+            name="topic.page", parts=parts, use=SimpleNamespace(inputs=print), settings={}, values={}, doc="Doc. More."
         )
         flags = {"select": "best", "eval_batch_size": 9, "seed": 3, "smoke": False, "spmd": "jit", **(flags or {})}
         run = SimpleNamespace(
@@ -82,10 +81,9 @@ def finished(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "loss_residuals", lambda *args: args)
         monkeypatch.setattr(module, "number_panels", lambda *args: [("numbers", *args)])
         monkeypatch.setattr(MetricsWriter, "image", lambda self, *args: asked["images"].append(args))
-        setup = SimpleNamespace(spec=spec)
         result = Result("last state", 40, [], best_step=best_step)
         write_json(tmp_path / "attempts.json", {"1000.00": 5.0})
-        module.finish(run, data, setup, "learner", result, list(hooks), "batch")
+        module.finish(run, data, training, "learner", result, list(hooks), "batch")
         return SimpleNamespace(**asked)
 
     return call
@@ -224,6 +222,6 @@ def test_pictures_are_given_to_trackers_at_the_tested_step(finished, trained):
 def test_a_page_without_panels_shows_its_curves_and_what_they_tell(finished, trained, monkeypatch):
     monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", len(history)))
     monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history: [("triage", len(history))])
-    ((arguments, _),) = finished(panels=False).reports
+    ((arguments, _),) = finished(panels=lambda context: []).reports
     (panels,) = [value for value in arguments if isinstance(value, list) and ("curves", 3) in value]
     assert panels[2:4] == [("curves", 3), ("triage", 3)], "of the two rows of the training and that of the test"

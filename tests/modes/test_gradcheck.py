@@ -242,6 +242,7 @@ def test_the_table_ends_with_what_was_found(monkeypatch, capsys, data_loss, pena
         lambda loss, params, **options: asked.append((loss, params, options)) or [LINES[name] for name in lines[loss]],
     )
     run = stand_in(None)
+    run.training_of = lambda data: None
     run.flags = Flags({"gradcheck_h": 1e-4, "gradcheck_method": "centered", "gradcheck_samples": 5, "seed": 3})
     assert gradcheck.gradcheck(run) == status
     out = capsys.readouterr().out

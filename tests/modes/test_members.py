@@ -60,11 +60,7 @@ def restored(monkeypatch):
 
     def call(*names):
         runs = [
-            SimpleNamespace(
-                name=name,
-                experiment=SimpleNamespace(build=lambda setup: f"learner of {setup}"),
-                setup=lambda spec: spec,
-            )
+            SimpleNamespace(name=name, training=lambda spec: SimpleNamespace(build=lambda: f"learner of {spec}"))
             for name in names
         ]
         monkeypatch.setattr(module, "config_of", lambda run: {"spec": run.name})

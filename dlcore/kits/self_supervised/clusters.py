@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
 from dlcore.classic_ml.kmeans import kmeans
@@ -11,7 +10,7 @@ from dlcore.data.splits import Splits
 from dlcore.experiment import PositiveInt
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.learner import Evaluator
+from dlcore.learner import Evaluator, root_key
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.report.context import ReportContext
 from dlcore.self_supervised.deep_cluster import Reclustering
@@ -109,7 +108,7 @@ class ClusterAgreement:
             measures = {"nmi": normalized_mutual_information(label, predicted)}
             if split != "valid":
                 few = min(count, len(pixels))
-                plain = kmeans(jax.random.key(seed), pixels.astype(np.float32), few, restarts=1, max_iterations=50)
+                plain = kmeans(root_key(seed), pixels.astype(np.float32), few, restarts=1, max_iterations=50)
                 measures["nmi_pixels"] = normalized_mutual_information(label, np.asarray(plain.labels))
             return measures
 
