@@ -77,7 +77,7 @@ def test_an_integer_with_a_positive_default_has_limits():
     for entry in experiment_names():
         experiment = find_experiment(entry.name)
         is_study = isinstance(experiment, Study)
-        settings = settings_of(experiment.function if is_study else experiment.learner)
+        settings = settings_of(experiment.function if is_study else experiment.parts.technique)
         settings |= {} if is_study else experiment.settings
         numbers = {name: s for name, s in settings.items() if type(s.default) is int and s.default > 0}
         bare += [f"{entry.name} --{name}" for name, s in numbers.items() if accepts(name, s, -1_000_000)]
