@@ -371,7 +371,7 @@ def test_a_damaged_best_checkpoint_is_replaced_by_the_newest(tmp_path, caplog):
     values = [0.1, 0.9, 0.5, 0.4]
     kept(tmp_path, values)
     learner = scores(values)
-    experiment, flags = SimpleNamespace(task=SimpleNamespace(monitor_mode="max")), SimpleNamespace(seed=0)
+    experiment, flags = SimpleNamespace(parts=SimpleNamespace(mode="max")), SimpleNamespace(seed=0)
     run = SimpleNamespace(folder=tmp_path, experiment=experiment, placement=one_device, flags=flags)
     batch = pipeline().batch_at(0)
     assert restore_state(run, learner, batch, "best")[0] == 2
