@@ -13,6 +13,7 @@ from dlcore.data.solids import Solid, render_depth
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.learner import Range, check_record
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SceneViews", "mean_color_psnr", "scene_rays"]
 
@@ -89,7 +90,8 @@ def mean_color_psnr(train: np.ndarray, test: np.ndarray) -> float:
     Returns:
       Decibels.
     """
-    return float(-10 * np.log10(np.square(test - train.mean(0)).mean()))
+    check_shapes(train=(train, "N 3"), test=(test, "M 3"))
+    return float(-10 * np.log10(np.square(test - np.mean(train, 0)).mean()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def assert_half_close(a, b):
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_run_starts_from_it(kind, sources, weights, splits):
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={sources[kind]}")
-    state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
+    state = jax.jit(setup.build().init)(jax.random.key(0), splits.train[:2])
     state = setup.start()(state)
     assert_half_close({"params": state.params, **state.model_state}, dict(weights))
 
@@ -82,15 +82,15 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
     setup = contrastive.training_of(splits)
     contrastive.write_config(setup.spec)
     with fast_compilation(True):
-        fit(moco.build(setup), contrastive.pipelines(splits), steps=1, folder=tmp_path, progress=False)
+        fit(setup.build(), contrastive.pipelines(splits), steps=1, folder=tmp_path, progress=False)
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={tmp_path}")
-    state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
+    state = jax.jit(setup.build().init)(jax.random.key(0), splits.train[:2])
     capsys.readouterr()
     started = setup.start()(state)
     assert "gives all but the head (params/head/bias, params/head/kernel)" in capsys.readouterr().out
     resolved = ResolvedRun(moco, resolve(moco, [f"--run={tmp_path}"]))
     spec = resolved.config()["spec"]
-    encoder = restore_state(resolved, moco.build(resolved.training(spec)), resolved.example(spec), "last")[1]
+    encoder = restore_state(resolved, resolved.training(spec).build(), resolved.example(spec), "last")[1]
     for mine, theirs in (
         (started.params, encoder.params["backbone"]),
         (started.model_state["batch_stats"], encoder.model_state["batch_stats"]["backbone"]),
@@ -103,14 +103,14 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
         load_network(tmp_path)
     setup = setup_of(supervised, splits, *MODEL, "--model.width=8", f"--init_from={tmp_path}")
     with pytest.raises(ValueError, match=r"does not fit the model: .* is \(4,\), not \(8,\)"):
-        setup.start()(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
+        setup.start()(jax.eval_shape(setup.build().init, jax.random.key(0), splits.train[:2]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_student_learns_from_it(kind, sources, weights, splits):
     setup = setup_of(distillation, splits, f"--network={sources[kind]}")
-    learner = distillation.build(setup)
+    learner = setup.build()
     state = jax.eval_shape(learner.init, jax.random.key(0), splits.train[:2])
     started = setup.start()(state)
     assert_half_close(started.teacher, weights)
@@ -133,7 +133,7 @@ def test_its_accuracy_is_that_of_the_runs_averaged_parameters(sources):
     assert (network.side, network.input_size, network.class_names) == (8, 16, tuple("0123456789"))
     resolved = ResolvedRun(supervised, resolve(supervised, [f"--run={sources['run']}"]))
     spec, test = resolved.config()["spec"], digits("test")
-    learner = supervised.build(resolved.training(spec))
+    learner = resolved.training(spec).build()
     _, state = restore_state(resolved, learner, resolved.example(spec), "last")
     _, probabilities = feature_extractor(network)(test.arrays["image"])
     accuracy = (probabilities.argmax(-1) == test.arrays["label"]).mean()
@@ -210,7 +210,7 @@ def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
     assert len(load_network(PACKED, class_names=numbers).class_names) == 10
     setup = setup_of(distillation, splits, f"--network={PACKED}")
     with pytest.raises(ValueError, match=r"network=.*trained on images of 3 channels; allowed: 1"):
-        distillation.build(setup)
+        setup.build()
     setup = setup_of(supervised, splits, "--model=mlp", f"--init_from={sources['packed']}")
     with pytest.raises(ValueError, match=r"init_from=.*: weights of resnet8_cifar; allowed: of mlp"):
         setup.start()(SimpleNamespace(params={}))
