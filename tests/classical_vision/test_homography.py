@@ -163,6 +163,7 @@ def test_whole_numbers_are_points(dtype):
 
 
 @pytest.mark.covers("CL-10")
+@pytest.mark.slow
 def test_a_map_in_meters_keeps_its_digits():
     """Corners of an aerial image in UTM, of 23,000 pixels: back and forth, in float64 of the host."""
     meters = np.array([[396388.56, 5782566.0], [399000.1, 5782560], [399010, 5779500.3], [396380, 5779490]])
