@@ -26,7 +26,16 @@ from dlcore.data.workers import DECODERS, Workers
 from dlcore.extras import require
 from dlcore.learner import Range, check_record, root_key
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "FixedAugmentation", "Images", "Resizing", "Views", "labeled_batch"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "FixedAugmentation",
+    "Images",
+    "MadeOfImages",
+    "Resizing",
+    "Views",
+    "labeled_batch",
+]
 
 WITHOUT_FILES = frozenset({"digits", "photographs"})
 """Data sets of images that come with dlcore or its packages."""
@@ -366,3 +375,27 @@ class Images:
             images = train.arrays["image"][idx] if disk is None else disk.sample(idx, seed, np.full(len(idx), k))
             versions.append(np.asarray(version(k, images)) * std + mean)
         return np.clip(np.stack(versions), 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeOfImages:
+    """A data set that is made of images by name, such as few of them or with wrong labels.
+
+    Args:
+      images: the images by name
+    """
+
+    images: Images
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.images.reads_files
+
+    @property
+    def skip_bad(self) -> bool:
+        """Whether images that cannot be read are left out."""
+        return self.images.skip_bad

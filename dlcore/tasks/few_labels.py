@@ -19,7 +19,7 @@ from dlcore.data.augment import compose, cutout
 from dlcore.data.facts import Facts
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.image_classification import unlabeled_source
-from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.data.images import Augmentation, Images, MadeOfImages, Resizing
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.data.workers import Workers
@@ -78,7 +78,7 @@ class StrongView:
 
 
 @dataclasses.dataclass(frozen=True)
-class FewLabelImages:
+class FewLabelImages(MadeOfImages):
     """A few labeled images of each class, and a stream of unlabeled ones beside them.
 
     Args:
@@ -92,26 +92,12 @@ class FewLabelImages:
       strong: the strong view of unlabeled images, for a technique that takes one
     """
 
-    images: Images
     labels_per_class: Annotated[int | None, Range(1), "essential"] = 4
     unlabeled_dir: Annotated[str | None, "if changed", "essential"] = None
     label_seed: Annotated[int | None, Range(0)] = None
     unlabeled_ratio: Annotated[int, Range(1), "essential"] = 1
     valid_labels_per_class: Annotated[int | None, Range(1)] = 10
     strong: StrongView | None = None
-
-    def __post_init__(self):
-        check_record(self)
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether `data_dir` matters."""
-        return self.images.reads_files
-
-    @property
-    def skip_bad(self) -> bool:
-        """Whether images that cannot be read are left out."""
-        return self.images.skip_bad
 
     def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
         """Load two training streams, a small validation split and the whole test split.

@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.few_labels import few_labels
-from dlcore.data.images import Images
+from dlcore.data.images import MadeOfImages
 from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
@@ -37,7 +37,7 @@ __all__ = ["FewImages", "FineTunedNetwork", "FineTuningAdamW", "PhaseGains", "So
 
 
 @dataclasses.dataclass(frozen=True)
-class FewImages:
+class FewImages(MadeOfImages):
     """Images of which few of each class train.
 
     Args:
@@ -45,21 +45,7 @@ class FewImages:
       labels_per_class: labeled training images of each class; none takes all
     """
 
-    images: Images
     labels_per_class: Annotated[int | None, Range(1), "essential"] = 10
-
-    def __post_init__(self):
-        check_record(self)
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether `data_dir` matters."""
-        return self.images.reads_files
-
-    @property
-    def skip_bad(self) -> bool:
-        """Whether images that cannot be read are left out."""
-        return self.images.skip_bad
 
     def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
         """Load the splits, with few training images.

@@ -11,14 +11,14 @@ from typing import Annotated, Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from dlcore.data.images import Images
+from dlcore.data.images import MadeOfImages
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import classifier_panels
 from dlcore.kits.self_supervised import encoders
-from dlcore.learner import ModelState, Range, check_record
+from dlcore.learner import ModelState, Range
 from dlcore.report.context import ReportContext
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier
@@ -33,7 +33,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class NoisyImages:
+class NoisyImages(MadeOfImages):
     """Labeled images, of which some training labels are wrong.
 
     Args:
@@ -42,22 +42,8 @@ class NoisyImages:
       noise_rate: share of the training labels that are wrong
     """
 
-    images: Images
     noise: Annotated[Noise, "essential"] = "symmetric"
     noise_rate: Annotated[float, Range(0, 0.95), "essential"] = 0.4
-
-    def __post_init__(self):
-        check_record(self)
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether `data_dir` matters."""
-        return self.images.reads_files
-
-    @property
-    def skip_bad(self) -> bool:
-        """Whether images that cannot be read are left out."""
-        return self.images.skip_bad
 
     def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
         """Load the splits, of which the training labels are noisy.

@@ -179,7 +179,9 @@ def readings(folder, name, data, decoder="pillow"):
         "coco": lambda: coco_source(folder / "coco/instances.json", folder / "coco/images", SIDE).arrays["image"][0],
         "flickr8k": lambda: flickr8k(folder / "captioned", SIDE)["valid"].image[0],
         "segmentation": lambda: segmentation_splits(folder / "pairs")["train"].arrays["image"][0],
-        "predict": lambda: predicted(prediction.inputs),
+        "predict": lambda: predicted(
+            lambda flags, spec: prediction.images_under(flags.input, Facts.of(spec), flags.get("skip_bad"))
+        ),
         "predict, detection": lambda: predicted(box_results.inputs),
         "predict, stretched": lambda: predicted(
             lambda flags, spec: prediction.stretched_images(flags.input, Facts.of(spec))

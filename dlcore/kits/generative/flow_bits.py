@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore.data.splits import Splits
-from dlcore.evaluators.manifold import half_interval
 from dlcore.experiment.parts import Run
 from dlcore.generative import score_sde
 from dlcore.generative.likelihood import nats_to_bits, quantize
+from dlcore.kits.generative.flow_measures import state_evaluator
 from dlcore.kits.generative.image_generation import Frechet
 from dlcore.learner import Evaluator
 from dlcore.optim import parameter_ema
@@ -77,14 +76,4 @@ class FrechetAndBits(Frechet):
 
             return bits_of_levels(score_sde.score_of(predict, sde), state.rng, images, sde, num_steps)
 
-        def finish(values: np.ndarray) -> dict[str, float]:
-            return {name: float(values.mean()), f"{name}_interval": half_interval(values)}
-
-        evaluator = Evaluator(
-            lambda acc, outputs, rows: acc,
-            finish,
-            distances[0].source,
-            (name, f"{name}_interval"),
-            start=lambda state: np.asarray(bits(state)),
-        )
-        return [*distances, evaluator]
+        return [*distances, state_evaluator(name, bits, distances[0].source)]

@@ -1,6 +1,7 @@
 """What flows of images are measured by: the Fréchet distance of their samples, and the straightness of their paths."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from dlcore.kits.generative.image_generation import Frechet
 from dlcore.learner import Evaluator, example_keys
 from dlcore.optim import parameter_ema
 
-__all__ = ["FrechetAndStraightness"]
+__all__ = ["FrechetAndStraightness", "state_evaluator"]
 
 NUM_PATHS = 256
 PATH_STEPS = 50
@@ -62,10 +63,28 @@ def straightness_evaluator(run: Run, source: Any) -> Evaluator:
         path = flow_matching.solve_flow(velocity, noise, times, return_trajectory=True)[1]
         return flow_matching.path_straightness(path, times)  # [NUM_PATHS]
 
-    def finish(values: np.ndarray) -> dict[str, float]:
-        return {"straightness": float(values.mean()), "straightness_interval": half_interval(values)}
+    return state_evaluator("straightness", straightness, source)
 
-    names = ("straightness", "straightness_interval")
+
+def state_evaluator(name: str, values_of: Callable[[Any], jax.Array], source: Any) -> Evaluator:
+    """Build the evaluator of a number that the state alone gives, with an interval.
+
+    Args:
+      name: name of the number.
+      values_of: state -> [N], a value for each of N draws.
+      source: source of the samples that are drawn anyway.
+
+    Returns:
+      The evaluator of the mean `name` and of `name_interval`.
+    """
+
+    def finish(values: np.ndarray) -> dict[str, float]:
+        return {name: float(values.mean()), f"{name}_interval": half_interval(values)}
+
     return Evaluator(
-        lambda acc, outputs, rows: acc, finish, source, names, start=lambda state: np.asarray(straightness(state))
+        lambda acc, outputs, rows: acc,
+        finish,
+        source,
+        (name, f"{name}_interval"),
+        start=lambda state: np.asarray(values_of(state)),
     )

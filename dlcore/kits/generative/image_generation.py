@@ -15,7 +15,6 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
 from dlcore.kits.training import small_classifier
 from dlcore.learner import Evaluator, Range, check_record
 from dlcore.models.pretrained.door import is_published
@@ -30,7 +29,6 @@ __all__ = [
     "Frechet",
     "class_features",
     "class_source",
-    "data",
     "evaluators",
     "network_of",
     "origin",
@@ -181,11 +179,6 @@ class FinalFrechet:
             network_of(run.flags, run.spec, self.classifier)  # a bad --network is an error before training
             return []
         return evaluators(run, splits, split, self.classifier)
-
-
-def data(flags: Flags) -> Splits:
-    """Load the splits by name; the report shows the first NUM_SHOWN samples."""
-    return _compared(labeled_images.data(flags, labels=False), flags)
 
 
 def _compared(splits: Splits, flags: Flags) -> Splits:

@@ -18,14 +18,11 @@ __all__ = [
     "check_zoom",
     "data",
     "images_of",
-    "input_size",
     "is_augmented",
     "labeled_batch",
-    "planned",
     "preparation",
     "prepared_images",
     "preprocess",
-    "shorter_side",
     "training_versions",
 ]
 
@@ -80,41 +77,6 @@ def data(flags: Flags, labels: bool = True) -> Splits:
     if "augment" not in flags:  # streamed images are cropped by the technique
         images = dataclasses.replace(images, augmentation=None)
     return images.load(flags.seed, 1 if flags.get("run") else 2)
-
-
-def planned(flags: Flags) -> tuple[dict, Any] | None:
-    """Tell the shapes of a well-known data set, for `--mode=plan`.
-
-    Returns:
-      (facts as in config.json, one batch); None for other data.
-    """
-    return images_of(flags).planned()
-
-
-def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
-    """Return the size that images are resized to.
-
-    Args:
-      flags: `input_size`, if the experiment has it.
-      spec: facts of the data; must contain `image_shape`.
-
-    Returns:
-      The side in pixels, (height, width) of images that are not square; None leaves images as they are.
-    """
-    return _resized_images(flags).input_size(_facts(flags, spec))
-
-
-def shorter_side(flags: Flags, spec: dict) -> int:
-    """Return the shorter side of the model's input images.
-
-    Args:
-      flags: `input_size`, if the experiment has it.
-      spec: facts of the data; must contain `image_shape`.
-
-    Returns:
-      Pixels.
-    """
-    return _resized_images(flags).shorter_side(_facts(flags, spec))
 
 
 def preprocess(run: Run):

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.facts import Facts
-from dlcore.experiment.flags import Flags
 
 __all__ = [
     "ClassifyImages",
     "describe",
     "images_under",
-    "inputs",
     "read_all",
     "stretched_images",
     "unique_stems",
@@ -37,15 +35,6 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
         ranked = {spec["class_names"][i]: float(probabilities[i]) for i in order}
         rows.append({"class": next(iter(ranked)), "probabilities": ranked})
     return rows
-
-
-def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input` at the size of the training images; `--skip_bad` leaves out unreadable files.
-
-    Returns:
-      (source, paths of the images).
-    """
-    return images_under(flags.input, Facts.of(spec), flags.get("skip_bad"))
 
 
 def images_under(path: str, facts: Facts, skip_bad: bool | None) -> tuple[Any, list[str]]:

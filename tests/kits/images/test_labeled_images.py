@@ -88,7 +88,7 @@ def test_statistics_are_those_of_the_images(folder):
 def test_images_to_predict_are_cut_as_those_that_were_measured(folder):
     settings = flags(folder, f"--input={folder / 'one' / '04.jpg'}")
     spec = kit.data(settings).spec
-    source, names = prediction.inputs(settings, spec)
+    source, names = prediction.images_under(settings.input, Facts.of(spec), settings.get("skip_bad"))
     everything = kit.data(flags(folder, "--augment=none"))
     images = np.concatenate([part.arrays["image"][:] for part in everything[:3]])
     assert (images == source.arrays["image"][0]).all((1, 2, 3)).sum() == 1
@@ -137,10 +137,10 @@ def test_workers_are_no_part_of_a_runs_identity_but_the_decoder_is(folder):
     ],
 )
 def test_small_images_are_doubled_in_their_shape(shape, given, size, side):
-    settings, spec = Flags({"input_size": given}), {"image_shape": [*shape, 3]}
-    assert kit.input_size(settings, spec) == size
-    assert kit.shorter_side(settings, spec) == side
-    prepare = normalizer((0.0,) * 3, (1.0,) * 3, size=kit.input_size(settings, spec))
+    images, facts = Images(resizing=Resizing(input_size=given)), Facts(image_shape=(*shape, 3))
+    assert images.input_size(facts) == size
+    assert images.shorter_side(facts) == side
+    prepare = normalizer((0.0,) * 3, (1.0,) * 3, size=images.input_size(facts))
     found = jax.eval_shape(prepare, np.zeros((1, *shape, 3), np.uint8)).shape
     assert found == (1, *(shape if size is None else np.broadcast_to(size, 2)), 3)
 
@@ -274,7 +274,7 @@ def test_files_that_cannot_be_read_are_named_or_left_out(caplog):
 def test_images_are_read_at_the_size_of_training_or_stretched_to_it(tmp_path):
     Image.fromarray(np.full((6, 12), 100, np.uint8)).save(tmp_path / "a.png")
     spec = {"image_shape": [3, 4, 1]}
-    source, names = prediction.inputs(Flags({"input": str(tmp_path)}), spec)
+    source, names = prediction.images_under(str(tmp_path), Facts.of(spec), None)
     chex.assert_shape(source.arrays["image"], (1, 3, 4, 1))
     assert (source.arrays["label"].tolist(), names, len(source)) == ([0], [str(tmp_path / "a.png")], 1)
     for own_size, shape in ((False, (1, 3, 4, 3)), (True, (1, 6, 12, 3))):
