@@ -200,8 +200,8 @@ def _compare(options: argparse.Namespace) -> None:
 def _run(argv: list[str]) -> int:
     """`dlcore run NAME ...`, as `python -m experiments.NAME ...` does."""
     from dlcore.experiment.catalog import find_experiment
-    from dlcore.experiment.setting import FlagError
     from dlcore.main import main as run_main
+    from dlcore.setting import FlagError
 
     if len(argv) < 2 or argv[1].startswith("-"):
         print("usage: dlcore run TOPIC.NAME [--FLAG=VALUE ...]; `dlcore experiments` lists the names")
@@ -329,8 +329,8 @@ def _draw(options: argparse.Namespace) -> None:
     import jax.numpy as jnp
 
     from dlcore.generative.pipeline import open_pipeline
-    from dlcore.kits.generative.samples import file_name, save
     from dlcore.report.generative import picture_grid
+    from dlcore.report.samples import file_name, save
     from dlcore.run.sharding import make_mesh, sharding_of
 
     _check_parent("out", options.out)
@@ -351,14 +351,14 @@ def _draw(options: argparse.Namespace) -> None:
 
 def _detect(options: argparse.Namespace) -> None:
     output = _picture_path(options, "boxes")
-    from dlcore.kits.images.photograph_detection import detect_file
+    from dlcore.modes.photograph_detection import detect_file
 
     detect_file(options.folder, options.input, options.words, options.threshold, output)
 
 
 def _depth(options: argparse.Namespace) -> None:
     output = _picture_path(options, "depth")
-    from dlcore.kits.images.photograph_depth import depth_file
+    from dlcore.modes.photograph_depth import depth_file
 
     depth_file(options.folder, options.input, output)
 

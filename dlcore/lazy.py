@@ -27,8 +27,8 @@ def lazy_exports(package: dict[str, Any], exports: Mapping[str, str] | None = No
 
     Args:
       package: the `globals()` of the package.
-      exports: name -> submodule that defines it, relative to the package ("pipeline", "augment.color"), or "" where the
-        name is itself that of a submodule. None: every name that exactly one of the package's files lists in `__all__`,
+      exports: name -> submodule that defines it, relative to the package ("pipeline", "augment.color") or in another
+        ("dlcore.setting"), or "" where the name is itself that of a submodule. None: every name that exactly one of the package's files lists in `__all__`,
         read when a name is first asked for, so that a new file needs no entry here. Names of files stay the files;
         names of several files (`learner`) stay with them.
 
@@ -48,7 +48,8 @@ def lazy_exports(package: dict[str, Any], exports: Mapping[str, str] | None = No
             if attribute.startswith("__") or attribute not in submodules():
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
             submodule = submodules()[attribute]
-            module = importlib.import_module(f"{name}.{submodule or attribute}")
+            path = submodule or attribute
+            module = importlib.import_module(path if path.startswith("dlcore.") else f"{name}.{path}")
             value = getattr(module, attribute) if submodule else module
             setattr(self, attribute, value)
             return value

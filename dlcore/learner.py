@@ -39,6 +39,7 @@ __all__ = [
     "check_arguments",
     "check_countable",
     "check_kind",
+    "check_learner",
     "check_range",
     "check_record",
     "example_keys",
@@ -528,3 +529,14 @@ def example_keys(rng: jax.Array, batch: dict) -> jax.Array:
       [B] keys.
     """
     return jax.vmap(lambda i: jax.random.fold_in(rng, i))(batch["index"])
+
+
+def check_learner(learner: Any) -> None:
+    """Check that an argument is a learner.
+
+    Args:
+      learner: a learner.
+    """
+    if not hasattr(learner, "update") or not hasattr(learner, "predict"):
+        allowed = "a Learner, such as supervised.learner(model=..., optimizer=...)"
+        raise ValueError(f"learner={type(learner).__name__}: no learner; allowed: {allowed}")

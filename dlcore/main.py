@@ -17,7 +17,6 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import last_value, resolve, split_runs, wants_smoke
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
-from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
 from dlcore.run.endings import note_repeats, orderly_ending
@@ -25,6 +24,7 @@ from dlcore.run.preemption import Preempted
 from dlcore.run.processes import is_first, join_processes, leave
 from dlcore.run.program_cache import use_program_cache
 from dlcore.run.xla_flags import use_fast_cpu_convolutions
+from dlcore.setting import FlagError, Setting
 
 __all__ = ["MODES", "main", "mode_of", "run"]
 

@@ -2,7 +2,30 @@
 
 from typing import Any
 
-__all__ = ["few_samples", "few_steps"]
+__all__ = [
+    "BOXES",
+    "BOXES_PLAIN",
+    "CLASSIFIER_PLAIN",
+    "CODES",
+    "CODE_PRIORS",
+    "CROPPED_TOKENS",
+    "DENSE_BOXES",
+    "ENCODERS",
+    "ENVIRONMENTS",
+    "FEW_LABELS",
+    "GUIDED",
+    "GUIDED_PLAIN",
+    "MASKED_PATCHES",
+    "MASKS",
+    "MASKS_PLAIN",
+    "MASK_QUERIES",
+    "PROMPTS",
+    "SEQUENCE_PAIRS",
+    "SEQUENCE_PAIRS_PLAIN",
+    "SOLIDS",
+    "few_samples",
+    "few_steps",
+]
 
 
 def few_steps(steps: int, batch_size: int = 8) -> dict[str, Any]:
@@ -13,3 +36,180 @@ def few_steps(steps: int, batch_size: int = 8) -> dict[str, Any]:
 def few_samples(steps: int) -> dict[str, Any]:
     """Train a few steps, and measure 16 samples by a network that is trained for two steps."""
     return {**few_steps(steps), "num_samples": 16, "network_steps": 2}
+
+
+CLASSIFIER_PLAIN = {
+    "augment": "none",
+    "label_smoothing": 0.0,
+    "mixup_alpha": 0.0,
+    "cutmix_alpha": 0.0,
+    "l2": 0.0,
+    "weight_decay": 0.0,
+    "l1": 0.0,
+    "max_norm": None,
+    "ema": None,
+    "model.dropout": 0.0,
+    "model.input_dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.aux_dropout": 0.0,
+    "model.drop_path": 0.0,
+    "model.drop_connect": 0.0,
+}
+"""Flags that switch a classifier's regularization and augmentation off: `Experiment.plain`."""
+
+
+BOXES = {"steps": 4, "batch_size": 8, "num_scenes": 16, "eval_every": 4, "model.width": 8}
+"""Settings of --smoke."""
+
+
+DENSE_BOXES = {**BOXES, "topk_candidates": 20, "detections_per_img": 10}
+"""Settings of --smoke of a detector that takes the best candidates of each level."""
+
+
+BOXES_PLAIN = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
+"""Flags without regularization and augmentation."""
+
+
+CODES = {"steps": 4, "batch_size": 8, "num_codes": 8, "vqvae.width": 8, "eval_every": 4}
+"""Settings of --smoke."""
+
+
+CODE_PRIORS = {**CODES, "num_samples": 16, "network_steps": 2}
+"""Settings of --smoke."""
+
+
+ENCODERS = {
+    "model.stages": (1,),
+    "model.width": 4,
+    "steps": 2,
+    "batch_size": 32,
+    "eval_every": 2,
+    "eval_batch_size": 100,
+    "bank_size": 100,
+    "knn_k": 5,
+    "fine_tune": (),
+    "fine_tune_steps": 1,
+}
+"""Settings of --smoke."""
+
+
+ENVIRONMENTS = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
+"""Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
+
+
+FEW_LABELS = {
+    "model.stages": (1,),
+    "model.width": 4,
+    "steps": 2,
+    "batch_size": 8,
+    "eval_every": 2,
+    "eval_batch_size": 500,
+}
+"""Settings of --smoke."""
+
+
+GUIDED = {
+    "steps": 3,
+    "batch_size": 8,
+    "num_timesteps": 10,
+    "num_inference_steps": 4,
+    "guidance_samples": 0,
+    "eval_every": 3,
+}
+"""Settings of --smoke."""
+
+
+GUIDED_PLAIN = {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0}
+"""Flags that switch averages and the dropout of the condition off, for `--mode=sanity`."""
+
+
+CROPPED_TOKENS = {
+    **{name: value for name, value in ENCODERS.items() if not name.startswith("model.")},
+    "model.width": 8,
+    "model.depth": 1,
+    "model.num_heads": 2,
+    "model.mlp_features": 8,
+    "head.outputs": 8,
+    "head.hidden_features": 8,
+    "head.bottleneck": 4,
+    "local_crops": 1,
+}
+"""Settings of the ViT and the head under --smoke."""
+
+
+MASKED_PATCHES = {"encoder.depth": 1, "encoder.width": 8, "encoder.num_heads": 2, "encoder.mlp_features": 8}
+"""Settings of the encoder under --smoke."""
+
+
+MASKS_PLAIN = {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None}
+"""Values that switch regularization and augmentation off."""
+
+
+MASKS = {"steps": 4, "batch_size": 8, "num_scenes": 16, "image_size": (48, 48), "eval_every": 4}
+"""Settings of --smoke."""
+
+
+MASK_QUERIES = {
+    **BOXES,
+    "num_points": 16,
+    "mask2former.features": 16,
+    "mask2former.hidden_features": 16,
+    "mask2former.encoder_hidden_features": 16,
+    "mask2former.decoder_layers": 1,
+    "maskformer.features": 16,
+    "maskformer.hidden_features": 16,
+    "maskformer.decoder_layers": 1,
+    "eomt.width": 16,
+    "eomt.mlp_features": 16,
+    "eomt.depth": 1,
+    "eomt.query_blocks": 1,
+}
+"""Settings of --smoke of networks of queries."""
+
+
+SEQUENCE_PAIRS_PLAIN = {
+    "transformer.dropout_rate": 0.0,
+    "rnn.dropout_rate": 0.0,
+    "label_smoothing": 0.0,
+    "weight_decay": 0.0,
+}
+"""Values that switch the regularization off."""
+
+
+SEQUENCE_PAIRS = {
+    "transformer.features": 16,
+    "transformer.hidden_features": 16,
+    "transformer.encoder_layers": 1,
+    "transformer.decoder_layers": 1,
+    "rnn.hidden_size": 16,
+    "train_size": 200,
+    "test_size": 16,
+    "batch_size": 16,
+    "eval_batch_size": 16,
+    "steps": 4,
+    "eval_every": 4,
+}
+"""Settings of --smoke."""
+
+
+SOLIDS = {
+    "steps": 2,
+    "batch_size": 4,
+    "eval_every": 2,
+    "eval_batch_size": 4,
+    "image_size": 16,
+    "num_images": 16,
+    "surface_points": 16,
+}
+"""Settings of --smoke."""
+
+
+PROMPTS = {
+    **GUIDED,
+    "num_images": 16,
+    "unet.channels": (8, 8),
+    "unet.attention_levels": (1,),
+    "words.width": 8,
+    "num_samples": 8,
+}
+"""Settings of --smoke."""

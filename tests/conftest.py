@@ -305,6 +305,15 @@ SLOW_ONLY = pytest.StashKey[list[str] | None]()
 
 
 @pytest.fixture
+def bare_panels(monkeypatch):
+    """Rows of samples are their arguments and curves the history; triage and a classifier give a list of one panel."""
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
+
+
+@pytest.fixture
 def slow_only(request: pytest.FixtureRequest) -> list[str] | None:
     """Rows that no test of the default tier proves; None where only a part of the tests was collected."""
     return request.config.stash[SLOW_ONLY]

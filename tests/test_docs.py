@@ -29,7 +29,6 @@ from packaging.utils import canonicalize_name
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import check_names
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import settings_of
 from dlcore.experiment.settings import FOLDER
 from dlcore.experiment.study import Study
 from dlcore.main import mode_of
@@ -37,6 +36,7 @@ from dlcore.models import create_model, torch_names
 from dlcore.search.__main__ import SETTINGS as SEARCH
 from dlcore.search.__main__ import split_arguments
 from dlcore.search.space import parse_space
+from dlcore.setting import settings_of
 from experiments import results
 from experiments.classification import supervised
 from experiments.generative import dit

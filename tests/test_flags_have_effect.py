@@ -21,23 +21,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import (
-    FlagError,
-    Setting,
-    kind_name,
-    model_settings,
-    module_settings,
-    read_value,
-    settings_of,
-    text_of,
-)
-from dlcore.experiment.splits import Splits
 from dlcore.models import Networks
+from dlcore.models.network import model_settings
+from dlcore.setting import FlagError, Setting, kind_name, module_settings, read_value, settings_of, text_of
 from experiments.generative import pix2pix
 
 ROOT = pathlib.Path(__file__).parents[1]

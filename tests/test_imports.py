@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
-ANYWHERE = ("activity", "choices", "json_content", "learner", "lazy", "extras")
+ANYWHERE = ("activity", "choices", "json_content", "learner", "lazy", "extras", "setting")
 """Files that any room may import, and that import nothing of dlcore but one another."""
 
 ALLOWED: dict[tuple[str, str], str] = {
@@ -24,7 +24,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("detection", "classical_vision"): "selective search joins the regions of graph segmentation, by color and texture",
     ("video", "classical_vision"): "two-stream networks read the optical flow of Lucas and Kanade",
     ("evaluators", "data"): "the truth of masks comes packed into bits, as sources hold it, and goes out run by run",
+    ("generative", "sequence"): "the likelihood of sounds stands beside that of n-grams",
     ("generative", "transfer"): "LoRA personalizes a text-to-image network, and so does an adapter of one embedding",
+    ("segmentation", "classical_vision"): "prompted masks stand beside those of Otsu's threshold",
+    ("segmentation", "transfer"): "a promptable segmenter may keep parts of its network frozen",
     ("segmentation", "classic_ml"): "the colors that GrabCut tells apart are mixtures of Gaussians",
     ("self_supervised", "classic_ml"): "DeepCluster clusters features by k-means",
     ("self_supervised", "generative"): "the tokens that BEiT predicts are the codes of a VQ-VAE",
@@ -35,6 +38,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "classification",
     ): "a semi-supervised classifier is measured as a supervised one",
     ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
+    ("semi_supervised", "self_supervised"): "the classifier of a GAN is measured as the encoder of a pretext",
     ("semi_supervised", "generative"): "the classifier of K+1 classes is one player of a GAN",
     ("sequence", "classification"): "a classifier of texts is the supervised classifier, of tokens",
     ("transfer", "classic_ml"): "a logistic regression of domains gives the ratio of their densities",
@@ -42,24 +46,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
 """(room, a neighbour of its layer that it may import): why."""
-
-KITS: dict[str, tuple[str, ...]] = {
-    "images": (),
-    "training": ("images",),
-    **dict.fromkeys(
-        (
-            "generative",
-            "interpretability",
-            "rl",
-            "self_supervised",
-            "sequence",
-            "video",
-            "vision_language",
-        ),
-        ("images", "training"),
-    ),
-}
-"""{folder of kits: the folders that it may import}: images is the floor, training stands on it, topics on both."""
 
 HEAVY = ("orbax", "grain", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboardX", "PIL")
 """Not rich: flax imports it."""
@@ -266,45 +252,6 @@ def test_the_check_of_circles_sees_one():
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle({"a": {"a"}}) == ["a", "a"]
-
-
-def wrong_kit_imports(tree, module, is_package=False):
-    """What a file of dlcore/kits may not import of the other folders there, in words."""
-    kit, package = module.split(".")[2], module if is_package else module.rpartition(".")[0]
-    for name in imported(tree, package):
-        parts = name.split(".")
-        if parts[:2] == ["dlcore", "kits"] and parts[2:] and parts[2] not in (kit, *KITS[kit]):
-            yield f"kits/{kit} imports {name}; allowed: {', '.join((kit, *KITS[kit]))}"
-
-
-def test_folders_of_kits_import_only_images_and_training():
-    paths = [path for path in of_room("dlcore/kits") if len(Path(path).parts) > 3]
-    assert {Path(path).parts[2] for path in paths} == set(KITS)
-    wrong = [
-        f"{path}: {text}"
-        for path in paths
-        for text in wrong_kit_imports(parse_imports(path), module_name(path), path.endswith("__init__.py"))
-    ]
-    assert not wrong, "\n".join(wrong)
-
-
-def test_kits_are_folders_of_topics():
-    assert [path for path in of_room("dlcore/kits") if len(Path(path).parts) == 3] == ["dlcore/kits/__init__.py"]
-
-
-@pytest.mark.parametrize(
-    ("module", "code", "wrong"),
-    [
-        ("dlcore.kits.generative.image_pairs", "from dlcore.kits.images import labeled_images", False),
-        ("dlcore.kits.generative.image_pairs", "from dlcore.kits.generative import image_generation", False),
-        ("dlcore.kits.sequence.text_streams", "from dlcore.kits.vision_language import image_text", True),
-        ("dlcore.kits.training.start", "def f():\n    from dlcore.kits import video", True),
-        ("dlcore.kits.images.prediction", "import dlcore.kits.training.start as o", True),
-        ("dlcore.kits.video.clip_splits", "from ..rl import baseline_policies", True),
-    ],
-)
-def test_the_check_of_kits_sees_what_is_wrong(module, code, wrong):
-    assert bool(list(wrong_kit_imports(ast.parse(code), module))) == wrong
 
 
 def test_the_short_parser_finds_every_import():

@@ -20,12 +20,11 @@ from flax import struct
 
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.modes.export import PLATFORMS, example_batch, flat_predict, trace_program
 from dlcore.ops.replica import all_gather
@@ -36,6 +35,7 @@ from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
 from dlcore.search.__main__ import SETTINGS
 from dlcore.search.metric import monitor_mode_of
+from dlcore.setting import FlagError
 
 ROOT = pathlib.Path(__file__).parents[1]
 

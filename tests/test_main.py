@@ -18,18 +18,19 @@ from PIL import Image
 
 from dlcore import main as machinery
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, model_settings
 from dlcore.experiment.settings import RUN
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.main import run
+from dlcore.models.network import model_settings
 from dlcore.run import provenance
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.preemption import Preempted
+from dlcore.setting import FlagError
 from experiments import ledger
 from experiments.classification.supervised import experiment
 from tests.overriding import with_run

@@ -29,10 +29,10 @@ from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 
 from dlcore.data.pipeline import batch_at
+from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits
 from dlcore.run.sharding import leaf_paths
 from tests.models.tracing import assert_digest, text_of_arrays, text_of_program
 from tests.test_learner_contract import PAGES

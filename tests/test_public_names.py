@@ -116,8 +116,8 @@ def stub(path):
     names = ast.literal_eval(call.args[1]) if len(call.args) > 1 else None
     exports = dlcore.lazy._public_names((ROOT / path).parent) if names is None else names
     lines = {
-        f"from {package}{f'.{submodule}' if submodule else ''} import {name} as {name}"
-        for name, submodule in exports.items()
+        f"from {path if path.startswith('dlcore.') else f'{package}.{path}'.rstrip('.')} import {name} as {name}"
+        for name, path in exports.items()
     }
     return "".join(f"{line}\n" for line in sorted(lines))
 

@@ -53,6 +53,7 @@ from dlcore.classic_ml.linear_training import momentum_step as momentum_step
 from dlcore.classic_ml.linear_training import random_search as random_search
 from dlcore.classic_ml.logistic import LogisticModel as LogisticModel
 from dlcore.classic_ml.logistic import predict_probability as predict_probability
+from dlcore.classic_ml.logistic_probe import probe_predict as probe_predict
 from dlcore.classic_ml.mixture import Mixture as Mixture
 from dlcore.classic_ml.mixture import MixtureFit as MixtureFit
 from dlcore.classic_ml.mixture import bic as bic

@@ -4,14 +4,20 @@ They follow the translated and cluttered MNIST of Mnih et al. 2014, arXiv:1406.6
 their size. The digits of training scenes are rotated, scaled and sheared a little at random, as there are few of them.
 """
 
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
 import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.digits import digits
 from dlcore.data.source import Source, whole_numbers
+from dlcore.data.splits import Splits
+from dlcore.learner import Range, check_record
 from dlcore.ops.checks import check_shapes
+from dlcore.setting import FlagError
 
-__all__ = ["DIGIT", "digit_scenes"]
+__all__ = ["DIGIT", "DigitScenes", "digit_scenes"]
 
 DIGIT = 16
 """Side of the digit in a scene, in pixels."""
@@ -81,3 +87,44 @@ def _warp(rng: np.random.Generator) -> np.ndarray:
 def _cut(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     row, column = rng.integers(len(image) - _PIECE + 1, size=2)
     return image[row : row + _PIECE, column : column + _PIECE]
+
+
+@dataclasses.dataclass(frozen=True)
+class DigitScenes:
+    """Scenes of noise with a digit each.
+
+    Args:
+      scene_size: side of a scene, in pixels, a multiple of --network.grid
+      clutter: pieces of other digits in a scene
+      num_scenes: training scenes
+      num_test_scenes: test scenes; half as many validate
+    """
+
+    scene_size: Annotated[int, Range(16)] = 60
+    clutter: Annotated[int, Range(0)] = 0
+    num_scenes: Annotated[int, Range(1)] = 8000
+    num_test_scenes: Annotated[int, Range(2)] = 2000
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
+        """Draw the scenes; those of training, validation and test share no digit."""
+        counts = {"train": self.num_scenes, "valid": self.num_test_scenes // 2, "test": self.num_test_scenes}
+        splits = {
+            split: digit_scenes(split, count, seed, size=self.scene_size, clutter=self.clutter)
+            for seed, (split, count) in enumerate(counts.items())
+        }
+        names = list(splits["train"].class_names)
+        spec = {"dataset": "digit scenes", "class_names": names, "scene_size": self.scene_size}
+        return Splits(splits["train"], splits["valid"], splits["test"], spec)
+
+    def check(self, run: Any) -> None:
+        """Check that the places of the network's grid fill a scene."""
+        size, grid = self.scene_size, run.flags["network.grid"]
+        if size % grid:
+            raise FlagError(
+                f"--scene_size={size}: not a multiple of --network.grid={grid}; allowed: {grid}, {2 * grid}, ..."
+            )

@@ -28,6 +28,7 @@ from dlcore.learner import Range, check_record, root_key
 
 __all__ = [
     "AUGMENTATIONS",
+    "NUM_SHOWN",
     "Augmentation",
     "FixedAugmentation",
     "Images",
@@ -399,3 +400,7 @@ class MadeOfImages:
     def skip_bad(self) -> bool:
         """Whether images that cannot be read are left out."""
         return self.images.skip_bad
+
+
+NUM_SHOWN = 64
+"""Samples in the report."""

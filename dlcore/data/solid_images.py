@@ -4,14 +4,21 @@ A camera of known intrinsics looks at the solid's center from a random direction
 be deformed into each. The camera's axes are those of `dlcore.ops.camera`: right, down, forward.
 """
 
+import dataclasses
+from typing import Annotated, ClassVar
+
+import jax
 import numpy as np
 
 from dlcore.data.rasterizer import rasterize, shade
 from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.splits import Splits
+from dlcore.learner import Range
+from dlcore.losses import chamfer_loss
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
+__all__ = ["DISTANCE", "IMAGE_SOLIDS", "SolidImages", "camera_intrinsics", "solid_images"]
 
 IMAGE_SOLIDS = tuple(kind for kind in SOLID_MESHES if kind != "torus")
 """The solids without a hole, all of them convex."""
@@ -141,3 +148,51 @@ def _sample(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.
     r, s = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
     points = (1 - r) * a[face] + r * (1 - s) * b[face] + r * s * c[face]
     return points, scaled[face] / area[face, None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolidImages:
+    """Images of rendered solids, and points of their surfaces.
+
+    Args:
+      image_size: side of the images in pixels, a multiple of 8
+      num_images: training images; an eighth as many validate, and as many test
+      surface_points: points on the surface of each solid
+      cell_size: side of the cells of an occupancy grid in pixels; None for no grid
+    """
+
+    image_size: Annotated[int, Range(8), "essential"] = 32
+    num_images: Annotated[int, Range(8)] = 1400
+    surface_points: Annotated[int, Range(1)] = 256
+    cell_size: Annotated[int | None, "no flag"] = None
+
+    reads_files: ClassVar[bool] = False
+
+    def load(self) -> Splits:
+        """Render the solids, and measure the retrieval baseline: the points of the most similar training image.
+
+        Returns:
+          The splits; `spec["trivial"]` holds the Chamfer distance of retrieval.
+        """
+        few = max(1, self.num_images // 8)
+        grid = 0 if self.cell_size is None else self.image_size // self.cell_size
+        train, valid, test = (
+            solid_images(count, seed, self.image_size, self.surface_points, grid=grid)
+            for seed, count in enumerate((self.num_images, few, few))
+        )
+        spec = {
+            "dataset": "solid images",
+            "class_names": list(IMAGE_SOLIDS),
+            "trivial": {"chamfer": (_retrieval(train, test), "points of the most similar training image")},
+        }
+        return Splits(train, valid, test, spec)
+
+
+def _retrieval(train: Source, test: Source) -> float:
+    train_images = train.arrays["image"].reshape(len(train), -1)
+    distance = jax.jit(chamfer_loss)
+    total = 0.0
+    for image, points in zip(test.arrays["image"], test.arrays["points"], strict=True):
+        nearest = np.square(train_images - image.reshape(-1)).sum(1).argmin()
+        total += float(distance(train.arrays["points"][nearest], points))
+    return total / len(test)

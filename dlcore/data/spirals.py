@@ -4,11 +4,17 @@ As in the examples of Chen et al. 2018, arXiv:1806.07366: dy/dt = A y with A = [
 rotates by 2 t and shrinks by e^(-t / 10).
 """
 
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
 import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.splits import Splits
+from dlcore.learner import Range, check_record
+from dlcore.setting import PositiveInt
 
-__all__ = ["segments", "spirals"]
+__all__ = ["Spirals", "segments", "spirals"]
 
 DECAY, ANGULAR_SPEED = 0.1, 2.0
 
@@ -56,3 +62,32 @@ def segments(source: Source, length: int) -> Source:
     rows = starts[:, None] + np.arange(length)
     arrays = {name: v[:, rows].reshape(-1, length, *v.shape[2:]) for name, v in source.arrays.items()}
     return Source(arrays, name=source.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spirals:
+    """Trajectories of a spiral, of which training sees segments.
+
+    Args:
+      num_trajectories: training trajectories
+      segment_length: points of a training example
+      num_test: trajectories of validation, and as many of test
+      precision: compute precision; this experiment has no other
+    """
+
+    num_trajectories: PositiveInt = 64
+    segment_length: Annotated[int, Range(2, 101)] = 11
+    num_test: PositiveInt = 32
+    precision: Literal["f32"] = "f32"
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
+        """Draw the trajectories: `state [N, T, 2]` and `time [N, T]`."""
+        train = segments(spirals(self.num_trajectories, 0), self.segment_length)
+        valid, test = (spirals(self.num_test, seed) for seed in (1, 2))
+        batch = {"state": [[2, 2], "float32"], "time": [[2], "float32"]}  # any times after the first state
+        return Splits(train, valid, test, {"dataset": "spirals", "batch": batch})

@@ -4,16 +4,22 @@ The fonts are some of those that ship with matplotlib. Colors are random, but th
 differ by at least a third of the range. Image i of a seed is the same whatever the number of images.
 """
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from dlcore.choices import check_pair, check_whole_number
+from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source, check_seed, whole_numbers
-from dlcore.data.words import SPECIAL, pad_sequences
+from dlcore.data.splits import Splits
+from dlcore.data.words import SPECIAL, Words, pad_sequences
+from dlcore.learner import Range, check_record
+from dlcore.setting import FlagError
 
-__all__ = ["FONTS", "text_images"]
+__all__ = ["FONTS", "TextImages", "text_images"]
 
 FONTS = (
     "DejaVuSans",
@@ -108,3 +114,59 @@ def text_images(
         names.append(text)
     arrays = {"image": images, "captions": pad_sequences(texts, lengths[1] + 2)[:, None], "font": drawn_in}
     return Source(arrays, count, names=np.array(names, str), name="text images")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextImages:
+    """Images of strings that a program draws, in several fonts, sizes and colors.
+
+    Args:
+      alphabet: characters that strings are drawn from
+      lengths: characters of the shortest and of the longest string
+      image_size: height and width of the images, multiples of 8
+      num_images: images for training; 500 more to validate, 1,000 to test
+    """
+
+    alphabet: Annotated[str, "essential"] = "0123456789"
+    lengths: Annotated[tuple[int, int], Range(1)] = (3, 5)
+    image_size: Annotated[tuple[int, int], Range(16)] = (24, 80)
+    num_images: Annotated[int, Range(10)] = 8000
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def check(self, run: Any) -> None:
+        """Check that the longest string fits into `--max_length`."""
+        flags, longest = run.flags, self.lengths[1]
+        if "max_length" in flags.given and flags.max_length <= longest:
+            raise FlagError(
+                f"--max_length={flags.max_length}: strings of {longest} characters and their end do not fit; "
+                f"allowed: {longest + 1} or more"
+            )
+
+    def load(self) -> Splits:
+        """Draw the images of three splits; training leaves out the strings of the other two."""
+        options = {"alphabet": self.alphabet, "lengths": self.lengths, "size": self.image_size}
+        # Seeds are not those of the run, so that every run is tested on the same images.
+        test = text_images(min(1000, self.num_images), 2, **options)
+        valid = text_images(min(500, self.num_images), 1, **options)
+        train = text_images(self.num_images, 0, exclude={*test.names, *valid.names}, **options)
+        mean = train.arrays["image"].mean((0, 1, 2)) / 255
+        std = train.arrays["image"].std((0, 1, 2)) / 255
+        spec = {
+            "dataset": f"text images, {self.lengths[0]} to {self.lengths[1]} of {len(self.alphabet)} characters",
+            "vocabulary": Words(tuple(self.alphabet)).to_dict(),
+            "image_shape": [*self.image_size, 3],
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+        }
+        return Splits(train, valid, test, spec)
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique `preprocess` and `max_length`, of the longest string at least."""
+        return {
+            "preprocess": normalizer(run.facts.mean, run.facts.std, dtype=run.dtype),
+            "max_length": max(run.parts.technique.keywords["max_length"], self.lengths[1] + 1),
+        }

@@ -10,12 +10,18 @@ The state of a track is its position p and its velocity v in the plane. A step l
 A Kalman filter with the model of straight tracks is optimal for these, and wrong for maneuvering ones.
 """
 
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
 import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.splits import Splits
+from dlcore.learner import Range, check_record
 from dlcore.ops.checks import check_range
+from dlcore.setting import FlagError, PositiveInt
 
-__all__ = ["DRIFT", "START", "noisy_depths", "tracks"]
+__all__ = ["DRIFT", "START", "Tracks", "noisy_depths", "observed_part", "tracks"]
 
 DRIFT = 0.1
 """q, standard deviation of the change of velocity per step."""
@@ -94,3 +100,54 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
 def _check(count: int, length: int) -> None:
     if count < 1 or length < 1:
         raise ValueError(f"count={count}, length={length}: too small; allowed: at least 1")
+
+
+DRIFTS = tuple(DRIFT * 2.0**k for k in range(-2, 6))
+"""Of which the tuned filter takes the best."""
+
+
+def observed_part(source: Source) -> Source:
+    """Compute the steps between the observations of tracks, and the errors of the observations.
+
+    Args:
+      source: `observation [N, T, 2]` and `position [N, T, 2]`.
+
+    Returns:
+      The source with `input [N, T, 2]`, the steps, and `target [N, T, 2]`, the errors.
+    """
+    y, p = source.arrays["observation"], source.arrays["position"]
+    steps = np.concatenate([np.zeros_like(y[:, :1]), np.diff(y, axis=1)], 1)
+    return Source({"input": steps, "target": p - y, **source.arrays}, name=source.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracks:
+    """Tracks of a moving point in noise.
+
+    Args:
+      maneuvering: the target turns now and then
+      train_size: training tracks
+      test_size: tracks of validation, and as many of test
+      length: steps of a track
+    """
+
+    maneuvering: Annotated[bool, "essential"] = False
+    train_size: PositiveInt = 10_000
+    test_size: PositiveInt = 1000
+    length: Annotated[int, Range(2)] = 50
+
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def check(self, run: Any) -> None:
+        """Check that the network answers at each step."""
+        if (pattern := run.parts.technique.keywords["pattern"]) != "many_to_many":
+            raise FlagError(f"--pattern={pattern}: a track wants an answer a step; allowed: many_to_many")
+
+    def load(self) -> Splits:
+        """Draw the tracks, see `observed_part`."""
+        sizes = self.train_size, self.test_size, self.test_size
+        splits = [observed_part(tracks(n, seed, self.length, self.maneuvering)) for seed, n in enumerate(sizes)]
+        return Splits(*splits, {"dataset": splits[0].name})

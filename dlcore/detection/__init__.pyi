@@ -2,6 +2,9 @@ from dlcore.detection.anchor_detector import AnchorDetector as AnchorDetector
 from dlcore.detection.anchor_detector import Matching as Matching
 from dlcore.detection.anchor_detector import check_matching as check_matching
 from dlcore.detection.anchor_detector import detect as detect
+from dlcore.detection.anchor_recall import AnchorRecall as AnchorRecall
+from dlcore.detection.anchor_recall import anchors_of as anchors_of
+from dlcore.detection.anchor_recall import recall_note as recall_note
 from dlcore.detection.anchors import Anchors as Anchors
 from dlcore.detection.anchors import BACKGROUND as BACKGROUND
 from dlcore.detection.anchors import Grid as Grid
@@ -93,7 +96,10 @@ from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.pose import SimpleBaseline as SimpleBaseline
 from dlcore.detection.pose import heat_map_error as heat_map_error
 from dlcore.detection.pose import heat_map_targets as heat_map_targets
+from dlcore.detection.pose_networks import PoseNetworks as PoseNetworks
 from dlcore.detection.pretrained import FAMILIES as FAMILIES
+from dlcore.detection.proposals import RegionProposals as RegionProposals
+from dlcore.detection.proposals import WindowProposals as WindowProposals
 from dlcore.detection.query_blocks import DeformableDecoderLayer as DeformableDecoderLayer
 from dlcore.detection.query_blocks import inverse_sigmoid as inverse_sigmoid
 from dlcore.detection.query_losses import QueryCosts as QueryCosts

@@ -1,13 +1,12 @@
+from dlcore.classic_ml.logistic_probe import probe_predict as probe_predict
 from dlcore.evaluators.class_consistency import class_consistency as class_consistency
 from dlcore.evaluators.coco import CocoResult as CocoResult
 from dlcore.evaluators.coco import coco_evaluator as coco_evaluator
 from dlcore.evaluators.coco import coco_map as coco_map
 from dlcore.evaluators.coco import coco_rows as coco_rows
-from dlcore.evaluators.coco import pasted_masks as pasted_masks
 from dlcore.evaluators.feature_memory import FeatureMemory as FeatureMemory
 from dlcore.evaluators.feature_memory import collect_features as collect_features
 from dlcore.evaluators.feature_rank import feature_rank as feature_rank
-from dlcore.evaluators.feature_rank import is_collapsed as is_collapsed
 from dlcore.evaluators.frechet import frechet_distance as frechet_distance
 from dlcore.evaluators.frechet import frechet_evaluator as frechet_evaluator
 from dlcore.evaluators.frechet import frechet_of_features as frechet_of_features
@@ -25,7 +24,6 @@ from dlcore.evaluators.keypoints import pck_evaluator as pck_evaluator
 from dlcore.evaluators.knn import knn as knn
 from dlcore.evaluators.knn import knn_predict as knn_predict
 from dlcore.evaluators.linear_probe import linear_probe as linear_probe
-from dlcore.evaluators.linear_probe import probe_predict as probe_predict
 from dlcore.evaluators.manifold import Neighborhoods as Neighborhoods
 from dlcore.evaluators.manifold import half_interval as half_interval
 from dlcore.evaluators.manifold import neighborhoods as neighborhoods
@@ -46,3 +44,5 @@ from dlcore.evaluators.text import text_evaluator as text_evaluator
 from dlcore.evaluators.text import word_error_rate as word_error_rate
 from dlcore.evaluators.uniformity import uniformity as uniformity
 from dlcore.evaluators.uniformity import uniformity_of as uniformity_of
+from dlcore.metrics.spectrum import is_collapsed as is_collapsed
+from dlcore.ops.mask_paste import pasted_masks as pasted_masks

@@ -32,12 +32,12 @@ from dlcore.ops.checks import (
     check_finite,
     check_indices,
     check_keys,
-    check_range,
     check_shapes,
     check_values,
 )
+from dlcore.ops.mask_paste import pasted_masks
 
-__all__ = ["CocoResult", "coco_evaluator", "coco_map", "coco_rows", "pasted_masks"]
+__all__ = ["CocoResult", "coco_evaluator", "coco_map", "coco_rows"]
 
 SIGMA = 0.05
 """Sigma of keypoints other than the 17 of COCO's persons, which have 0.025 (eyes) to 0.107 (hips)."""
@@ -272,37 +272,6 @@ def _dataset(annotations: list[dict], num_images: int, num_classes: int) -> Any:
     }
     coco.createIndex()
     return coco
-
-
-def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
-    """Paste the predicted masks of one image into their exact boxes (torchvision rounds boxes to pixels).
-
-    Args:
-      masks: [K, M, M], probabilities in box coordinates.
-      boxes: [K, 4] corners in pixels.
-      size: (H, W) of the image.
-      threshold: probability above which a pixel belongs to the object.
-
-    Returns:
-      [K, H, W] bool.
-    """
-    check_shapes(size=(size, "2"), masks=(masks, "K M M"), boxes=(boxes, "K 4"))
-    height, width = size
-    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"), threshold=(threshold, "0 to 1"))
-    check_range("masks", masks, 0, 1)
-    check_finite("boxes", boxes)
-    import jax
-
-    from dlcore.ops.mask_paste import paste_masks
-
-    paste = jax.jit(paste_masks, static_argnums=(2, 3))
-    # Large images take a few masks at a time, to save memory, always the same number.
-    count, step = len(masks), max(1, min(len(masks), 2**25 // (size[0] * size[1])))
-    masks, boxes = (np.pad(x, [(0, -count % step)] + [(0, 0)] * (x.ndim - 1)) for x in map(np.asarray, (masks, boxes)))
-    pasted = np.zeros((len(masks), *size), bool)
-    for i in range(0, count, step):
-        pasted[i : i + step] = np.asarray(paste(masks[i : i + step], boxes[i : i + step], size, False)) > threshold
-    return pasted[:count]
 
 
 def coco_rows(

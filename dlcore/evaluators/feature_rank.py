@@ -15,28 +15,10 @@ import numpy as np
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
 from dlcore.metrics.spectrum import alpha_req, rank_me
-from dlcore.ops.checks import check_shapes
 
-__all__ = ["COLLAPSE_RATIO", "feature_rank", "is_collapsed"]
-
-COLLAPSE_RATIO = 0.5
-"""Features are collapsed where their rank is below this share of the untrained network's."""
+__all__ = ["feature_rank"]
 
 _MOST = 5000
-
-
-def is_collapsed(rank: float, untrained_rank: float) -> bool:
-    """Return whether features have collapsed.
-
-    Args:
-      rank: RankMe of the trained network's features, or of its head's embeddings.
-      untrained_rank: RankMe of the untrained network's features.
-
-    Returns:
-      True where the rank is below half of the untrained network's.
-    """
-    check_shapes(rank=(rank, ">= 1"), untrained_rank=(untrained_rank, ">= 1"))
-    return rank < COLLAPSE_RATIO * untrained_rank
 
 
 def feature_rank(source: Any, *, key: str = "features", suffix: str = "") -> Evaluator:

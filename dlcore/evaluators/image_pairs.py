@@ -7,19 +7,24 @@ Zhang et al. 2018, arXiv:1801.03924 (learned perceptual image patch similarity).
     interval = 1.96 s / sqrt(n), s over the n images
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment import to_float
+from dlcore.data.normalization import normalizer
+from dlcore.data.splits import Splits
 from dlcore.evaluators.manifold import half_interval
-from dlcore.learner import Evaluator
+from dlcore.experiment.parts import Run
+from dlcore.learner import Evaluator, check_record
 from dlcore.metrics import lpips, psnr
+from dlcore.weights.network import PACKED, load_network
 
-__all__ = ["image_pair_evaluator"]
+__all__ = ["TargetSimilarity", "image_pair_evaluator", "target_evaluators"]
 
 MAX_PSNR = 100.0
 """PSNR in dB that counts for equal images, whose own is infinite."""
@@ -60,3 +65,51 @@ def image_pair_evaluator(
         return means | {f"{name}_interval": half_interval(value) for name, value in values.items()}
 
     return Evaluator(add, finish, source, ("psnr", "psnr_interval", "lpips", "lpips_interval"))
+
+
+def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> list[Evaluator]:
+    """Build the evaluator of the similarity of translated test images to their targets.
+
+    Args:
+      pairs: images among the outputs of `predict` -> their targets in the data.
+      splits: the data.
+      split: "valid" while training, or "test".
+
+    Returns:
+      PSNR and LPIPS, in the maps of the small VGG that dlcore ships, each weighted by 1; none for "valid", and none
+      where the test images have no targets.
+    """
+    test_pairs = {image: target for image, target in pairs.items() if target in splits.test.arrays}
+    if split == "valid" or not test_pairs or len(splits.test) < 2:
+        return []
+    network = load_network(PACKED)
+    normalize = normalizer(network.mean, network.std, size=network.side)
+
+    def maps(images: jax.Array) -> dict[str, jax.Array]:
+        return network.model.apply(network.variables, normalize(images), train=False, method="features")
+
+    return [image_pair_evaluator(maps, test_pairs)]
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetSimilarity:
+    """A measure of the technique, and PSNR and LPIPS of translated test images that have a target.
+
+    Args:
+      metric: metric of the technique that is the headline
+      pairs: images among the outputs of `predict` -> their targets in the data
+      mode: whether the best value of the metric is the largest or the smallest
+      monitor: metric that selects the checkpoint; None for the last
+    """
+
+    metric: Annotated[str, "no flag"]
+    pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    mode: Annotated[Literal["max", "min"], "no flag"] = "min"
+    monitor: Annotated[str | None, "no flag"] = None
+
+    def __post_init__(self):
+        check_record(self)
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of the test images."""
+        return target_evaluators(self.pairs, splits, split)

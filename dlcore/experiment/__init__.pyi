@@ -1,3 +1,4 @@
+from dlcore.data.splits import Splits as Splits
 from dlcore.experiment.experiment import Experiment as Experiment
 from dlcore.experiment.flags import Flags as Flags
 from dlcore.experiment.length import Epochs as Epochs
@@ -5,13 +6,12 @@ from dlcore.experiment.length import Steps as Steps
 from dlcore.experiment.parts import Measure as Measure
 from dlcore.experiment.parts import Run as Run
 from dlcore.experiment.parts import Sanity as Sanity
-from dlcore.experiment.setting import FlagError as FlagError
-from dlcore.experiment.setting import NonNegativeFloat as NonNegativeFloat
-from dlcore.experiment.setting import PositiveInt as PositiveInt
-from dlcore.experiment.setting import Range as Range
-from dlcore.experiment.setting import Seed as Seed
-from dlcore.experiment.setting import Setting as Setting
-from dlcore.experiment.splits import Splits as Splits
 from dlcore.experiment.study import Headline as Headline
 from dlcore.experiment.study import Study as Study
 from dlcore.experiment.study import StudyResult as StudyResult
+from dlcore.setting import FlagError as FlagError
+from dlcore.setting import NonNegativeFloat as NonNegativeFloat
+from dlcore.setting import PositiveInt as PositiveInt
+from dlcore.setting import Range as Range
+from dlcore.setting import Seed as Seed
+from dlcore.setting import Setting as Setting

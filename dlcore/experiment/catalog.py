@@ -64,7 +64,7 @@ def flag_error(message: str) -> ValueError:
     Returns:
       The error.
     """
-    from dlcore.experiment.setting import FlagError
+    from dlcore.setting import FlagError
 
     return FlagError(message)
 

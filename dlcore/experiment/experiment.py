@@ -26,8 +26,8 @@ from typing import Any, ClassVar
 from dlcore.data.splits import Spec
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Parts, Run, Sanity
-from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, is_record
+from dlcore.setting import Setting
 
 __all__ = ["Experiment", "name_of"]
 

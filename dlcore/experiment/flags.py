@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 
 from dlcore.experiment.help import help_text
-from dlcore.experiment.setting import ALIASES, FlagError, Setting, did_you_mean, kind_name, read_value
+from dlcore.setting import ALIASES, FlagError, Setting, did_you_mean, kind_name, read_value
 
 __all__ = ["Flags", "check_names", "parse"]
 

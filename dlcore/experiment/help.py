@@ -1,6 +1,6 @@
 """The text of `--help`: essential flags; `--help=all` lists all flags by group."""
 
-from dlcore.experiment.setting import Setting, kind_name, text_of
+from dlcore.setting import Setting, kind_name, text_of
 
 __all__ = ["help_text"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import Setting
+from dlcore.setting import Setting
 
 __all__ = ["Mode"]
 

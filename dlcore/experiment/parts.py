@@ -20,11 +20,11 @@ from flax import linen as nn
 from dlcore.data.facts import Facts
 from dlcore.data.splits import Spec, Splits
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting, field_settings
 from dlcore.learner import Learner, check_record
-from dlcore.models.network import Zoo, flag_prefix
+from dlcore.models.network import Zoo
+from dlcore.setting import Setting, flag_prefix, part_settings, with_flags
 
-__all__ = ["Measure", "Parts", "Run", "Sanity", "part_settings", "with_flags"]
+__all__ = ["Measure", "Parts", "Run", "Sanity"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -350,56 +350,6 @@ class Parts:
         if isinstance(self.network, nn.Module):
             return {flag_prefix(type(self.network)): partial(type(self.network), **_fields(self.network))}
         return dict(getattr(self.network, "modules", {}))
-
-
-def part_settings(part: Any) -> dict[str, Setting]:
-    """Collect the simple fields of a part, and of the parts in it, as flags.
-
-    Args:
-      part: a frozen dataclass; a function or a flax module has none.
-
-    Returns:
-      {field: setting}; `part.settings` adds flags that are no fields.
-    """
-    if not _is_record(part):
-        return {} if getattr(part, "is_page", False) else dict(getattr(part, "settings", {}))
-    settings = field_settings(part)
-    for field in dataclasses.fields(part):
-        settings |= part_settings(getattr(part, field.name))
-    return settings | getattr(part, "settings", {})
-
-
-def with_flags(part: Any, flags: Any) -> Any:
-    """Replace the fields of a part, and of the parts in it, by the values of their flags.
-
-    Args:
-      part: a part, or a tuple of parts; a function stays as it is.
-      flags: resolved settings.
-
-    Returns:
-      The part.
-    """
-    if type(part) is tuple:
-        return tuple(with_flags(inner, flags) for inner in part)
-    if isinstance(part, nn.Module):
-        return part.clone(**flags.group(flag_prefix(type(part))))
-    if not _is_record(part):
-        return part
-    if hasattr(part, "with_flags"):
-        return part.with_flags(flags)
-    simple = {name: flags[name] for name in field_settings(part) if name in flags}
-    inner = {
-        field.name: with_flags(value, flags)
-        for field in dataclasses.fields(part)
-        if _is_record(value := getattr(part, field.name)) or isinstance(value, nn.Module | tuple)
-    }
-    return dataclasses.replace(part, **{**inner, **simple})
-
-
-def _is_record(part: Any) -> bool:
-    """Return whether a value is a part with fields: no flax module, and not the object of another page."""
-    is_other = isinstance(part, nn.Module | type) or getattr(part, "is_page", False)
-    return dataclasses.is_dataclass(part) and not is_other
 
 
 def _fields(module: nn.Module) -> dict[str, Any]:

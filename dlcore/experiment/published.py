@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.setting import FlagError, module_settings
+from dlcore.setting import FlagError, module_settings
 
 __all__ = ["Published", "backbone_name", "find_published", "published_defaults"]
 

@@ -12,9 +12,10 @@ from typing import Any
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.published import Published, backbone_name, find_published, published_defaults
-from dlcore.experiment.setting import FlagError, Setting, model_settings, module_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.json_content import parse_json
+from dlcore.models.network import model_settings
+from dlcore.setting import FlagError, Setting, module_settings, settings_of
 
 __all__ = ["last_value", "read_config", "resolve", "split_runs", "wants_smoke"]
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from dlcore.activity import activity
+from dlcore.data.splits import Spec, Splits, map_sources, zero_batch
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError, text_of
 from dlcore.experiment.settings import STEPS
-from dlcore.experiment.splits import Spec, Splits, map_sources, zero_batch
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
 from dlcore.run.json_files import read_json
 from dlcore.run.trackers import Tracking
+from dlcore.setting import FlagError, text_of
 
 __all__ = [
     "ResolvedRun",

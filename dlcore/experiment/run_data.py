@@ -24,10 +24,10 @@ import numpy as np
 from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint, changes, count_shared
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting, takes_several
-from dlcore.experiment.splits import Splits
 from dlcore.models.weight_files import read_npz
+from dlcore.setting import FlagError, Setting, takes_several
 
 __all__ = [
     "EARLIER",

@@ -3,13 +3,14 @@
 from typing import Literal
 
 from dlcore.data.input_pipeline import INPUT_PIPELINES
-from dlcore.experiment.setting import Seed, Setting
 from dlcore.learner import Range
+from dlcore.setting import Seed, Setting
 
-__all__ = ["FOLDER", "ONLY_F32", "RUN", "STEPS"]
+__all__ = ["FOLDER", "RUN", "STEPS"]
 
 STEPS = Range(1, 2**31 - 1)
 """Allowed numbers of steps; a state counts steps in int32."""
+
 
 FOLDER = {
     "smoke": Setting(
@@ -29,6 +30,7 @@ FOLDER = {
     "traceback": Setting(False, "show the traceback of an error", identity=False),
 }
 """Settings of every experiment and study."""
+
 
 RUN = {
     "epochs": Setting(
@@ -143,6 +145,3 @@ RUN = {
     **FOLDER,
 }
 """Settings of every experiment; a mode adds its own (`dlcore.experiment.mode`)."""
-
-ONLY_F32 = {"precision": Setting("f32", "compute precision; this experiment has no other", Literal["f32"])}
-"""In place of the setting of RUN, for an experiment whose `build` does not read `Run.dtype`."""

@@ -23,13 +23,13 @@ from dlcore.experiment.experiment import name_of
 from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import wants_smoke
 from dlcore.experiment.resolved_run import check_settings, run_folder
-from dlcore.experiment.setting import FlagError, Setting, settings_of
 from dlcore.experiment.settings import FOLDER
 from dlcore.extras import MissingPackage
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.progress import duration, say
+from dlcore.setting import FlagError, Setting, settings_of
 
 __all__ = ["SMOKE", "Headline", "Study", "StudyResult", "run_study"]
 

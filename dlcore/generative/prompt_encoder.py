@@ -4,7 +4,7 @@ The tokenizer is tokenizer.json, or of CLIP vocab.json with merges.txt: words in
 and signs, then byte pairs whose last one of a word ends in </w>.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from dlcore.extras import require
 from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.models.pretrained.snapshot import read_config
 
-__all__ = ["PromptEncoder", "open_prompt_encoder", "open_tokenizer"]
+__all__ = ["PromptEncoder", "check_words", "open_prompt_encoder", "open_tokenizer", "word_tokens"]
 
 CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
@@ -155,3 +155,53 @@ def _pad_token(folder: Path, tokenizer: Any) -> int:
                 return token
     end = tokenizer.token_to_id(CLIP_ENDS[1])
     return 0 if end is None else end
+
+
+MOST_WORDS = 1000
+
+
+def check_words(words: str) -> tuple[str, ...]:
+    """Split the text of a command line into names of objects.
+
+    Args:
+      words: names with commas between, such as "a cat,a dog".
+
+    Returns:
+      The names without spaces around them.
+    """
+    names = tuple(name.strip() for name in words.split(","))
+    if len(names) > MOST_WORDS:
+        raise ValueError(f"words: {len(names)} names; allowed: at most {MOST_WORDS}")
+    for k, name in enumerate(names):
+        if not any(letter.isalpha() for letter in name):
+            raise ValueError(f"words={words!r}: {name!r} has no letter; allowed: names with commas between")
+        if name in names[:k]:
+            raise ValueError(f"words={words!r}: {name!r} comes twice; allowed: each name once")
+    return names
+
+
+def word_tokens(
+    tokenizer: Any, names: Sequence[str], window: int, vocab_size: int, argument: str = "words"
+) -> np.ndarray:
+    """Encode names of objects.
+
+    Args:
+      tokenizer: a `tokenizers.Tokenizer` that adds the tokens of the start and the end.
+      names: the names.
+      window: the most tokens of a name.
+      vocab_size: tokens that the text encoder knows.
+      argument: argument that the names were given as, for errors.
+
+    Returns:
+      [T, window] int32, filled up with 0.
+    """
+    if tokenizer.get_vocab_size() > vocab_size:
+        count = tokenizer.get_vocab_size()
+        raise ValueError(f"tokenizer: {count} tokens; allowed: at most {vocab_size}, the vocabulary of the network")
+    tokens = np.zeros((len(names), window), np.int32)
+    for row, name in zip(tokens, names, strict=True):
+        ids = tokenizer.encode(name).ids
+        if len(ids) > window:
+            raise ValueError(f"{argument}={name!r}: {len(ids)} tokens with start and end; allowed: at most {window}")
+        row[: len(ids)] = ids
+    return tokens

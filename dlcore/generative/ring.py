@@ -3,16 +3,31 @@
 Metz et al. 2017, arXiv:1611.02163: eight modes, radius 2, standard deviation 0.02.
 """
 
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
 import jax
 import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.nn import Dense, leaky_relu
 from dlcore.ops.checks import check_shapes
+from dlcore.report.context import ReportContext
+from dlcore.report.panel import Panel
+from dlcore.setting import ONLY_F32, Setting
 
-__all__ = ["PointClassifier", "PointDiscriminator", "PointGenerator", "ring_centers", "ring_points"]
+__all__ = [
+    "PointClassifier",
+    "PointDiscriminator",
+    "PointGenerator",
+    "RingPoints",
+    "panels",
+    "ring_centers",
+    "ring_points",
+]
 
 
 def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
@@ -115,3 +130,48 @@ class PointClassifier(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify points: [B, 2] -> logits [B, C]."""
         return _Perceptron(self.num_classes, self.width, self.depth, name="mlp")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class RingPoints:
+    """Points of the plane, of eight Gaussians on a ring; the networks of points compute in float32 alone.
+
+    Args:
+      std: standard deviation of each mode
+    """
+
+    std: Annotated[float, "no flag"] = 0.02
+
+    reads_files: ClassVar[bool] = False
+    settings: ClassVar[dict[str, Setting]] = ONLY_F32
+
+    def load(self) -> Splits:
+        """Draw the points of each split."""
+        train, valid, test = (ring_points(size, seed, std=self.std) for seed, size in enumerate((20_000, 1000, 1000)))
+        return Splits(train, valid, test, {"dataset": "ring"}, shown=Source.indices(2500, "samples"))
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique the `shape` of a point, and points as they are."""
+        return {"shape": (2,), "encode": lambda batch: batch["point"], "decode": lambda x: x}
+
+
+def panels(context: ReportContext) -> list[Panel]:
+    """Show samples and modes, the share of samples of each mode, and the curves."""
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import scatter
+    from dlcore.report.tables import table
+
+    points, numbers = context.outputs["sample"], context.numbers
+    caption = (
+        f"{len(points):,} samples, unselected; {numbers['modes']:.0f} of 8 modes covered (each by at least 1 % of "
+        f"the samples, within three deviations), {numbers['high_quality']:.1%} of the samples within three "
+        "deviations."
+    )
+    fractions = {str(k): float(fraction) for k, fraction in enumerate(context.arrays["mode_share"])}
+    fractions |= {"none of them": 1 - sum(fractions.values())}
+    rows = [{"mode": name, "share of samples": f"{fraction:.1%}"} for name, fraction in fractions.items()]
+    return [
+        scatter(points, ring_centers(), "Samples and modes", caption)._replace(half=True),
+        table(rows, "Share of each mode", "Within three deviations; a fair share is 12.5 %.")._replace(half=True),
+        curves(context.history),
+    ]

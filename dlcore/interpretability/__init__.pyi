@@ -3,6 +3,13 @@ from dlcore.interpretability.attention_maps import attention_weights_of as atten
 from dlcore.interpretability.attention_maps import layer_weights as layer_weights
 from dlcore.interpretability.attention_maps import query_attention_maps as query_attention_maps
 from dlcore.interpretability.attention_maps import token_map as token_map
+from dlcore.interpretability.attribution import ANY_NETWORK as ANY_NETWORK
+from dlcore.interpretability.attribution import Explained as Explained
+from dlcore.interpretability.attribution import METHODS as METHODS
+from dlcore.interpretability.attribution import Method as Method
+from dlcore.interpretability.attribution import TITLES as TITLES
+from dlcore.interpretability.attribution import attribution_maps as attribution_maps
+from dlcore.interpretability.attribution import draw_maps as draw_maps
 from dlcore.interpretability.cam import class_activation_map as class_activation_map
 from dlcore.interpretability.cam import default_layer as default_layer
 from dlcore.interpretability.cam import grad_cam as grad_cam
@@ -51,6 +58,8 @@ from dlcore.interpretability.scores import box_of_map as box_of_map
 from dlcore.interpretability.scores import deletion_insertion as deletion_insertion
 from dlcore.interpretability.scores import pointing_game as pointing_game
 from dlcore.interpretability.scores import rank_correlation as rank_correlation
+from dlcore.interpretability.style_panels import content_and_style_panels as content_and_style_panels
+from dlcore.interpretability.style_panels import texture_panels as texture_panels
 from dlcore.interpretability.style_transfer import gram_loss as gram_loss
 from dlcore.interpretability.style_transfer import noise_image as noise_image
 from dlcore.interpretability.style_transfer import style_grams as style_grams

@@ -17,7 +17,7 @@ import numpy as np
 
 from dlcore.ops.checks import check_finite, check_shapes
 
-__all__ = ["alpha_req", "lidar", "rank_me"]
+__all__ = ["COLLAPSE_RATIO", "alpha_req", "is_collapsed", "lidar", "rank_me"]
 
 _ZERO = 1e-7
 """Share of the largest value, up to which a value is rounding."""
@@ -92,3 +92,21 @@ def _exp_entropy(values: np.ndarray) -> float:
         return 1.0
     probs = probs / probs.sum()
     return float(np.exp(-(probs * np.log(probs)).sum()))
+
+
+COLLAPSE_RATIO = 0.5
+"""Features are collapsed where their rank is below this share of the untrained network's."""
+
+
+def is_collapsed(rank: float, untrained_rank: float) -> bool:
+    """Return whether features have collapsed.
+
+    Args:
+      rank: RankMe of the trained network's features, or of its head's embeddings.
+      untrained_rank: RankMe of the untrained network's features.
+
+    Returns:
+      True where the rank is below half of the untrained network's.
+    """
+    check_shapes(rank=(rank, ">= 1"), untrained_rank=(untrained_rank, ">= 1"))
+    return rank < COLLAPSE_RATIO * untrained_rank

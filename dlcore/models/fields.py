@@ -17,26 +17,17 @@ from flax import linen as nn
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range, check_kind, check_range
 from dlcore.nn.precision import check_float_dtype
+from dlcore.setting import LIMITS
 
 __all__ = ["CheckedFields", "check_fields"]
 
 MOST_BLOCKS = 10_000
 """Blocks, layers or stages of a network, which is built block by block."""
 
+
 LARGEST = 2**31 - 1
 """Of sizes of an axis."""
 
-LIMITS = {
-    **dict.fromkeys(("num_classes", "pad_token", "end_token", "position_features", "middle_blocks"), Range(0)),
-    **dict.fromkeys(("global_blocks", "residual_blocks", "attention_levels", "encoder_levels"), Range(0)),
-    **dict.fromkeys(("dropout", "attention_dropout", "aux_dropout", "input_dropout"), Range(0, 1)),
-    **dict.fromkeys(("drop_path", "drop_connect", "momentum", "survival"), Range(0, 1)),
-    "prior_probability": Range(1e-6, 0.999),
-    **dict.fromkeys(("width_mult", "depth_mult", "mlp_ratio", "tokens_ratio", "channels_ratio"), Range(0.01)),
-    **dict.fromkeys(("period", "aspect_ratios", "scales", "factors"), Range(1e-6)),
-    "shift_factor": Range(),
-}
-"""Of fields that many networks have."""
 
 MAY_BE_EMPTY = frozenset({"hidden", "global_blocks", "residual_blocks", "attention_levels", "skips", "modules"})
 """Tuples that mean nothing of their kind where they are empty."""

@@ -7,23 +7,93 @@ network=Networks({"generator": partial(Generator, width=24), "discriminator": pa
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
 from flax import linen as nn
 
-__all__ = ["Network", "Networks", "OnBackbone", "Zoo", "flag_prefix"]
+from dlcore.setting import FlagError, Setting, did_you_mean, flag_prefix, module_settings
+
+__all__ = ["Network", "NetworkFields", "Networks", "OnBackbone", "OnImages", "WithHeads", "Zoo", "model_settings"]
 
 
-def flag_prefix(module: Any) -> str:
-    """Name the prefix of a module's flags: faster_rcnn for FasterRCNN, unet for UNet.
+def model_settings(name: str) -> dict[str, Setting]:
+    """Collect the simple fields of a model of the zoo as flags `--model.FIELD`.
 
     Args:
-      module: class of a flax module, or a `functools.partial` of one.
+      name: name from `dlcore.models.list_models()`.
+
+    Returns:
+      {"model.FIELD": setting}.
+
+    Raises:
+      FlagError: there is no such model; close names are listed.
     """
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", getattr(module, "func", module).__name__).lower()
+    from dlcore.models.registry import family_of, kind_of, list_models
+
+    try:
+        variant = family_of(name).MODELS[name]
+        is_image_model = kind_of(name) == "image" or hasattr(getattr(variant, "func", variant), "features")
+        is_image_model &= kind_of(name) in ("image", "encoder")
+    except ValueError:
+        is_image_model = False
+    if not is_image_model:
+        names = list_models()
+        suggestion = did_you_mean(name, names)
+        raise FlagError(f"--model={name}: unknown{suggestion}; allowed: the {len(names)} names of `dlcore models`")
+    return module_settings("model", family_of(name).MODELS[name])
+
+
+@dataclasses.dataclass(frozen=True)
+class OnImages:
+    """A network for the shape of the images; its flags are `--NETWORK.FIELD`.
+
+    Args:
+      network: class of the network with the fields `shape` and `dtype`, or a `functools.partial`.
+      fields: `Run` -> further fields; None for none.
+    """
+
+    network: Callable[..., nn.Module]
+    fields: Callable[[Any], Mapping[str, Any]] | None = None
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The network by the prefix of its flags."""
+        return {flag_prefix(self.network): self.network}
+
+    def with_flags(self, flags: Any) -> "OnImages":
+        """Return the network with the values of its flags in its fields."""
+        return dataclasses.replace(self, network=partial(self.network, **flags.group(flag_prefix(self.network))))
+
+    def build(self, run: Any) -> nn.Module:
+        """Build the network."""
+        fields = {} if self.fields is None else self.fields(run)
+        return self.network(tuple(run.facts.image_shape), dtype=run.dtype, **fields)
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique the network as `model`."""
+        return {"model": self.build(run)}
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkFields:
+    """Base of parts of several networks: a field is the class of a network, or a `functools.partial` of one.
+
+    The simple fields of the network are the flags `--FIELD.NAME`; fields of the part that are no functions are flags
+    of their own.
+    """
+
+    @property
+    def modules(self) -> dict[str, Callable[..., Any]]:
+        """The networks by the prefix of their flags."""
+        return {name: value for name, value in vars(self).items() if callable(value)}
+
+    def with_flags(self, flags: Any) -> Any:
+        """Return the part with the values of the flags in the fields of its networks, and in its own."""
+        values = {name: flags[name] for name in vars(self) if name in flags}
+        networks = {name: partial(network, **flags.group(name)) for name, network in self.modules.items()}
+        return dataclasses.replace(self, **values, **networks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,3 +288,42 @@ class Networks:
 def _field_names(module: Any) -> set[str]:
     """Name the fields of a flax module, of its class or of a `functools.partial` of it."""
     return {field.name for field in dataclasses.fields(getattr(module, "func", module))}
+
+
+@dataclasses.dataclass(frozen=True)
+class WithHeads:
+    """A detector whose boxes get masks or keypoints; the flags are those of the detector and `--HEAD.FIELD`.
+
+    Args:
+      detector: the detector on its backbone.
+      heads: {mask_head or keypoint_head: class of the head, or a `functools.partial`}, fields of the detector.
+    """
+
+    detector: OnBackbone
+    heads: Mapping[str, Callable[..., nn.Module]]
+
+    @property
+    def backbone(self) -> Zoo:
+        """The backbone."""
+        return self.detector.backbone
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The detector and its heads by the prefixes of their flags."""
+        return {**self.detector.modules, **self.heads}
+
+    def with_flags(self, flags: Any) -> "WithHeads":
+        """Return the network with the values of its flags in its fields."""
+        heads = {name: partial(head, **flags.group(name)) for name, head in self.heads.items()}
+        return WithHeads(self.detector.with_flags(flags), heads)
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique the detector as `model`, with heads for the classes or the keypoints of the data."""
+        sizes = {"mask_head": run.facts.num_classes, "keypoint_head": len(run.facts.keypoint_names)}
+        heads = {name: head(sizes[name], dtype=run.dtype) for name, head in self.heads.items()}
+        network = partial(self.detector.network, **heads)
+        return dataclasses.replace(self.detector, network=network).arguments(run)
+
+    def check(self, run: Any) -> None:
+        """Check that the backbone has the maps that the detector reads."""
+        self.detector.check(run)

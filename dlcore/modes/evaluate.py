@@ -5,12 +5,12 @@ from typing import Literal
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of
 from dlcore.experiment.run_data import compare_with_run, data_for
-from dlcore.experiment.setting import FlagError, Setting
 from dlcore.modes.members import MEMBERS, members_of, restore_members
 from dlcore.modes.views import TTA
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
+from dlcore.setting import FlagError, Setting
 
 __all__ = ["MODE"]
 

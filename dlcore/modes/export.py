@@ -27,11 +27,10 @@ import numpy as np
 
 from dlcore.activity import activity
 from dlcore.data import image_pixels
+from dlcore.data.splits import Spec
 from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.modes import exported_loader
@@ -42,6 +41,7 @@ from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import is_key
+from dlcore.setting import FlagError, Setting
 
 __all__ = [
     "LOADER",

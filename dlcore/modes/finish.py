@@ -8,10 +8,10 @@ from typing import Any
 
 from dlcore.activity import activity
 from dlcore.data.shards import SHARDS
+from dlcore.data.splits import Spec, Splits, metric_label
 from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
-from dlcore.experiment.splits import Spec, Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
 from dlcore.report.context import ReportContext

@@ -17,14 +17,14 @@ from dlcore.activity import activity
 from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits, map_sources
 from dlcore.data.stratified import stratified_sample
 from dlcore.diagnostics.gradient_check import METHODS, VERDICTS, LeafCheck, check_gradient, check_step
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Range, root_key
 from dlcore.run.progress import say
+from dlcore.setting import FlagError, Setting
 from dlcore.weights.check import load_data
 
 __all__ = ["MODE", "agrees", "gradcheck", "losses_after_burn_in", "sampled_batch"]

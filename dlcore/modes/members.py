@@ -5,9 +5,9 @@ from typing import Any
 from dlcore.evaluators.ensemble import ensemble
 from dlcore.evaluators.test_time_augmentation import Views
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, open_run, restore_state
-from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Batch, Learner
 from dlcore.modes.views import average_views
+from dlcore.setting import FlagError, Setting
 
 __all__ = ["MEMBERS", "members_of", "restore_members"]
 

@@ -16,7 +16,6 @@ from dlcore.cost.profiled_operations import HotOperation, chip_of, hot_operation
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import Setting
 from dlcore.learner import Range
 from dlcore.report.html import render
 from dlcore.report.memory import memory_panel
@@ -27,6 +26,7 @@ from dlcore.run.json_files import write_json
 from dlcore.run.pmap import program_for
 from dlcore.run.progress import say
 from dlcore.run.step import Program
+from dlcore.setting import Setting
 from dlcore.weights.check import load_data
 
 __all__ = ["MODE", "profile"]

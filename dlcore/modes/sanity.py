@@ -23,12 +23,12 @@ import numpy as np
 from dlcore.activity import activity
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, shuffle_labels
+from dlcore.data.splits import Splits, map_sources
 from dlcore.data.stratified import stratified_sample
 from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Learner, root_key
 from dlcore.modes.gradcheck import agrees, losses_after_burn_in, sampled_batch
 from dlcore.run.evaluate import evaluate

@@ -9,14 +9,13 @@ from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.input_pipeline import check_input_pipeline
 from dlcore.data.pipeline import batch_at
+from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, config_of
 from dlcore.experiment.run_data import check_resumed, known_data, write_data
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
@@ -33,6 +32,7 @@ from dlcore.run.lock import lock_folder
 from dlcore.run.pmap import program_for
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
+from dlcore.setting import FlagError
 from dlcore.weights.check import inherited_keys, load_data, origins_of
 from dlcore.weights.start import Start
 

@@ -1,8 +1,8 @@
 """Test-time augmentation for the modes evaluate and predict."""
 
 from dlcore.evaluators.test_time_augmentation import Views, test_time_augmentation
-from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Batch, Learner
+from dlcore.setting import FlagError, Setting
 
 __all__ = ["TTA", "average_views"]
 

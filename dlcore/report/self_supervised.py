@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.evaluators.feature_rank import COLLAPSE_RATIO, is_collapsed
+from dlcore.metrics.spectrum import COLLAPSE_RATIO, is_collapsed
 from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_shapes
 from dlcore.ops.l2_normalize import unit_rows
 from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure

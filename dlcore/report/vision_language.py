@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
+from dlcore.data.captioned_images import decode_sentences
+from dlcore.data.words import BytePairs, Words
 from dlcore.ops.checks import check_shapes
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import captioned_images, strip, to_uint8
 
-__all__ = ["attention_overlay", "attention_strips", "sentences"]
+__all__ = ["attention_overlay", "attention_panel", "attention_strips", "sentences"]
 
 _SIDE = 96
 """Least side in pixels of an image under an attention map."""
@@ -101,3 +104,22 @@ def attention_strips(
             pictures = captioned_images(np.stack(overlays), [escape(word) for word in words])
             parts.append(f"<h3>{escape(heading)}</h3>{pictures}")
     return Panel(title, "".join(parts) or "<p>No words.</p>", subtitle)
+
+
+def attention_panel(
+    words: Words | BytePairs, images: np.ndarray, tokens: Any, maps: Any, count: int, subtitle: str
+) -> Panel:
+    """Show where a model looked for each word of the first sentences.
+
+    Args:
+      words: the vocabulary.
+      images: [N, H, W, C].
+      tokens: [N, T] int.
+      maps: [N, T, h, w], a map a token.
+      count: sentences to show.
+      subtitle: below the title.
+    """
+    from dlcore.report.vision_language import attention_strips
+
+    pieces, texts = [words.pieces(row) for row in tokens[:count]], decode_sentences(words, tokens[:count])
+    return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, subtitle=subtitle)

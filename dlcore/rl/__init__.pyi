@@ -1,3 +1,7 @@
+from dlcore.rl.agents import Agent as Agent
+from dlcore.rl.agents import AgentAndDiscriminator as AgentAndDiscriminator
+from dlcore.rl.baseline_policies import EPISODES as EPISODES
+from dlcore.rl.baseline_policies import trivial_returns as trivial_returns
 from dlcore.rl.behavior_cloning import GaussianActor as GaussianActor
 from dlcore.rl.behavior_cloning import actor as actor
 from dlcore.rl.demonstrations import check as check
@@ -48,6 +52,9 @@ from dlcore.rl.gridworld import corridor as corridor
 from dlcore.rl.gridworld import environment as environment
 from dlcore.rl.gridworld import on_grid as on_grid
 from dlcore.rl.gridworld import open_map as open_map
+from dlcore.rl.gymnax_environments import GymnaxEnvironments as GymnaxEnvironments
+from dlcore.rl.gymnax_environments import environment_of as environment_of
+from dlcore.rl.gymnax_environments import episode_splits as episode_splits
 from dlcore.rl.inverse import Explanation as Explanation
 from dlcore.rl.inverse import demonstrate as demonstrate
 from dlcore.rl.inverse import explain as explain
@@ -119,6 +126,9 @@ from dlcore.rl.rollout import most_probable_action as most_probable_action
 from dlcore.rl.rollout import on_policy_learner as on_policy_learner
 from dlcore.rl.rollout import step_keys as step_keys
 from dlcore.rl.sac import soft_value as soft_value
+from dlcore.rl.seeds import SeedsState as SeedsState
+from dlcore.rl.seeds import over_seeds as over_seeds
+from dlcore.rl.seeds import split_by_seed as split_by_seed
 from dlcore.rl.td3 import TD3 as TD3
 from dlcore.rl.wrappers import POSITIONS as POSITIONS
 from dlcore.rl.wrappers import mask_velocities as mask_velocities

@@ -12,8 +12,8 @@ from flax.errors import FlaxError
 from dlcore.activity import activity
 from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
-from dlcore.learner import Evaluator, Learner, Metrics, State
-from dlcore.run.inputs import batch_errors, check_evaluators, check_is, check_learner, check_source
+from dlcore.learner import Evaluator, Learner, Metrics, State, check_learner
+from dlcore.run.inputs import batch_errors, check_evaluators, check_is, check_source
 from dlcore.run.result import Result
 from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement

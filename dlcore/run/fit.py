@@ -24,7 +24,7 @@ from dlcore.choices import check_whole_number
 from dlcore.cost.memory import memory_report
 from dlcore.data.input_pipeline import check_input_pipeline, open_batches
 from dlcore.data.pipeline import batch_at, epochs, settings
-from dlcore.learner import Evaluator, Learner, Metrics, root_key
+from dlcore.learner import Evaluator, Learner, Metrics, check_learner, root_key
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.endings import resumable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
@@ -36,7 +36,6 @@ from dlcore.run.inputs import (
     check_folder,
     check_is,
     check_labels,
-    check_learner,
     check_pipelines,
     check_valid,
 )

@@ -22,7 +22,6 @@ __all__ = [
     "check_folder",
     "check_is",
     "check_labels",
-    "check_learner",
     "check_pipelines",
     "check_source",
     "check_valid",
@@ -30,17 +29,6 @@ __all__ = [
 
 _ROWS = 1024
 """Number of examples whose labels are checked at once, since label maps are large."""
-
-
-def check_learner(learner: Any) -> None:
-    """Check that an argument is a learner.
-
-    Args:
-      learner: a learner.
-    """
-    if not hasattr(learner, "update") or not hasattr(learner, "predict"):
-        allowed = "a Learner, such as supervised.learner(model=..., optimizer=...)"
-        raise ValueError(f"learner={type(learner).__name__}: no learner; allowed: {allowed}")
 
 
 def check_source(name: str, source: Any) -> None:

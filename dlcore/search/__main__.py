@@ -26,7 +26,6 @@ from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
-from dlcore.experiment.setting import FlagError, Setting, did_you_mean
 from dlcore.learner import Range
 from dlcore.run.endings import note_repeats, orderly_ending
 from dlcore.run.processes import is_first
@@ -38,6 +37,7 @@ from dlcore.search.metric import check_metric, monitor_mode_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import edges, parse_space
 from dlcore.search.trials import experiment_of, measure_ensemble, retrain, summary
+from dlcore.setting import FlagError, Setting, did_you_mean
 from dlcore.weights.check import load_data
 
 __all__ = ["SETTINGS", "main", "search", "split_arguments"]

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
 from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
@@ -21,6 +20,7 @@ from dlcore.search.population import PopulationBasedTraining
 from dlcore.search.space import Space, narrow
 from dlcore.search.together import scores_of, select
 from dlcore.search.trials import Trial, can_share, run_together, run_trials, trial_of
+from dlcore.setting import FlagError
 
 __all__ = ["METHODS", "Outcome", "Search"]
 

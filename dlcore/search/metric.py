@@ -5,15 +5,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dlcore.data.pipeline import batch_at
+from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Sum
 from dlcore.modes.train import fit_arguments
 from dlcore.report.measures import better_direction
 from dlcore.run.evaluate import Evaluation, compute_metrics, pad_local_batches, scalars
 from dlcore.run.pmap import program_for
+from dlcore.setting import FlagError
 
 __all__ = ["check_metric", "monitor_mode_of"]
 

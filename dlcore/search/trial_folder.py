@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
 from dlcore.run.json_files import json_text, read_json, write_json
+from dlcore.setting import FlagError
 
 __all__ = ["OtherTraining", "TrialFolder"]
 

@@ -20,13 +20,13 @@ import numpy as np
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.pipeline import batch_at, settings
 from dlcore.data.source import join
+from dlcore.data.splits import Splits
 from dlcore.diagnostics.trace import first_reads
 from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, root_key
 from dlcore.modes.train import fit_arguments
 from dlcore.ops.checks import check_shapes

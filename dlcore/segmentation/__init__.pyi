@@ -55,10 +55,16 @@ from dlcore.segmentation.panoptic import components as components
 from dlcore.segmentation.panoptic import merge as merge
 from dlcore.segmentation.panoptic import panoptic_evaluator as panoptic_evaluator
 from dlcore.segmentation.panoptic import target_segments as target_segments
+from dlcore.segmentation.prompt_results import SegmentByPrompts as SegmentByPrompts
+from dlcore.segmentation.prompt_results import panels as panels
+from dlcore.segmentation.prompt_results import photograph_masks as photograph_masks
 from dlcore.segmentation.promptable import CLICKS as CLICKS
 from dlcore.segmentation.promptable import box_prompt as box_prompt
 from dlcore.segmentation.promptable import prompt_losses as prompt_losses
 from dlcore.segmentation.promptable import sample_objects as sample_objects
+from dlcore.segmentation.prompted_network import PromptedNetwork as PromptedNetwork
+from dlcore.segmentation.prompted_scenes import PromptedScenes as PromptedScenes
+from dlcore.segmentation.prompted_scenes import baseline_iou as baseline_iou
 from dlcore.segmentation.prompts import check_boxes as check_boxes
 from dlcore.segmentation.prompts import check_points as check_points
 from dlcore.segmentation.pspnet import PSPNet as PSPNet
@@ -68,6 +74,8 @@ from dlcore.segmentation.sam import HIDDEN as HIDDEN
 from dlcore.segmentation.sam import PromptEncoder as PromptEncoder
 from dlcore.segmentation.sam import SAM as SAM
 from dlcore.segmentation.sam import fourier_positions as fourier_positions
+from dlcore.segmentation.scans import ScansWithLabels as ScansWithLabels
+from dlcore.segmentation.scans import equal_classes_loss as equal_classes_loss
 from dlcore.segmentation.segformer import SegFormer as SegFormer
 from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps

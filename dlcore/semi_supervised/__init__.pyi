@@ -2,6 +2,7 @@ from dlcore.semi_supervised.class_balance import align_distribution as align_dis
 from dlcore.semi_supervised.class_balance import class_thresholds as class_thresholds
 from dlcore.semi_supervised.class_balance import init_class_means as init_class_means
 from dlcore.semi_supervised.class_balance import running_mean as running_mean
+from dlcore.semi_supervised.classifier_and_generator import ClassifierAndGenerator as ClassifierAndGenerator
 from dlcore.semi_supervised.gan_classifier import Complement as Complement
 from dlcore.semi_supervised.gan_classifier import GanClassifierState as GanClassifierState
 from dlcore.semi_supervised.gan_classifier import area_of_low_density as area_of_low_density
@@ -17,6 +18,7 @@ from dlcore.semi_supervised.label_propagation import UNLABELED as UNLABELED
 from dlcore.semi_supervised.label_propagation import extend as extend
 from dlcore.semi_supervised.label_propagation import propagate as propagate
 from dlcore.semi_supervised.mixmatch import sharpen as sharpen
+from dlcore.semi_supervised.noisy_images import NoisyImages as NoisyImages
 from dlcore.semi_supervised.noisy_labels import KeepBest as KeepBest
 from dlcore.semi_supervised.noisy_labels import Method as Method
 from dlcore.semi_supervised.noisy_labels import Noise as Noise

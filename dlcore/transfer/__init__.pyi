@@ -3,6 +3,18 @@ from dlcore.transfer.active import buy as buy
 from dlcore.transfer.active import buy_in_rounds as buy_in_rounds
 from dlcore.transfer.active import core_set as core_set
 from dlcore.transfer.active import score as score
+from dlcore.transfer.adapter_flags import DENSE_SETTINGS as DENSE_SETTINGS
+from dlcore.transfer.adapter_flags import SETTINGS as SETTINGS
+from dlcore.transfer.adapter_flags import adapt_dense as adapt_dense
+from dlcore.transfer.adapter_flags import adapt_model as adapt_model
+from dlcore.transfer.adapter_flags import adapts_dense as adapts_dense
+from dlcore.transfer.adapter_flags import check_adapter as check_adapter
+from dlcore.transfer.adapter_flags import check_dense as check_dense
+from dlcore.transfer.adapter_flags import dense_adapter as dense_adapter
+from dlcore.transfer.adapter_flags import is_adapter as is_adapter
+from dlcore.transfer.adapter_flags import method_of as method_of
+from dlcore.transfer.adapter_flags import trained_model as trained_model
+from dlcore.transfer.adapter_flags import trained_parts as trained_parts
 from dlcore.transfer.adapters import Adapted as Adapted
 from dlcore.transfer.adapters import BitFit as BitFit
 from dlcore.transfer.adapters import Bottleneck as Bottleneck
@@ -27,6 +39,8 @@ from dlcore.transfer.domain_adaptation import MULTIPLES as MULTIPLES
 from dlcore.transfer.domain_adaptation import coral_distance as coral_distance
 from dlcore.transfer.domain_adaptation import maps_and_features as maps_and_features
 from dlcore.transfer.domain_adaptation import mmd_distance as mmd_distance
+from dlcore.transfer.fine_tuned_network import FineTunedNetwork as FineTunedNetwork
+from dlcore.transfer.fine_tuned_network import FineTuningAdamW as FineTuningAdamW
 from dlcore.transfer.frozen import Frozen as Frozen
 from dlcore.transfer.frozen import PartlyFrozen as PartlyFrozen
 from dlcore.transfer.frozen import call_in_use as call_in_use
@@ -58,3 +72,4 @@ from dlcore.transfer.shift import reweigh as reweigh
 from dlcore.transfer.shift import weighted_mean as weighted_mean
 from dlcore.transfer.stages import probe_stages as probe_stages
 from dlcore.transfer.stages import stage_features as stage_features
+from dlcore.transfer.two_domains import TwoDomains as TwoDomains

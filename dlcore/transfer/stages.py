@@ -76,6 +76,6 @@ def probe_stages(
         raise ValueError(f"queries: stages {', '.join(queries)}; allowed: those of the bank, {', '.join(bank)}")
     for name in bank:
         check_shapes(queries=(queries[name], "M D"), truth=(truth, "int M"))
-    from dlcore.evaluators.linear_probe import probe_predict
+    from dlcore.classic_ml.logistic_probe import probe_predict
 
     return {name: float((probe_predict(bank[name], labels, queries[name]) == truth).mean()) for name in bank}

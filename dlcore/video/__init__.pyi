@@ -3,11 +3,16 @@ from dlcore.video.box_kalman import init_box_state as init_box_state
 from dlcore.video.box_kalman import predict_box_state as predict_box_state
 from dlcore.video.box_kalman import state_boxes as state_boxes
 from dlcore.video.box_kalman import update_box_state as update_box_state
+from dlcore.video.clip_network import ClipNetwork as ClipNetwork
+from dlcore.video.clip_network import Network as Network
 from dlcore.video.correlation import convex_upsample as convex_upsample
 from dlcore.video.correlation import correlation_pyramid as correlation_pyramid
 from dlcore.video.correlation import lookup_correlation as lookup_correlation
 from dlcore.video.flow_stack import follow as follow
 from dlcore.video.flow_stack import subtract_mean_flow as subtract_mean_flow
+from dlcore.video.frame_pairs import FramePairs as FramePairs
+from dlcore.video.frame_pairs import panels as panels
+from dlcore.video.frame_pairs import untrained_errors as untrained_errors
 from dlcore.video.fusion import C3D as C3D
 from dlcore.video.fusion import ClipClassifier as ClipClassifier
 from dlcore.video.fusion import ConvNet as ConvNet

@@ -57,6 +57,13 @@ from dlcore.vision3d.structure_from_motion import reprojection_errors as reproje
 from dlcore.vision3d.voxel_generation import VoxelGenerator as VoxelGenerator
 from dlcore.vision3d.voxel_generation import mean_shape_iou as mean_shape_iou
 from dlcore.vision3d.voxel_generation import nearest_image_iou as nearest_image_iou
+from dlcore.vision3d.voxel_grids import VoxelGrids as VoxelGrids
+from dlcore.vision3d.voxel_grids import VoxelImages as VoxelImages
+from dlcore.vision3d.voxel_grids import check_resolution as check_resolution
+from dlcore.vision3d.voxel_grids import drawn_solids as drawn_solids
+from dlcore.vision3d.voxel_grids import generated_panels as generated_panels
+from dlcore.vision3d.voxel_grids import grid_panels as grid_panels
+from dlcore.vision3d.voxel_grids import nearest_grid_accuracy as nearest_grid_accuracy
 from dlcore.vision3d.voxnet import VoxNet as VoxNet
 from dlcore.vision3d.voxnet import quarter_turn as quarter_turn
 from dlcore.vision3d.voxnet import voxelize as voxelize

@@ -1,5 +1,4 @@
 from dlcore.vision_language.caption_rnn import CaptionRNN as CaptionRNN
-from dlcore.vision_language.caption_rnn import Captioner as Captioner
 from dlcore.vision_language.caption_rnn import last_map as last_map
 from dlcore.vision_language.caption_transformer import CaptionTransformer as CaptionTransformer
 from dlcore.vision_language.networks import GridEncoder as GridEncoder
@@ -14,6 +13,7 @@ from dlcore.vision_language.references import is_reference as is_reference
 from dlcore.vision_language.retrieval import DualEncoder as DualEncoder
 from dlcore.vision_language.retrieval import softmax_contrast as softmax_contrast
 from dlcore.vision_language.show_attend_tell import ShowAttendTell as ShowAttendTell
+from dlcore.vision_language.text_reader import TextReader as TextReader
 from dlcore.vision_language.text_reading import AttendingReader as AttendingReader
 from dlcore.vision_language.text_reading import CTCReader as CTCReader
 from dlcore.vision_language.text_reading import TextEncoder as TextEncoder

@@ -13,11 +13,11 @@ import numpy as np
 
 from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint, count_shared
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import EARLIER, collect_training_keys
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
+from dlcore.setting import FlagError
 from dlcore.weights.open import Weights
 
 __all__ = ["check_origins", "check_saved", "inherited_keys", "load_data", "origins_of", "take_normalization"]

@@ -24,16 +24,16 @@ from flax.traverse_util import flatten_dict
 from dlcore.data.facts import Facts
 from dlcore.data.images import Resizing
 from dlcore.data.normalization import normalizer
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.models.pretrained.door import is_published, read_about
 from dlcore.models.registry import kind_of
 from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
+from dlcore.setting import Setting
 from dlcore.weights.check import check_origins, check_saved
 from dlcore.weights.fit import backbone_of
 from dlcore.weights.open import PUBLISHED, Weights, open_weights

@@ -16,10 +16,10 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from dlcore.data.fingerprint import Fingerprint
+from dlcore.data.splits import Spec
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.published import backbone_name
 from dlcore.experiment.run_data import known_data
-from dlcore.experiment.splits import Spec
 from dlcore.models.normalization import normalization
 from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
 from dlcore.models.registry import kind_of

@@ -18,14 +18,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
-from dlcore.experiment.setting import Setting
+from dlcore.models import described_model
 from dlcore.models.backbone import HEADS
 from dlcore.optim.ema import init_average
 from dlcore.run.progress import say
+from dlcore.setting import Setting
+from dlcore.transfer import adapter_flags
 from dlcore.transfer.adapters import Adapted
 from dlcore.weights.fit import fit_modules, fit_weights, headless
 from dlcore.weights.network import classifier_variables, num_classes, open_classifier, require_classifier
@@ -35,6 +38,11 @@ __all__ = [
     "CLASSIFIER",
     "MODULES",
     "NETWORK",
+    "BackboneWeights",
+    "ClassifierWeights",
+    "DenseAdaptation",
+    "ModuleWeights",
+    "NetworkWeights",
     "Start",
     "open_classifier_of_model",
     "open_modules",
@@ -314,3 +322,65 @@ def _in_modules(
     if "backbone" in variables["params"].keys() & target["params"].keys() and weights_model != model:
         raise ValueError(f"{name}: its backbone is {weights_model}; allowed: {model}, as --model here")
     return variables, classes
+
+
+class ClassifierWeights:
+    """Weights of a classifier, whose head starts anew where its classes are others."""
+
+    settings = CLASSIFIER
+
+    def start(self, run: Run) -> Any:
+        """Start from the weights of `--init_from`."""
+        return start_classifier(run)
+
+
+class ModuleWeights:
+    """Weights of those modules of a detector or a segmenter that both networks have."""
+
+    settings = MODULES
+
+    def start(self, run: Run) -> Any:
+        """Start from the weights of `--init_from`."""
+        return start_modules(run, adapter_flags.dense_adapter(run.flags))
+
+
+class DenseAdaptation:
+    """A frozen backbone with an adapter, where `--adapt` names one."""
+
+    settings = adapter_flags.DENSE_SETTINGS
+
+    def adapt(self, model: nn.Module, run: Run) -> Any:
+        """Freeze the backbone and add the adapter.
+
+        Args:
+          model: the network.
+
+        Returns:
+          The network, or `Adapted` with `--adapt`.
+        """
+        return adapter_flags.adapt_dense(model, run.flags)
+
+    def check(self, run: Run) -> None:
+        """Check that the backbone has the maps that the network reads, and that the adapter fits it."""
+        described_model.check_stages(run.parts.network.modules, run.flags)
+        adapter_flags.check_dense(run.flags)
+
+
+class BackboneWeights:
+    """Weights of the backbone of a pretext."""
+
+    settings = MODULES
+
+    def start(self, run: Run) -> Any:
+        """Start from the weights of `--init_from`."""
+        return start_backbone(run)
+
+
+class NetworkWeights:
+    """Weights of the network of this page, published or of a run, which set its fields too."""
+
+    settings = NETWORK
+
+    def start(self, run: Run) -> Any:
+        """Start from the weights of `--init_from`; what they lack starts anew."""
+        return start_network(run)

@@ -20,6 +20,7 @@ def pages(chapters, targets) -> dict[str, str]:
       Page -> Markdown.
     """
     from dlcore.experiment.setting import kind_name, text_of
+
     from dlcore.experiment.settings import FOLDER, RUN
 
     parts = [

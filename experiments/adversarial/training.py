@@ -17,15 +17,15 @@ from functools import partial
 
 from dlcore.adversarial import training
 from dlcore.data.images import Images, Resizing
+from dlcore.evaluators import attacked_images
+from dlcore.evaluators.accuracy import log_classes
+from dlcore.evaluators.attacked_images import RobustAccuracy
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images.classifier_panels import log_classes
-from dlcore.kits.images.prediction import ClassifyImages
-from dlcore.kits.training.start import ClassifierWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
-from dlcore.tasks import attacked_images
-from dlcore.tasks.attacked_images import RobustAccuracy
+from dlcore.report.prediction import ClassifyImages
+from dlcore.weights.start import ClassifierWeights
 
 experiment = Experiment(
     __file__,

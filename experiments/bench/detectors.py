@@ -27,9 +27,9 @@ from dlcore.experiment import Experiment, Headline, PositiveInt, Study, StudyRes
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.kits.training import backbone
 from dlcore.learner import Learner
 from dlcore.main import main
+from dlcore.models import described_model
 from dlcore.report.figure import PALETTE, new_figure
 from experiments import ledger
 
@@ -76,7 +76,7 @@ def classifier_of(run: Run) -> Learner:
     """Build the learner that trains the backbone of a network alone."""
     optimizer = optax.sgd(0.01, momentum=0.9)
     return supervised.learner(
-        model=backbone.build(run), optimizer=optimizer, preprocess=lambda image: image.astype(np.float32) / 255
+        model=described_model.build(run), optimizer=optimizer, preprocess=lambda image: image.astype(np.float32) / 255
     )
 
 

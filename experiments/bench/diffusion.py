@@ -23,12 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
-from dlcore.experiment.setting import FlagError
 from dlcore.generative import diffusion
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, linear_betas, timesteps
 from dlcore.main import main
 from dlcore.run import provenance
+from dlcore.setting import FlagError
 from experiments.bench.timing import interleaved
 
 

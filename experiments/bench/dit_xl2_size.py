@@ -14,12 +14,12 @@ import numpy as np
 
 from dlcore.classification import supervised
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import Accuracy, log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images.classifier_panels import Accuracy, log_classes
-from dlcore.kits.training.start import ClassifierWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AveragedAdamW
+from dlcore.weights.start import ClassifierWeights
 
 
 @dataclasses.dataclass(frozen=True)

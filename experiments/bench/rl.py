@@ -32,8 +32,8 @@ from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, environments, networks, ppo, recurrent_ppo, sac, td3, wrappers
 from dlcore.rl.off_policy import OffPolicy
+from dlcore.rl.seeds import over_seeds
 from dlcore.run import provenance
-from dlcore.run.seeds import over_seeds
 from experiments.bench.timing import advancing, bar_chart, interleaved
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.classic_ml.logistic_probe import probe_predict
 from dlcore.evaluators.knn import knn_predict
-from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv

@@ -11,14 +11,15 @@ The teacher is a run of experiments.classification.supervised, or any other clas
 
 from dlcore.classification import distillation
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import Accuracy, log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images import classifier_panels
-from dlcore.kits.images.classifier_panels import Accuracy, log_classes
-from dlcore.kits.images.prediction import ClassifyImages
-from dlcore.kits.training.small_classifier import Teacher
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AveragedAdamW
+from dlcore.report import classifier_panels
+from dlcore.report.prediction import ClassifyImages
+from dlcore.weights.small_classifier import Teacher
+from experiments import smoke
 from experiments.classification import supervised
 
 experiment = Experiment(
@@ -33,7 +34,7 @@ experiment = Experiment(
     report=[classifier_panels.panels],
     use=ClassifyImages(),
     start=Teacher(classifier=supervised.experiment, network_steps=1000),
-    sanity=Sanity(expected_loss=log_classes, plain=classifier_panels.PLAIN),
+    sanity=Sanity(expected_loss=log_classes, plain=smoke.CLASSIFIER_PLAIN),
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
 )
 

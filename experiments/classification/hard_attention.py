@@ -12,12 +12,13 @@ glimpses whose center lies on the digit.
 from functools import partial
 
 from dlcore.classification import hard_attention
+from dlcore.data.digit_scenes import DigitScenes
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
 from dlcore.models.network import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.digit_scenes import DigitScenes, glimpse_panels
+from dlcore.report.glimpses import glimpse_panels
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -15,14 +15,15 @@ from functools import partial
 
 from dlcore.classification import supervised
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import Accuracy, log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images import classifier_panels
-from dlcore.kits.images.classifier_panels import Accuracy, log_classes
-from dlcore.kits.images.prediction import ClassifyImages
-from dlcore.kits.training.start import ClassifierWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AveragedAdamW
+from dlcore.report import classifier_panels
+from dlcore.report.prediction import ClassifyImages
+from dlcore.weights.start import ClassifierWeights
+from experiments import smoke
 
 experiment = Experiment(
     __file__,
@@ -36,7 +37,7 @@ experiment = Experiment(
     report=[classifier_panels.panels],
     use=ClassifyImages(),
     start=ClassifierWeights(),
-    sanity=Sanity(expected_loss=log_classes, plain=classifier_panels.PLAIN, regularizer="l2", overfit=1e-2),
+    sanity=Sanity(expected_loss=log_classes, plain=smoke.CLASSIFIER_PLAIN, regularizer="l2", overfit=1e-2),
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
 )
 

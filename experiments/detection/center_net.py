@@ -11,14 +11,17 @@ are one peak.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import center_net
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -36,8 +39,8 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**SMOKE, "detections_per_img": 10, "center_net.channels": 8},
+    sanity=Sanity(plain=BOXES_PLAIN),
+    smoke={**BOXES, "detections_per_img": 10, "center_net.channels": 8},
 )
 
 if __name__ == "__main__":

@@ -12,14 +12,17 @@ form has the fields' defaults in dlcore.detection.d_fine; `dlcore.models.from_pr
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import d_fine
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -56,9 +59,9 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={
-        **SMOKE,
+        **BOXES,
         "detections_per_img": 10,
         "d_fine.features": 16,
         "d_fine.hidden_features": 16,

@@ -11,14 +11,17 @@ the boxes of the one before. The published form has the fields' defaults in dlco
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import deformable_detr
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -50,9 +53,9 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={
-        **SMOKE,
+        **BOXES,
         "detections_per_img": 10,
         "deformable_detr.features": 32,
         "deformable_detr.hidden_features": 16,

@@ -12,15 +12,18 @@ dropout. The published form has the fields' defaults in dlcore.detection.detr.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import detr
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
+from dlcore.evaluators.query_maps import QueryMaps
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
-from dlcore.tasks.query_maps import QueryMaps
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -51,9 +54,9 @@ experiment = Experiment(
     report=[box_results.panels, QueryMaps()],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={
-        **SMOKE,
+        **BOXES,
         "detections_per_img": 10,
         "detr.features": 16,
         "detr.hidden_features": 16,

@@ -9,17 +9,20 @@ How many training boxes the windows can find is printed before training.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import two_stage
 from dlcore.detection.fast_rcnn import FastRCNN
+from dlcore.detection.proposals import WindowProposals
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, BoxImages, BoxMAP, DetectObjects
-from dlcore.tasks.proposals import WindowProposals
-from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMOKE
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN
+from experiments.two_stage_settings import LEARNER, SMALL, SMOKE
 
 experiment = Experiment(
     __file__,
@@ -45,7 +48,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={**SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
 )
 

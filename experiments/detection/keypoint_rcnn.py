@@ -10,18 +10,22 @@ farthest to the left, the top, the right and the bottom.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import two_stage
+from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import KeypointPCK
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
+from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.anchor_recall import AnchorRecall
-from dlcore.tasks.boxes import PLAIN, BoxImages, DetectObjects, KeypointPCK, WithHeads
-from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN
+from experiments.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
     __file__,
@@ -42,7 +46,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={**SMOKE, **SMALLEST, "keypoint_head.channels": 8},
 )
 

@@ -8,14 +8,17 @@ would draw, stands in the report beside the network's.
 
 import numpy as np
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import localization
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP, MeanIoU
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects, MeanIoU
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 
 def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> float:
@@ -54,8 +57,8 @@ experiment = Experiment(
     report=[beside_the_mean_box, box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**SMOKE, "localizer.channels": 8},
+    sanity=Sanity(plain=BOXES_PLAIN),
+    smoke={**BOXES, "localizer.channels": 8},
 )
 
 if __name__ == "__main__":

@@ -14,18 +14,22 @@ run: from the first command's the second reaches AP50 of masks 76.2 %, of boxes 
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages, MosaicOrCopies
 from dlcore.detection import two_stage
+from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import MaskMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
+from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.anchor_recall import AnchorRecall
-from dlcore.tasks.boxes import PLAIN, BoxImages, DetectObjects, MaskMAP, MosaicOrCopies, WithHeads
-from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN
+from experiments.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
     __file__,
@@ -46,7 +50,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={**SMOKE, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1},
 )
 

@@ -13,14 +13,16 @@ References: Xiao, Wu & Wei 2018, arXiv:1804.06208 (SimpleBaseline); Xu et al. 20
 
 from functools import partial
 
+from dlcore.data.object_crops import ObjectCrops
 from dlcore.detection import pose
+from dlcore.detection.pose_networks import PoseNetworks
 from dlcore.detection.vitpose import ViTPose
+from dlcore.evaluators import object_poses
+from dlcore.evaluators.object_poses import PosePCK
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.optim import AdamW
-from dlcore.tasks import object_poses
-from dlcore.tasks.object_poses import ObjectCrops, PoseNetworks, PosePCK
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -10,15 +10,18 @@ is printed. `experiments.studies.rcnn_lineage` compares R-CNN with its successor
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import rcnn, two_stage
+from dlcore.detection.proposals import RegionProposals
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
-from dlcore.tasks.proposals import RegionProposals
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -46,9 +49,9 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={
-        **SMOKE,
+        **BOXES,
         "num_scenes": 10,
         "batch_size": 4,
         "max_proposals": 10,

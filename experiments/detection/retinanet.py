@@ -11,15 +11,18 @@ of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wi
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import Thresholds, retinanet
+from dlcore.detection.anchor_recall import AnchorRecall
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.anchor_recall import AnchorRecall
-from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
 
 experiment = Experiment(
     __file__,
@@ -46,8 +49,8 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**DENSE_SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
+    sanity=Sanity(plain=BOXES_PLAIN),
+    smoke={**DENSE_BOXES, "retinanet.channels": 16, "retinanet.num_convs": 1},
 )
 
 if __name__ == "__main__":

@@ -14,14 +14,17 @@ dlcore.detection.rt_detr; `dlcore.models.from_pretrained` reads its weights.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import rt_detr
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES, BOXES_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -55,9 +58,9 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={
-        **SMOKE,
+        **BOXES,
         "detections_per_img": 10,
         "rt_detr.features": 16,
         "rt_detr.hidden_features": 16,

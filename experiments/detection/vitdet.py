@@ -17,18 +17,22 @@ The sides of the images must be multiples of twice `--model.patch_size`.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages, MosaicOrCopies
 from dlcore.detection import two_stage
+from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.vitdet import ViTDetector
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import MaskMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
+from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.anchor_recall import AnchorRecall
-from dlcore.tasks.boxes import PLAIN, BoxImages, DetectObjects, MaskMAP, MosaicOrCopies, WithHeads
-from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMOKE
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN
+from experiments.two_stage_settings import LEARNER, SMALL, SMOKE
 
 VIT = {"image_size": 96, "pretrain_size": 96, "patch_size": 8, "depth": 4, "width": 96, "num_heads": 4}
 BLOCKS = {"mlp_features": 192, "window_size": 6, "global_blocks": (1, 3), "residual_blocks": (0, 1, 2, 3)}
@@ -59,7 +63,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     smoke={
         **SMOKE,
         **SMALLEST,

@@ -11,14 +11,17 @@ counts the objects whose center lies in the cell of another: YOLO can neither le
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import Thresholds, yolo
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
 
 
 def shared_cells(context):
@@ -46,8 +49,8 @@ experiment = Experiment(
     report=[box_results.panels, shared_cells],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**DENSE_SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
+    sanity=Sanity(plain=BOXES_PLAIN),
+    smoke={**DENSE_BOXES, "yolo.channels": 16, "yolo.num_convs": 1},
 )
 
 if __name__ == "__main__":

@@ -12,14 +12,17 @@ The number of steps, the images and the backbone are those of experiments.detect
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import Thresholds, yolo_anchor_free
+from dlcore.evaluators import box_results
+from dlcore.evaluators.box_measures import BoxMAP
+from dlcore.evaluators.box_results import DetectObjects
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import box_results
-from dlcore.tasks.boxes import DENSE_SMOKE, PLAIN, BoxImages, BoxMAP, DetectObjects
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
 
 experiment = Experiment(
     __file__,
@@ -40,8 +43,8 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**DENSE_SMOKE, "yolo_anchor_free.channels": 16, "yolo_anchor_free.num_convs": 1},
+    sanity=Sanity(plain=BOXES_PLAIN),
+    smoke={**DENSE_BOXES, "yolo_anchor_free.channels": 16, "yolo_anchor_free.num_convs": 1},
 )
 
 if __name__ == "__main__":

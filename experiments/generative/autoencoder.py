@@ -21,9 +21,12 @@ from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.experiment.parts import Run
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
+from dlcore.generative.encoded_images import ImageEncoder
+from dlcore.generative.images_or_factors import ImagesOrFactors
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, ReconstructImages, Reconstructions
+from dlcore.report.reconstructions import ReconstructImages
 
 
 def code_activation(run: Run) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from dlcore.data.images import Images
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.kits.training.start import NetworkWeights
+from dlcore.generative.latent_networks import ImageAutoencoder
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.latent_images import ImageAutoencoder, ReconstructedImages, WriteReconstructions
+from dlcore.report.reconstructions import ReconstructedImages, WriteReconstructions
+from dlcore.weights.start import NetworkWeights
 
 experiment = Experiment(
     __file__,

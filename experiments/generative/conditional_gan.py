@@ -20,15 +20,15 @@ kernels that are not orthogonal.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import ShowSamples
-from dlcore.kits.generative.samples import DrawClasses
+from dlcore.generative.sample_panels import ShowSamples
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
+from dlcore.report.samples import DrawClasses
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -13,15 +13,15 @@ network, and 69.3 and 69.1 by one and two steps of Euler, which are DDIM's.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import consistency
+from dlcore.generative.sample_panels import ShowSamples
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import ShowSamples
-from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.distilled_images import Teacher
+from dlcore.report.samples import DrawSamples
+from dlcore.weights.teacher import Teacher
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -14,23 +14,22 @@ not run.
 
 from functools import partial
 
+from dlcore.data.captioned_shapes import CaptionedShapes
+from dlcore.evaluators.object_correctness import ObjectCorrectness
+from dlcore.evaluators.shape_iou import ShapeIoU
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
+from dlcore.generative.prompt_panels import PromptPanels
+from dlcore.generative.prompts_with_edges import ControlledBase, DrawPromptsOnEdges, ShapesWithEdges
+from dlcore.generative.text_networks import TextConditionalUNet
 from dlcore.generative.text_to_image import WordEncoder
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.guided_samples import PLAIN
-from dlcore.tasks.prompts_with_edges import (
-    ControlledBase,
-    DrawPromptsOnEdges,
-    LockedBase,
-    ShapeIoU,
-    ShapesWithEdges,
-)
-from dlcore.tasks.text_prompts import SMOKE, CaptionedShapes, ObjectCorrectness, PromptPanels, TextConditionalUNet
+from dlcore.weights.text_base import LockedBase
 from experiments.generative import text_to_image
+from experiments.smoke import GUIDED_PLAIN, PROMPTS
 
 experiment = Experiment(
     __file__,
@@ -56,8 +55,8 @@ experiment = Experiment(
     report=[PromptPanels(guidance_samples=200)],
     use=DrawPromptsOnEdges(),
     start=LockedBase(text_to_image.experiment),
-    sanity=Sanity(plain=PLAIN),
-    smoke=SMOKE,
+    sanity=Sanity(plain=GUIDED_PLAIN),
+    smoke=PROMPTS,
 )
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ that dlcore ships (95 % intervals, one seed). The second and the last command we
 from functools import partial
 from typing import Any
 
+from dlcore.evaluators.image_pairs import TargetSimilarity
 from dlcore.experiment import Experiment, Steps
-from dlcore.generative import cycle_gan
+from dlcore.generative import cycle_gan, translated_images
+from dlcore.generative.edge_images import InputSize, UnpairedImages
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.kits.generative.image_pairs import InputSize, UnpairedImages
+from dlcore.generative.translated_images import TranslateUnpaired
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
-from dlcore.tasks import image_pairs
-from dlcore.tasks.image_pairs import TargetSimilarity, TranslateUnpaired
 from experiments.smoke import few_steps
 
 
@@ -51,7 +51,7 @@ experiment = Experiment(
     optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.5),
     length=Steps(2000, batch_size=8, eval_every=500, select="last"),
     measures=[TargetSimilarity("map_l1", {"b_of_a": "b_of_a", "a_of_b": "a_of_b"}, monitor=None)],
-    report=[image_pairs.panels],
+    report=[translated_images.panels],
     use=TranslateUnpaired(),
     smoke={
         **few_steps(2),

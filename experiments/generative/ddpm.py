@@ -22,15 +22,15 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import ddpm
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
+from dlcore.generative.edited_images import EditImages
+from dlcore.generative.sample_panels import DiffusionPanels
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import DiffusionPanels
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.edited_images import EditImages
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -15,19 +15,19 @@ for. The last command was not run.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.class_conditional import GuidedClassPanels
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import ddpm
 from dlcore.generative.condition import class_condition
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.dit import DiT
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.samples import DrawClasses
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.class_conditional import GuidedClassPanels
-from dlcore.tasks.guided_samples import PLAIN, SMOKE
+from dlcore.report.samples import DrawClasses
 from experiments.classification import supervised
+from experiments.smoke import GUIDED, GUIDED_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -47,8 +47,8 @@ experiment = Experiment(
     measures=[Frechet(classifier=supervised.experiment, num_samples=1000, by_class=True)],
     report=[GuidedClassPanels(guidance_samples=200)],
     use=DrawClasses(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**SMOKE, "dit.width": 16, "dit.depth": 1, "num_samples": 16, "network_steps": 2},
+    sanity=Sanity(plain=GUIDED_PLAIN),
+    smoke={**GUIDED, "dit.width": 16, "dit.depth": 1, "num_samples": 16, "network_steps": 2},
 )
 
 if __name__ == "__main__":

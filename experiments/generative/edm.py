@@ -10,14 +10,14 @@ python -m experiments.generative.edm --dataset=fashion_mnist --data_dir=D --unet
 """
 
 from dlcore.data.images import Images
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import edm
+from dlcore.generative.sample_panels import ShowSamples
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import ShowSamples
-from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
+from dlcore.report.samples import DrawSamples
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -11,15 +11,14 @@ start from uniform noise.
 
 from functools import partial
 
+from dlcore.evaluators.ring_modes import ModeCoverage
 from dlcore.experiment import Experiment, Steps
-from dlcore.generative import energy_based
+from dlcore.generative import energy_based, ring
 from dlcore.generative.energy_based import Langevin
-from dlcore.generative.ring import PointClassifier
+from dlcore.generative.ring import PointClassifier, RingPoints
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import AdamW
-from dlcore.tasks import ring
-from dlcore.tasks.ring import ModeCoverage, RingPoints
 
 experiment = Experiment(
     __file__,

@@ -20,15 +20,15 @@ four 8.2 and 5.6, by 64 4.5 and 5.1.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.flow_measures import FrechetAndStraightness
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import flow_matching
+from dlcore.generative.sample_panels import ShowSamples
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative.flow_measures import FrechetAndStraightness
-from dlcore.kits.generative.sample_panels import ShowSamples
-from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.distilled_images import Teacher
+from dlcore.report.samples import DrawSamples
+from dlcore.weights.teacher import Teacher
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

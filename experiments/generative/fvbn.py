@@ -18,10 +18,7 @@ from functools import partial
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import autoregressive
 from dlcore.generative.fvbn import MADE, NADE
-from dlcore.kits.generative.sample_panels import FilmSamples
-from dlcore.main import main
-from dlcore.optim import AveragedAdamW
-from dlcore.tasks.pixel_sequences import (
+from dlcore.generative.pixel_sequences import (
     BeliefNetworks,
     CompleteOrDraw,
     PixelImages,
@@ -29,6 +26,9 @@ from dlcore.tasks.pixel_sequences import (
     SamplesAndCompletions,
     uniform_levels,
 )
+from dlcore.generative.sample_panels import FilmSamples
+from dlcore.main import main
+from dlcore.optim import AveragedAdamW
 
 experiment = Experiment(
     __file__,

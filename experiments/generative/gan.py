@@ -9,14 +9,14 @@ The second command brings the Fréchet distance from 11.2 at step 300 to 6.9.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import dcgan, gan
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import FilmSamples, ShowSamples
-from dlcore.kits.generative.samples import DrawSamples
+from dlcore.generative.sample_panels import FilmSamples, ShowSamples
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
+from dlcore.report.samples import DrawSamples
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -18,20 +18,21 @@ not run.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.class_conditional import GuidedClassPanels
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.samples import DrawClasses
+from dlcore.generative.latent_networks import LatentUNet
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.class_conditional import GuidedClassPanels
-from dlcore.tasks.guided_samples import PLAIN, SMOKE
-from dlcore.tasks.latent_images import FirstStage, LatentUNet
+from dlcore.report.samples import DrawClasses
+from dlcore.weights.first_stage import FirstStage
 from experiments.classification import supervised
 from experiments.generative import autoencoder_kl
+from experiments.smoke import GUIDED, GUIDED_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -52,8 +53,8 @@ experiment = Experiment(
     report=[GuidedClassPanels(guidance_samples=200)],
     use=DrawClasses(),
     start=FirstStage(first_phase=autoencoder_kl.experiment, autoencoder_steps=1500),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**SMOKE, "unet.channels": (8, 8), "autoencoder.channels": (8, 8), "num_samples": 16, "network_steps": 2},
+    sanity=Sanity(plain=GUIDED_PLAIN),
+    smoke={**GUIDED, "unet.channels": (8, 8), "autoencoder.channels": (8, 8), "num_samples": 16, "network_steps": 2},
 )
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from functools import partial
 
 from dlcore.data.images import Images
 from dlcore.data.splits import Splits
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.experiment.parts import Run
 from dlcore.generative import likelihood, normalizing_flow
 from dlcore.generative.normalizing_flow import NormalizingFlow
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.sample_panels import ShowSamples
-from dlcore.kits.generative.samples import DrawSamples
+from dlcore.generative.sample_panels import ShowSamples
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import AveragedAdamW
+from dlcore.report.samples import DrawSamples
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

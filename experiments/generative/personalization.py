@@ -25,23 +25,23 @@ One seed each; other images of the subject reach 0.71. A run takes 1 to 2 minute
 
 from functools import partial
 
+from dlcore.data.captioned_shapes import CaptionedShapes
+from dlcore.data.subjects import SubjectImages
+from dlcore.evaluators.object_correctness import ObjectCorrectness
+from dlcore.evaluators.subject_similarity import SubjectSimilarity
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import personalization
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
+from dlcore.generative.prompt_panels import PromptPanels, SubjectPanels
+from dlcore.generative.text_networks import TextConditionalUNet
 from dlcore.generative.text_to_image import WordEncoder
 from dlcore.main import main
 from dlcore.optim import AdamW
-from dlcore.tasks.subjects import PersonalizedBase, SubjectImages, SubjectPanels, SubjectSimilarity
-from dlcore.tasks.text_prompts import (
-    SMOKE,
-    CaptionedShapes,
-    DrawPrompts,
-    ObjectCorrectness,
-    PromptPanels,
-    TextConditionalUNet,
-)
+from dlcore.report.drawn_prompts import DrawPrompts
+from dlcore.weights.text_base import PersonalizedBase
 from experiments.generative import text_to_image
+from experiments.smoke import PROMPTS
 
 experiment = Experiment(
     __file__,
@@ -65,7 +65,7 @@ experiment = Experiment(
     use=DrawPrompts(),
     start=PersonalizedBase(text_to_image.experiment, base_steps=600),
     sanity=Sanity(plain={"weight_decay": 0.0}),
-    smoke={**SMOKE, "class_images": 8},
+    smoke={**PROMPTS, "class_images": 8},
 )
 
 if __name__ == "__main__":

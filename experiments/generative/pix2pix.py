@@ -14,15 +14,15 @@ second and the last command were not run.
 
 from functools import partial
 
+from dlcore.evaluators.image_pairs import TargetSimilarity
 from dlcore.experiment import Experiment, Steps
-from dlcore.generative import pix2pix
+from dlcore.generative import pix2pix, translated_images
+from dlcore.generative.edge_images import EdgeImages, InputSize
 from dlcore.generative.image_to_image import PatchDiscriminator, UNetGenerator
-from dlcore.kits.generative.image_pairs import EdgeImages, InputSize
+from dlcore.generative.translated_images import TranslateEdges
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
-from dlcore.tasks import image_pairs
-from dlcore.tasks.image_pairs import TargetSimilarity, TranslateEdges
 from experiments.smoke import few_steps
 
 experiment = Experiment(
@@ -39,7 +39,7 @@ experiment = Experiment(
     optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.5),
     length=Steps(3000, batch_size=32, eval_every=500, select="best"),
     measures=[TargetSimilarity("l1", {"sample": "image"}, monitor="l1")],
-    report=[image_pairs.panels],
+    report=[translated_images.panels],
     use=TranslateEdges(),
     smoke={
         **few_steps(2),

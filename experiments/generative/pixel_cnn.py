@@ -21,10 +21,7 @@ from functools import partial
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import autoregressive
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.kits.generative.sample_panels import FilmSamples
-from dlcore.main import main
-from dlcore.optim import AveragedAdamW
-from dlcore.tasks.pixel_sequences import (
+from dlcore.generative.pixel_sequences import (
     CompleteOrDraw,
     PixelImages,
     PixelLikelihood,
@@ -32,6 +29,9 @@ from dlcore.tasks.pixel_sequences import (
     SamplesAndCompletions,
     uniform_levels,
 )
+from dlcore.generative.sample_panels import FilmSamples
+from dlcore.main import main
+from dlcore.optim import AveragedAdamW
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -10,14 +10,13 @@ python -m experiments.generative.ring_gan --loss=minimax    (not run to its end)
 
 from functools import partial
 
+from dlcore.evaluators.ring_modes import ModeCoverage
 from dlcore.experiment import Experiment, Steps
-from dlcore.generative import gan
-from dlcore.generative.ring import PointDiscriminator, PointGenerator
+from dlcore.generative import gan, ring
+from dlcore.generative.ring import PointDiscriminator, PointGenerator, RingPoints
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
-from dlcore.tasks import ring
-from dlcore.tasks.ring import ModeCoverage, RingPoints
 
 experiment = Experiment(
     __file__,

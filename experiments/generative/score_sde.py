@@ -18,15 +18,15 @@ dimension, 2.36, are more than the 2.27 of independent pixels: digits have few l
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.flow_bits import FrechetAndBits
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import score_sde
+from dlcore.generative.sample_panels import ShowSamples
 from dlcore.generative.score_sde import SDE, ScoreSampling
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative.flow_bits import FrechetAndBits
-from dlcore.kits.generative.sample_panels import ShowSamples
-from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
+from dlcore.report.samples import DrawSamples
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -13,12 +13,13 @@ last command was not run.
 from functools import partial
 
 from dlcore.data.images import Images
+from dlcore.evaluators.style_distances import StyleDistances
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import gan, sagan, style_gan
-from dlcore.kits.generative.samples import DrawSamples
-from dlcore.kits.generative.styles import ShowStyles, StyleDistances, StyleNetworks
+from dlcore.generative.styles import ShowStyles, StyleNetworks
 from dlcore.main import main
 from dlcore.optim import GANAdam
+from dlcore.report.samples import DrawSamples
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -17,13 +17,14 @@ from typing import Annotated
 
 from dlcore.data.images import Images
 from dlcore.data.splits import Splits
+from dlcore.evaluators.style_distances import StyleDistances
 from dlcore.experiment import Experiment, Range, Steps
 from dlcore.generative import style_gan2
 from dlcore.generative.style_gan2_networks import Discriminator, Generator
-from dlcore.kits.generative.samples import DrawSamples
-from dlcore.kits.generative.styles import ShowStyles, StyleDistances, StyleNetworks
+from dlcore.generative.styles import ShowStyles, StyleNetworks
 from dlcore.main import main
 from dlcore.optim import GANAdam
+from dlcore.report.samples import DrawSamples
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

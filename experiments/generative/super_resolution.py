@@ -19,16 +19,16 @@ where bicubic has 0.45; the long one was not run.
 
 from functools import partial
 
+from dlcore.data.small_photographs import SmallPhotographs
+from dlcore.evaluators.image_pairs import TargetSimilarity
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.generative import super_resolution
+from dlcore.generative import super_resolution, translated_images
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet
-from dlcore.kits.generative.image_pairs import SmallPhotographs
+from dlcore.generative.translated_images import EnlargeImages
 from dlcore.main import main
 from dlcore.models import Networks
 from dlcore.optim import GANAdam
-from dlcore.tasks import image_pairs
-from dlcore.tasks.image_pairs import EnlargeImages, TargetSimilarity
 from experiments.smoke import few_steps
 
 experiment = Experiment(
@@ -45,7 +45,7 @@ experiment = Experiment(
     optimizer=GANAdam(learning_rate=1e-3, schedule="linear", momentum=0.9),
     length=Steps(2000, batch_size=8, eval_every=500, select="best"),
     measures=[TargetSimilarity("psnr", mode="max", monitor="psnr")],
-    report=[image_pairs.panels],
+    report=[translated_images.panels],
     use=EnlargeImages(),
     sanity=Sanity(plain={"adversarial_weight": 0.0}),
     smoke={

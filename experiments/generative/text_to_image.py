@@ -17,22 +17,19 @@ instead.
 
 from functools import partial
 
+from dlcore.data.captioned_shapes import CaptionedShapes
+from dlcore.evaluators.object_correctness import ObjectCorrectness
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
+from dlcore.generative.prompt_panels import PromptPanels
+from dlcore.generative.text_networks import TextConditionalUNet
 from dlcore.generative.text_to_image import WordEncoder
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.guided_samples import PLAIN
-from dlcore.tasks.text_prompts import (
-    SMOKE,
-    CaptionedShapes,
-    DrawPrompts,
-    ObjectCorrectness,
-    PromptPanels,
-    TextConditionalUNet,
-)
+from dlcore.report.drawn_prompts import DrawPrompts
+from experiments.smoke import GUIDED_PLAIN, PROMPTS
 
 experiment = Experiment(
     __file__,
@@ -55,8 +52,8 @@ experiment = Experiment(
     measures=[ObjectCorrectness(num_samples=400)],
     report=[PromptPanels(guidance_samples=200)],
     use=DrawPrompts(),
-    sanity=Sanity(plain=PLAIN),
-    smoke=SMOKE,
+    sanity=Sanity(plain=GUIDED_PLAIN),
+    smoke=PROMPTS,
 )
 
 if __name__ == "__main__":

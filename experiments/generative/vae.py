@@ -16,14 +16,17 @@ convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 
 from functools import partial
 
+from dlcore.evaluators.image_generation import FinalFrechet
 from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.generative import vae
+from dlcore.generative.encoded_images import ImageEncoder
+from dlcore.generative.images_or_factors import ImagesOrFactors
+from dlcore.generative.sample_panels import FilmSamples
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.generative.vae import VAE
-from dlcore.kits.generative.image_generation import FinalFrechet
-from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.latent_space import ImageEncoder, ImagesOrFactors, Reconstructions, ReconstructOrDraw
+from dlcore.report.reconstructions import ReconstructOrDraw
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

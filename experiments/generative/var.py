@@ -14,21 +14,18 @@ numbers are of one seed; the second command was not run.
 
 from functools import partial
 
+from dlcore.data.images_or_crops import MeanImage
+from dlcore.evaluators.image_generation import PriorFrechet
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import var
+from dlcore.generative.code_networks import CodesByScale
+from dlcore.generative.images_or_factors import ImagesOrFactors
+from dlcore.generative.phased_codes import FilmPrior, PriorBits, ReconstructOrDrawPrior
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.generative.var import ScaleTransformer
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
-from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions
-from dlcore.tasks.phased_codes import (
-    CodesByScale,
-    FilmPrior,
-    PhasedAdamW,
-    PriorBits,
-    PriorFrechet,
-    ReconstructOrDrawPrior,
-)
-from dlcore.tasks.reconstruction import MeanImage
+from dlcore.optim.phased_adamw import PhasedAdamW
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

@@ -15,17 +15,20 @@ seed; the last three commands were not run.
 
 from functools import partial
 
+from dlcore.data.images_or_crops import MeanImage
+from dlcore.evaluators.image_generation import FinalFrechet
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.generative import vq_gan
 from dlcore.generative.image_to_image import PatchDiscriminator
+from dlcore.generative.images_or_factors import ImagesOrFactors
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.generative.vq_vae import VQVAE
-from dlcore.kits.generative.image_generation import FinalFrechet
 from dlcore.main import main
 from dlcore.optim import GANAdam
-from dlcore.tasks.discrete_codes import SMOKE, AdversarialCodes
-from dlcore.tasks.latent_space import ImagesOrFactors, ReconstructImages, Reconstructions
-from dlcore.tasks.reconstruction import MeanImage
+from dlcore.report.reconstructions import ReconstructImages
+from dlcore.weights.perceptual_network import AdversarialCodes
 from experiments.classification import supervised
+from experiments.smoke import CODES
 
 experiment = Experiment(
     __file__,
@@ -52,7 +55,7 @@ experiment = Experiment(
     ],
     report=[Reconstructions()],
     use=ReconstructImages(),
-    smoke={**SMOKE, "discriminator.width": 4, "num_samples": 16, "network_steps": 2, "adversarial_start": 2},
+    smoke={**CODES, "discriminator.width": 4, "num_samples": 16, "network_steps": 2, "adversarial_start": 2},
 )
 
 if __name__ == "__main__":

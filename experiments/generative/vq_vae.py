@@ -10,14 +10,17 @@ was not run. `experiments.generative.vq_vae_prior` learns a prior of the codes, 
 
 from functools import partial
 
+from dlcore.data.images_or_crops import MeanImage
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.generative import vq_vae
+from dlcore.generative.code_networks import CodeGrid
+from dlcore.generative.images_or_factors import ImagesOrFactors
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
 from dlcore.optim import AdamW
-from dlcore.tasks.discrete_codes import SMOKE, CodeGrid
-from dlcore.tasks.latent_space import ImagesOrFactors, ReconstructImages, Reconstructions
-from dlcore.tasks.reconstruction import MeanImage
+from dlcore.report.reconstructions import ReconstructImages
+from experiments.smoke import CODES
 
 experiment = Experiment(
     __file__,
@@ -30,7 +33,7 @@ experiment = Experiment(
     measures=[Measure("mse", "min"), MeanImage(shown=64)],
     report=[Reconstructions()],
     use=ReconstructImages(),
-    smoke=SMOKE,
+    smoke=CODES,
 )
 
 if __name__ == "__main__":

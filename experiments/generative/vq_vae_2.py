@@ -10,21 +10,18 @@ the default seed they are 3.3 and 4.3 bits. Three times as many steps of the pri
 
 from functools import partial
 
+from dlcore.data.images_or_crops import MeanImage
+from dlcore.evaluators.image_generation import PriorFrechet
 from dlcore.experiment import Experiment, Steps
 from dlcore.generative import vq_vae_2
+from dlcore.generative.code_networks import TwoGrids
+from dlcore.generative.images_or_factors import ImagesOrFactors
+from dlcore.generative.phased_codes import FilmPrior, PriorBits, ReconstructOrDrawPrior
 from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.generative.vq_vae_2 import VQVAE2, TopCondition
 from dlcore.main import main
-from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions
-from dlcore.tasks.phased_codes import (
-    FilmPrior,
-    PhasedAdamW,
-    PriorBits,
-    PriorFrechet,
-    ReconstructOrDrawPrior,
-    TwoGrids,
-)
-from dlcore.tasks.reconstruction import MeanImage
+from dlcore.optim.phased_adamw import PhasedAdamW
 from experiments.classification import supervised
 from experiments.smoke import few_samples
 

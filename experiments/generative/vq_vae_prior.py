@@ -12,19 +12,22 @@ own: compare priors by `--init_from` of one run.
 
 from functools import partial
 
+from dlcore.evaluators.image_generation import FinalFrechet
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.generative import vq_vae_prior
+from dlcore.generative.code_networks import CodeGridPrior
+from dlcore.generative.images_or_factors import ImagesOrFactors
 from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.sample_panels import FilmSamples
+from dlcore.generative.shown_reconstructions import Reconstructions
 from dlcore.generative.vq_vae import VQVAE
-from dlcore.kits.generative.image_generation import FinalFrechet
-from dlcore.kits.generative.sample_panels import FilmSamples
 from dlcore.main import main
 from dlcore.optim import AdamW
-from dlcore.tasks.code_priors import PRIOR_SMOKE, FrozenCodes, uniform_codes
-from dlcore.tasks.discrete_codes import CodeGridPrior
-from dlcore.tasks.latent_space import ImagesOrFactors, Reconstructions, ReconstructOrDraw
+from dlcore.report.reconstructions import ReconstructOrDraw
+from dlcore.weights.frozen_codes import FrozenCodes, uniform_codes
 from experiments.classification import supervised
 from experiments.generative import vq_vae
+from experiments.smoke import CODE_PRIORS
 
 experiment = Experiment(
     __file__,
@@ -43,7 +46,7 @@ experiment = Experiment(
     use=ReconstructOrDraw(),
     start=FrozenCodes(first_phase=vq_vae.experiment, autoencoder_steps=1500),
     sanity=Sanity(expected_loss=uniform_codes),
-    smoke={**PRIOR_SMOKE, "prior.features": 8, "prior.num_layers": 1},
+    smoke={**CODE_PRIORS, "prior.features": 8, "prior.num_layers": 1},
 )
 
 if __name__ == "__main__":

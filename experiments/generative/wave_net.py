@@ -17,13 +17,15 @@ The other commands were not run. The last two write .wav files.
 
 from functools import partial
 
+from dlcore.evaluators import sound_likelihood
+from dlcore.evaluators.sound_likelihood import SoundLikelihood
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.generative import autoregressive
+from dlcore.generative import autoregressive, sounds
+from dlcore.generative.code_networks import CodeNetwork
+from dlcore.generative.sounds import DrawSounds, Sounds
 from dlcore.generative.wave_net import WaveNet
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import sounds
-from dlcore.tasks.sounds import CodeNetwork, DrawSounds, SoundLikelihood, Sounds
 from experiments.smoke import few_steps
 
 experiment = Experiment(
@@ -35,7 +37,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
     length=Steps(600, batch_size=16, eval_every=200),
     measures=[SoundLikelihood()],
-    report=[sounds.panels],
+    report=[sound_likelihood.panels],
     use=DrawSounds(num_drawn=12),
     sanity=Sanity(expected_loss=sounds.log_levels, plain={"ema": None, "weight_decay": 0.0}),
     smoke={

@@ -28,14 +28,14 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.scenes import SHAPES
 from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.interpretability.attention_maps import attention_rollout, attention_weights_of, layer_weights, token_map
+from dlcore.interpretability.attribution import draw_maps
 from dlcore.interpretability.cam import resize_map
 from dlcore.interpretability.scores import pointing_game
-from dlcore.kits.interpretability.attribution import draw_maps
-from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.models.vit import ViT
 from dlcore.report.figure import new_figure
+from dlcore.weights import earlier_run
 from dlcore.weights.network import check_studied, load_network, open_classifier
 from experiments.studies.attribution import masks_of
 from experiments.studies.scene_classifier import fit, single_shapes

@@ -34,9 +34,9 @@ from dlcore.data.image_classification import load
 from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
+from dlcore.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
-from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
 from dlcore.main import main
 from dlcore.weights.network import TrainedNetwork, check_studied, load_network, open_classifier
 from experiments.classification.supervised import experiment as supervised

@@ -10,8 +10,10 @@ from functools import partial
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import class_image
 from dlcore.main import main
+from dlcore.optim.pixel_optimizer import PixelOptimizer
 from dlcore.report.context import ReportContext
-from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, NetworkClasses, PixelOptimizer, image_panels
+from dlcore.report.optimized_images import ImageFilm, image_panels
+from dlcore.weights.frozen_network import FrozenNetwork, NetworkClasses
 
 
 def panels(context: ReportContext) -> list:

@@ -12,14 +12,16 @@ photograph itself as the result is the baseline. `experiments.studies.fast_style
 
 from functools import partial
 
+from dlcore.data.small_photographs import SmallPhotographs
+from dlcore.data.style_images import ContentPhotographs
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import fast_style
 from dlcore.interpretability.fast_style import StyleNet
-from dlcore.kits.generative.image_pairs import SmallPhotographs
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.optimized_images import FrozenNetwork
-from dlcore.tasks.styles import ContentPhotographs, RenderPhotographs, StyledPhotographs, StyleNetwork
+from dlcore.report.rendered_photographs import RenderPhotographs, StyledPhotographs
+from dlcore.weights.frozen_network import FrozenNetwork
+from dlcore.weights.style_network import StyleNetwork
 from experiments.smoke import few_steps
 
 experiment = Experiment(

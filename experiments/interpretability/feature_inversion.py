@@ -6,11 +6,14 @@ python -m experiments.interpretability.feature_inversion --layer=relu1_1       (
 
 from functools import partial
 
+from dlcore.data.one_photograph import Photograph
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import feature_inversion
 from dlcore.main import main
+from dlcore.optim.pixel_optimizer import PixelOptimizer
 from dlcore.report.context import ReportContext
-from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, Photograph, PixelOptimizer, image_panels
+from dlcore.report.optimized_images import ImageFilm, image_panels
+from dlcore.weights.frozen_network import FrozenNetwork
 
 
 def panels(context: ReportContext) -> list:

@@ -7,11 +7,14 @@ python -m experiments.interpretability.style_transfer --content_weight=0       (
 
 from functools import partial
 
+from dlcore.data.style_images import ContentAndStyle
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.interpretability import style_transfer
+from dlcore.interpretability.style_panels import content_and_style_panels
 from dlcore.main import main
-from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, PixelOptimizer
-from dlcore.tasks.styles import ContentAndStyle, content_and_style_panels
+from dlcore.optim.pixel_optimizer import PixelOptimizer
+from dlcore.report.optimized_images import ImageFilm
+from dlcore.weights.frozen_network import FrozenNetwork
 
 experiment = Experiment(
     __file__,

@@ -10,11 +10,15 @@ has seams. Nor does the synthesis copy: its correlation with itself one sample f
 
 from functools import partial
 
+from dlcore.data.style_images import TextureSample
+from dlcore.evaluators.texture_measures import TextureMeasures
 from dlcore.experiment import Experiment, Steps
 from dlcore.interpretability import texture_synthesis
+from dlcore.interpretability.style_panels import texture_panels
 from dlcore.main import main
-from dlcore.tasks.optimized_images import FrozenNetwork, ImageFilm, PixelOptimizer
-from dlcore.tasks.styles import TextureMeasures, TextureSample, texture_panels
+from dlcore.optim.pixel_optimizer import PixelOptimizer
+from dlcore.report.optimized_images import ImageFilm
+from dlcore.weights.frozen_network import FrozenNetwork
 
 experiment = Experiment(
     __file__,

@@ -12,18 +12,14 @@ of a photograph a unit responds to.
 
 from functools import partial
 
+from dlcore.evaluators.unit_activation import UnitActivation
 from dlcore.experiment import Experiment, Steps
 from dlcore.interpretability import unit_images
 from dlcore.main import main
+from dlcore.optim.pixel_optimizer import PixelOptimizer
 from dlcore.report.context import ReportContext
-from dlcore.tasks.optimized_images import (
-    FrozenNetwork,
-    ImageFilm,
-    NetworkUnits,
-    PixelOptimizer,
-    UnitActivation,
-    image_panels,
-)
+from dlcore.report.optimized_images import ImageFilm, image_panels
+from dlcore.weights.frozen_network import FrozenNetwork, NetworkUnits
 
 UNITS = tuple(f"{layer}:{channel}" for layer in ("relu1_2", "relu2_2", "relu3_2") for channel in (0, 1, 2, 3))
 

@@ -13,20 +13,22 @@ learned, and images are not mirrored.
 
 from functools import partial
 
+from dlcore.data.planned_images import PlannedImages
+from dlcore.evaluators.class_conditional import GuidedClassPanels
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
 from dlcore.generative.dit import DiT
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.samples import DrawClasses
+from dlcore.generative.latent_networks import LatentDiT
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.class_conditional import GuidedClassPanels
-from dlcore.tasks.guided_samples import PLAIN, SMOKE
-from dlcore.tasks.latent_images import FirstStage, LatentDiT, PlannedImages
+from dlcore.report.samples import DrawClasses
+from dlcore.weights.first_stage import FirstStage
 from experiments.classification import supervised
 from experiments.generative import autoencoder_kl
+from experiments.smoke import GUIDED, GUIDED_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -48,9 +50,9 @@ experiment = Experiment(
     report=[GuidedClassPanels(guidance_samples=200)],
     use=DrawClasses(),
     start=FirstStage(first_phase=autoencoder_kl.experiment, autoencoder_steps=1500),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=GUIDED_PLAIN),
     smoke={
-        **SMOKE,
+        **GUIDED,
         **{"dataset": "digits", "image_size": None, "num_samples": 16, "network_steps": 2},
         **{"dit.width": 16, "dit.depth": 1, "dit.num_heads": 2},
         **{"autoencoder.channels": (8, 8), "autoencoder.num_res_blocks": 1, "autoencoder.groups": 8},

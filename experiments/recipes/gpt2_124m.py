@@ -13,8 +13,8 @@ val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
 import math
 from functools import partial
 
+from dlcore.data.openwebtext import TokenFiles
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.sequence.token_files import TokenFiles
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.models.gpt2 import GPT2

@@ -12,20 +12,22 @@ After Rombach et al. 2022, arXiv:2112.10752, guided by 1.5 (table 3), with the w
 
 from functools import partial
 
+from dlcore.data.planned_images import PlannedImages
+from dlcore.evaluators.class_conditional import GuidedClassPanels
+from dlcore.evaluators.image_generation import Frechet
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.diffusion import NoiseSchedule, Sampling
-from dlcore.kits.generative.image_generation import Frechet
-from dlcore.kits.generative.samples import DrawClasses
+from dlcore.generative.latent_networks import LatentUNet
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.class_conditional import GuidedClassPanels
-from dlcore.tasks.guided_samples import PLAIN, SMOKE
-from dlcore.tasks.latent_images import FirstStage, LatentUNet, PlannedImages
+from dlcore.report.samples import DrawClasses
+from dlcore.weights.first_stage import FirstStage
 from experiments.classification import supervised
 from experiments.generative import autoencoder_kl
+from experiments.smoke import GUIDED, GUIDED_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -54,9 +56,9 @@ experiment = Experiment(
     report=[GuidedClassPanels(guidance_samples=200)],
     use=DrawClasses(),
     start=FirstStage(first_phase=autoencoder_kl.experiment, autoencoder_steps=1500),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=GUIDED_PLAIN),
     smoke={
-        **SMOKE,
+        **GUIDED,
         **{"dataset": "digits", "image_size": None, "num_samples": 16, "network_steps": 2},
         **{"unet.channels": (8, 8), "unet.num_res_blocks": 1, "unet.attention_levels": (1,)},
         **{"unet.num_heads": 2, "unet.groups": 4},

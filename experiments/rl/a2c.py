@@ -4,11 +4,14 @@ python -m experiments.rl.a2c                                                  (5
 python -m experiments.rl.a2c --environment=Acrobot-v1 --eval_every=150 --eval_episodes=100   (return -84.2; 52 s)
 """
 
+from dlcore.evaluators.returns import EpisodeReport, Returns
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.rl import a2c, networks
-from dlcore.tasks.agents import Agent, EpisodeReport
-from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
+from dlcore.rl.agents import Agent
+from dlcore.rl.gymnax_environments import GymnaxEnvironments
+from experiments.smoke import ENVIRONMENTS
 
 experiment = Experiment(
     __file__,
@@ -22,7 +25,7 @@ experiment = Experiment(
     length=Steps(300, batch_size=16, eval_every=50, select="last"),
     measures=[Returns()],
     report=[EpisodeReport()],
-    smoke={**SMOKE, "num_rollouts": 2},
+    smoke={**ENVIRONMENTS, "num_rollouts": 2},
 )
 
 if __name__ == "__main__":

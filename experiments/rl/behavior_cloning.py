@@ -9,12 +9,13 @@ The first command first trains `experiments.rl.ppo`, a run of its own that the n
 sixteen of its episodes in that run's folder as demonstrations.npz. A random policy returns 22.
 """
 
+from dlcore.evaluators.imitation import ReturnBesideExpert, seed_curves
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.rl import behavior_cloning, networks
-from dlcore.tasks.agents import Agent
-from dlcore.tasks.environments import AnnealedAdam
-from dlcore.tasks.imitation import Demonstrations, ReturnBesideExpert, seed_curves
+from dlcore.rl.agents import Agent
+from dlcore.weights.expert import Demonstrations
 from experiments.rl import ppo
 
 experiment = Experiment(

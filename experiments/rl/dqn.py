@@ -7,11 +7,14 @@ python -m experiments.rl.dqn --environment=Breakout-MinAtar --num_seeds=1 --step
 
 from functools import partial
 
+from dlcore.evaluators.returns import EpisodeReport, Returns
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.rl import dqn, networks
-from dlcore.tasks.agents import Agent, EpisodeReport
-from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
+from dlcore.rl.agents import Agent
+from dlcore.rl.gymnax_environments import GymnaxEnvironments
+from experiments.smoke import ENVIRONMENTS
 
 experiment = Experiment(
     __file__,
@@ -25,7 +28,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=16, eval_every=100, select="best"),
     measures=[Returns()],
     report=[EpisodeReport()],
-    smoke={**SMOKE, "buffer_size": 16, "learning_starts": 2},
+    smoke={**ENVIRONMENTS, "buffer_size": 16, "learning_starts": 2},
 )
 
 if __name__ == "__main__":

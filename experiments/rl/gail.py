@@ -16,14 +16,17 @@ action is easy to clone.
 
 from functools import partial
 
+from dlcore.evaluators.imitation import ReturnBesideExpert
+from dlcore.evaluators.returns import EpisodeReport
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AdversarialAdam
 from dlcore.rl import gail, networks
+from dlcore.rl.agents import AgentAndDiscriminator
 from dlcore.rl.ppo import PPO
-from dlcore.tasks.agents import EpisodeReport
-from dlcore.tasks.environments import SMOKE
-from dlcore.tasks.imitation import AdversarialAdam, AgentAndDiscriminator, Demonstrations, ReturnBesideExpert
+from dlcore.weights.expert import Demonstrations
 from experiments.rl import ppo
+from experiments.smoke import ENVIRONMENTS
 
 experiment = Experiment(
     __file__,
@@ -51,7 +54,7 @@ experiment = Experiment(
     length=Steps(150, batch_size=32, eval_every=50, select="last"),
     measures=[ReturnBesideExpert(clone=True)],
     report=[EpisodeReport()],
-    smoke={**SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
+    smoke={**ENVIRONMENTS, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
 )
 
 if __name__ == "__main__":

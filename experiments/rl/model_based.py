@@ -16,13 +16,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
+from dlcore.evaluators.returns import Returns, return_panels
 from dlcore.experiment import Experiment, Flags, Steps
 from dlcore.experiment.parts import Run
-from dlcore.experiment.setting import FlagError
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.report.panel import Panel
 from dlcore.rl import model_based
-from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns, return_panels
+from dlcore.rl.gymnax_environments import GymnaxEnvironments
+from dlcore.setting import FlagError
+from experiments.smoke import ENVIRONMENTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,7 @@ experiment = Experiment(
     report=[panels],
     defaults={"log_every": 1},
     smoke={
-        **SMOKE,
+        **ENVIRONMENTS,
         "num_updates": 3,
         "minibatch_size": 4,
         "buffer_size": 16,

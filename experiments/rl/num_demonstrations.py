@@ -21,13 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
+from dlcore.evaluators.imitation import clone_return
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
-from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.rl import demonstrations, environments, gail, networks, ppo
-from dlcore.tasks.imitation import clone_return, greedy
+from dlcore.rl.baseline_policies import trivial_returns
+from dlcore.weights.expert import greedy
 
 INSTANCES, NUM_STEPS, EPISODES = 32, 64, 20
 

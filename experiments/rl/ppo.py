@@ -12,11 +12,14 @@ python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batc
 
 from functools import partial
 
+from dlcore.evaluators.returns import EpisodeReport, Returns
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.rl import networks, ppo
-from dlcore.tasks.agents import Agent, EpisodeReport
-from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
+from dlcore.rl.agents import Agent
+from dlcore.rl.gymnax_environments import GymnaxEnvironments
+from experiments.smoke import ENVIRONMENTS
 
 experiment = Experiment(
     __file__,
@@ -33,7 +36,7 @@ experiment = Experiment(
     length=Steps(200, batch_size=32, eval_every=50, select="last"),
     measures=[Returns()],
     report=[EpisodeReport()],
-    smoke={**SMOKE, "num_steps": 8},
+    smoke={**ENVIRONMENTS, "num_steps": 8},
 )
 
 if __name__ == "__main__":

@@ -15,14 +15,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from dlcore.data.splits import Splits
+from dlcore.evaluators.returns import return_panels
 from dlcore.experiment import Experiment, PositiveInt, Range, Steps
 from dlcore.experiment.parts import Run
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.report.panel import Panel
 from dlcore.rl import dynamic_programming, gridworld, q_learning
-from dlcore.run.seeds import over_seeds
-from dlcore.tasks.environments import SMOKE, episode_splits, return_panels
+from dlcore.rl.gymnax_environments import episode_splits
+from dlcore.rl.seeds import over_seeds
+from experiments.smoke import ENVIRONMENTS
 
 
 def grid_of(run: Run) -> gridworld.GridWorld:
@@ -118,7 +120,7 @@ experiment = Experiment(
     data=Grids("four_rooms", num_seeds=5, eval_episodes=20, slip=0.1, step_reward=-0.02, max_steps=100),
     length=Steps(400, batch_size=64, eval_every=20, select="last"),
     measures=[DistanceToBestValues()],
-    smoke={**SMOKE, "max_steps": 8},
+    smoke={**ENVIRONMENTS, "max_steps": 8},
 )
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ without `--normalize_observation` nothing was learned in 800,000 steps.
 
 from functools import partial
 
+from dlcore.evaluators.returns import EpisodeReport, Returns
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.rl import networks, recurrent_ppo
+from dlcore.rl.agents import Agent
+from dlcore.rl.gymnax_environments import GymnaxEnvironments
 from dlcore.rl.ppo import PPO
 from dlcore.rl.rollout import GAE, Normalization
-from dlcore.tasks.agents import Agent, EpisodeReport
-from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
+from experiments.smoke import ENVIRONMENTS
 
 experiment = Experiment(
     __file__,
@@ -39,7 +42,7 @@ experiment = Experiment(
     length=Steps(300, batch_size=16, eval_every=50, select="last"),
     measures=[Returns()],
     report=[EpisodeReport()],
-    smoke={**SMOKE, "num_steps": 8},
+    smoke={**ENVIRONMENTS, "num_steps": 8},
 )
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from dlcore.report.gridworld import draw_grid
 from dlcore.rl import dynamic_programming as dp
 from dlcore.rl import gridworld, mdp, q_learning
 from dlcore.rl.policy_gradient import policy_gradient_loss, score_weights
-from dlcore.run.seeds import over_seeds
+from dlcore.rl.seeds import over_seeds
 
 RIGHT = gridworld.ACTIONS.index("right")
 HORIZON = 60

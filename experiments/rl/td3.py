@@ -8,12 +8,15 @@ A seed takes 20,000 environment steps, with one gradient step for each.
 
 from functools import partial
 
+from dlcore.evaluators.returns import EpisodeReport, Returns
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
+from dlcore.optim.annealed_adam import AnnealedAdam
 from dlcore.rl import networks, td3
+from dlcore.rl.agents import Agent
+from dlcore.rl.gymnax_environments import GymnaxEnvironments
 from dlcore.rl.off_policy import OffPolicy
-from dlcore.tasks.agents import Agent, EpisodeReport
-from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
+from experiments.smoke import ENVIRONMENTS
 
 experiment = Experiment(
     __file__,
@@ -30,7 +33,7 @@ experiment = Experiment(
     length=Steps(200, batch_size=4, eval_every=20, select="last"),
     measures=[Returns()],
     report=[EpisodeReport()],
-    smoke={**SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
+    smoke={**ENVIRONMENTS, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
 )
 
 if __name__ == "__main__":

@@ -15,17 +15,18 @@ experiments.segmentation.unet.
 
 from functools import partial
 
+from dlcore.data.mask_images import MaskImages
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images.classifier_panels import log_classes
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
+from dlcore.report import mask_results
+from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.fcn import FCN
-from dlcore.tasks import mask_results
-from dlcore.tasks.mask_results import ClassIoU, SegmentImages
-from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import MASKS, MASKS_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -43,8 +44,8 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
-    smoke={**SMOKE, "model.width": 4},
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
+    smoke={**MASKS, "model.width": 4},
 )
 
 if __name__ == "__main__":

@@ -10,17 +10,18 @@ experiments.segmentation.unet.
 
 from functools import partial
 
+from dlcore.data.mask_images import MaskImages
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.images.classifier_panels import log_classes
-from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
+from dlcore.report import mask_results
+from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.full_resolution import FullResolutionNet
-from dlcore.tasks import mask_results
-from dlcore.tasks.mask_results import ClassIoU, SegmentImages
-from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
+from dlcore.weights.start import ModuleWeights
+from experiments.smoke import MASKS, MASKS_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -34,9 +35,9 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
     defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
-    smoke={**SMOKE, "full.layers": 2, "full.channels": 4},
+    smoke={**MASKS, "full.layers": 2, "full.channels": 4},
 )
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ classes of the networks have the published values as defaults.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
+from dlcore.evaluators import segment_results
+from dlcore.evaluators.segment_quality import SegmentQuality
+from dlcore.evaluators.segment_results import FindSegments
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.training.start import DenseAdaptation, ModuleWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AveragedAdamW
@@ -25,10 +28,9 @@ from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.mask_queries import PointSampling
 from dlcore.segmentation.maskformer import MaskFormer
-from dlcore.tasks import segment_results
-from dlcore.tasks.boxes import PLAIN, BoxImages
-from dlcore.tasks.segment_results import FindSegments
-from dlcore.tasks.segments import QUERY_SMOKE, QueryNetworks, SegmentQuality
+from dlcore.weights.segment_networks import QueryNetworks
+from dlcore.weights.start import DenseAdaptation, ModuleWeights
+from experiments.smoke import BOXES_PLAIN, MASK_QUERIES
 
 PIXELS = {"stages": ("stage2", "stage3", "stage4", "stage5"), "stage_norms": False, "pixel_features": 32}
 DECODER = {"num_queries": 10, "features": 64, "num_heads": 4, "hidden_features": 128, "decoder_layers": 3}
@@ -60,9 +62,9 @@ experiment = Experiment(
     report=[segment_results.panels],
     use=FindSegments(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
-    smoke=QUERY_SMOKE,
+    smoke=MASK_QUERIES,
 )
 
 if __name__ == "__main__":

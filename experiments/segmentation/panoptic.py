@@ -9,21 +9,24 @@ quality that the semantic map's connected regions would have.
 
 from functools import partial
 
+from dlcore.data.box_images import BoxImages
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.evaluators import segment_results
+from dlcore.evaluators.segment_quality import SegmentQuality
+from dlcore.evaluators.segment_results import FindSegments
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.training.start import DenseAdaptation
 from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
+from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
 from dlcore.segmentation import panoptic, semantic
 from dlcore.segmentation.unet import UNet
-from dlcore.tasks import segment_results
-from dlcore.tasks.boxes import PLAIN, SMOKE, BoxImages, WithHeads
-from dlcore.tasks.segment_results import FindSegments
-from dlcore.tasks.segments import DetectorWeights, SegmentQuality, ThingsAndStuff
-from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST
+from dlcore.weights.segment_networks import DetectorWeights, ThingsAndStuff
+from dlcore.weights.start import DenseAdaptation
+from experiments.smoke import BOXES, BOXES_PLAIN
+from experiments.two_stage_settings import LEARNER, SMALL, SMALLEST
 
 experiment = Experiment(
     __file__,
@@ -49,9 +52,9 @@ experiment = Experiment(
     report=[segment_results.panels],
     use=FindSegments(),
     start=DetectorWeights(),
-    sanity=Sanity(plain=PLAIN),
+    sanity=Sanity(plain=BOXES_PLAIN),
     defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
-    smoke={**SMOKE, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1, "unet.widths": (4, 8)},
+    smoke={**BOXES, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1, "unet.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

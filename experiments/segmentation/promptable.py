@@ -17,15 +17,15 @@ the photograph's size as pictures and as COCO's run lengths.
 from functools import partial
 
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
 from dlcore.models.vitdet import ViTDet
 from dlcore.optim.partial import PartsAdamW
-from dlcore.segmentation import promptable
+from dlcore.segmentation import prompt_results, promptable
+from dlcore.segmentation.prompt_results import SegmentByPrompts
+from dlcore.segmentation.prompted_network import PromptedNetwork
+from dlcore.segmentation.prompted_scenes import PromptedScenes
 from dlcore.segmentation.sam import SAM
-from dlcore.tasks import prompt_results
-from dlcore.tasks.prompt_results import SegmentByPrompts
-from dlcore.tasks.prompted_masks import PromptedNetwork, PromptedScenes
+from dlcore.weights.start import ModuleWeights
 from experiments.smoke import few_steps
 
 ENCODER = {"patch_size": 4, "depth": 2, "width": 48, "num_heads": 4, "mlp_features": 96, "global_blocks": (0, 1)}

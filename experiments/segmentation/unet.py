@@ -19,17 +19,18 @@ has "values". Images are predicted at the size of training, at their own by `--o
 
 from functools import partial
 
+from dlcore.data.mask_images import MaskImages
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images.classifier_panels import log_classes
-from dlcore.kits.training.start import ModuleWeights
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
+from dlcore.report import mask_results
+from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.unet import UNet
-from dlcore.tasks import mask_results
-from dlcore.tasks.mask_results import ClassIoU, SegmentImages
-from dlcore.tasks.masks import PLAIN, SMOKE, MaskImages
+from dlcore.weights.start import ModuleWeights
+from experiments.smoke import MASKS, MASKS_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -43,8 +44,8 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
-    smoke={**SMOKE, "unet.widths": (4, 8)},
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
+    smoke={**MASKS, "unet.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

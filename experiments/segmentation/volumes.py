@@ -14,13 +14,15 @@ voxel has 2 x 1 x 1 mm. The best interval of intensity of each organ has a mean 
 
 from functools import partial
 
+from dlcore.evaluators.organ_distances import OrganDistances
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
+from dlcore.report.scan_results import SegmentScans, panels
 from dlcore.segmentation import volumes
+from dlcore.segmentation.scans import ScansWithLabels, equal_classes_loss
 from dlcore.segmentation.unet_3d import UNet3D
-from dlcore.tasks.volumes import OrganDistances, ScansWithLabels, SegmentScans, equal_classes_loss, panels
 from experiments.smoke import few_steps
 
 experiment = Experiment(

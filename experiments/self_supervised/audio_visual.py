@@ -12,15 +12,17 @@ from functools import partial
 import numpy as np
 
 from dlcore.data.bounces import CONTACTS, bounces
+from dlcore.data.frame_clips import FrameClips
 from dlcore.data.source import Source
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import audio_visual
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.pretext import FrameClips, Labels, PieceNetwork, log_labels
+from dlcore.self_supervised.piece_network import Labels, PieceNetwork, log_labels
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 
 def draw(count: int, seed: int) -> Source:
@@ -51,7 +53,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
     sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
-    smoke={**SMOKE, "num_clips": 150},
+    smoke={**ENCODERS, "num_clips": 150},
 )
 
 if __name__ == "__main__":

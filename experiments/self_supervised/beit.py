@@ -12,15 +12,16 @@ codes has the loss log `perplexity`, here 3.58. As with MAE, judge the features 
 from functools import partial
 
 from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import beit
+from dlcore.self_supervised.patch_encoder import PatchEncoder
 from dlcore.self_supervised.patch_predictors import PatchViT
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder
-from dlcore.tasks.tokenizer import EncoderAndTokenizer, TrainedTokenizer, log_codes
+from dlcore.weights.tokenizer import EncoderAndTokenizer, TrainedTokenizer, log_codes
 from experiments.generative import vq_vae
+from experiments.smoke import ENCODERS, MASKED_PATCHES
 
 experiment = Experiment(
     __file__,
@@ -38,7 +39,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=TrainedTokenizer(vq_vae.experiment, tokenizer_steps=1500),
     sanity=Sanity(expected_loss=log_codes),
-    smoke={**SMOKE, **SMALLEST, "num_codes": 8, "vqvae.width": 8},
+    smoke={**ENCODERS, **MASKED_PATCHES, "num_codes": 8, "vqvae.width": 8},
 )
 
 if __name__ == "__main__":

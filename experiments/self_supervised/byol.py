@@ -7,14 +7,16 @@ The report tells whether the features collapse by their effective rank (`rank`, 
 """
 
 from dlcore.data.images import Images, Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import byol
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.unlabeled_images import Siamese, TargetMomentum
+from dlcore.self_supervised.siamese_network import Siamese
+from dlcore.self_supervised.teachers import TargetMomentum
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -30,7 +32,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=64, eval_every=100, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
     start=BackboneWeights(),
-    smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8},
+    smoke={**ENCODERS, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8},
 )
 
 if __name__ == "__main__":

@@ -22,12 +22,15 @@ Published weights give both transformers; words are the data's own, so that thei
 
 from functools import partial
 
+from dlcore.data.images_with_captions import ImagesWithCaptions
+from dlcore.evaluators.image_text import recall_panels
+from dlcore.evaluators.zero_shot_recall import ZeroShotAndRecall
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.vision_language.image_text_results import recall_panels
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import clip
-from dlcore.tasks.clip_training import EncoderWeights, ImagesWithCaptions, TwoEncoders, ZeroShotAndRecall
+from dlcore.self_supervised.two_encoders import TwoEncoders
+from dlcore.weights.clip_weights import EncoderWeights
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -10,14 +10,16 @@ The first command has an MSE of 0.0035 on test crops, gray 0.0114; nearest neigh
 """
 
 from dlcore.data.images import Resizing
+from dlcore.data.images_or_crops import ImagesOrCrops
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import colorization
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops
+from dlcore.self_supervised.filling_network import FillingNetwork
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -34,7 +36,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=64, eval_every=200, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
-    smoke=SMOKE,
+    smoke=ENCODERS,
 )
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ untrained encoder. k-NN is best early: on validation images 75.4 % after 250 ste
 from functools import partial
 
 from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import data2vec
+from dlcore.self_supervised.patch_encoder import PatchEncoder
 from dlcore.self_supervised.patch_predictors import PatchViT
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder, Teacher
+from dlcore.self_supervised.teachers import Teacher
+from experiments.smoke import ENCODERS, MASKED_PATCHES
 
 experiment = Experiment(
     __file__,
@@ -34,7 +36,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
     length=Steps(1000, batch_size=64, eval_every=250, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
-    smoke={**SMOKE, **SMALLEST, "top_layers": 1},
+    smoke={**ENCODERS, **MASKED_PATCHES, "top_layers": 1},
 )
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ classes by 0.60 before training, 0.78 after two rounds and 0.74 after five.
 from functools import partial
 
 from dlcore.data.images import Images, Resizing, Views
+from dlcore.evaluators.clusters import ClusterAgreement, Clusters, num_clusters
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.self_supervised.clusters import ClusterAgreement, Clusters, num_clusters
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import deep_cluster
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
+from dlcore.self_supervised.piece_network import Labels, PieceNetwork, log_labels
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -33,7 +34,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1)), ClusterAgreement()],
     start=Clusters(cluster_dims=64),
     sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
-    smoke={**SMOKE, "num_clusters": 5, "eval_every": 1},
+    smoke={**ENCODERS, "num_clusters": 5, "eval_every": 1},
 )
 
 if __name__ == "__main__":

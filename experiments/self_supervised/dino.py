@@ -18,15 +18,18 @@ images), `kl` (0: nothing to learn) and `center_norm`.
 
 from functools import partial
 
+from dlcore.data.image_crops import CroppedImages, Crops
 from dlcore.data.images import Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import dino
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.image_crops import CroppedImages, Crops, DINOTeacher, PrototypeNetwork
+from dlcore.self_supervised.prototype_network import PrototypeNetwork
+from dlcore.self_supervised.teachers import DINOTeacher
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -49,7 +52,7 @@ experiment = Experiment(
     length=Steps(1500, batch_size=64, eval_every=300, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
-    smoke={**SMOKE, "head.outputs": 8, "head.hidden_features": 8, "head.bottleneck": 4, "local_crops": 1},
+    smoke={**ENCODERS, "head.outputs": 8, "head.hidden_features": 8, "head.bottleneck": 4, "local_crops": 1},
 )
 
 if __name__ == "__main__":

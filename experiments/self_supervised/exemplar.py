@@ -8,16 +8,18 @@ Training sees the first --exemplars images alone. `exemplar_accuracy` is that of
 belong to no exemplar, so that validation and test have no loss.
 """
 
+from dlcore.data.exemplars import ExemplarImages, num_exemplars
 from dlcore.data.images import Resizing, Views
+from dlcore.evaluators.exemplars import ExemplarAccuracy
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.self_supervised.exemplars import ExemplarAccuracy, ExemplarImages, num_exemplars
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import exemplar
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
+from dlcore.self_supervised.piece_network import Labels, PieceNetwork, log_labels
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -32,7 +34,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1)), ExemplarAccuracy()],
     start=BackboneWeights(),
     sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
-    smoke={**SMOKE, "exemplars": 100},
+    smoke={**ENCODERS, "exemplars": 100},
 )
 
 if __name__ == "__main__":

@@ -11,15 +11,18 @@ in 210 steps.
 
 from functools import partial
 
+from dlcore.data.image_crops import CroppedImages, Crops
 from dlcore.data.images import Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import ibot
-from dlcore.tasks.encoders import FeatureMeasures
-from dlcore.tasks.image_crops import SMALLEST_TOKENS, CroppedImages, Crops, DINOTeacher, PrototypeNetwork
+from dlcore.self_supervised.prototype_network import PrototypeNetwork
+from dlcore.self_supervised.teachers import DINOTeacher
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import CROPPED_TOKENS
 
 experiment = Experiment(
     __file__,
@@ -46,7 +49,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=64, eval_every=250, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
-    smoke=SMALLEST_TOKENS,
+    smoke=CROPPED_TOKENS,
 )
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ and with it k-NN, while the probe and fine-tuning gain a little (with 117 labels
 from functools import partial
 
 from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import ijepa
 from dlcore.self_supervised.ijepa import BlockPredictor
+from dlcore.self_supervised.patch_encoder import PatchEncoder
 from dlcore.self_supervised.patch_predictors import PatchViT
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder, Teacher
+from dlcore.self_supervised.teachers import Teacher
+from experiments.smoke import ENCODERS, MASKED_PATCHES
 
 experiment = Experiment(
     __file__,
@@ -37,8 +39,8 @@ experiment = Experiment(
     length=Steps(1000, batch_size=64, eval_every=250, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     smoke={
-        **SMOKE,
-        **SMALLEST,
+        **ENCODERS,
+        **MASKED_PATCHES,
         "predictor.depth": 1,
         "predictor.width": 4,
         "predictor.num_heads": 1,

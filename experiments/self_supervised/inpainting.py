@@ -12,14 +12,16 @@ test digits.
 from functools import partial
 
 from dlcore.data.images import Resizing
+from dlcore.data.images_or_crops import ImagesOrCrops
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import inpainting
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.reconstruction import FillingNetwork, ImagesOrCrops
+from dlcore.self_supervised.filling_network import FillingNetwork
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -35,7 +37,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=128, eval_every=200, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
-    smoke=SMOKE,
+    smoke=ENCODERS,
 )
 
 if __name__ == "__main__":

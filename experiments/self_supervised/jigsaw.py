@@ -10,16 +10,17 @@ python -m experiments.self_supervised.jigsaw --dataset=fashion_mnist --data_dir=
 from functools import partial
 
 from dlcore.data.images import Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.experiment.parts import Run
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import jigsaw
+from dlcore.self_supervised.piece_network import Labels, PieceNetwork, log_labels
 from dlcore.self_supervised.pieces import distant_orders
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 
 def num_orders(run: Run) -> int:
@@ -48,7 +49,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
     sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
-    smoke=SMOKE,
+    smoke=ENCODERS,
 )
 
 if __name__ == "__main__":

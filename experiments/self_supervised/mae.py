@@ -15,13 +15,14 @@ Fashion-MNIST the loss ends at a quarter of it; the second command's numbers are
 from functools import partial
 
 from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.self_supervised.masked_autoencoder import MaskedAutoencoder
-from dlcore.kits.training.start import NetworkWeights
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import mae
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
+from dlcore.self_supervised.masked_autoencoder import MaskedAutoencoder
+from dlcore.weights.start import NetworkWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -49,7 +50,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=NetworkWeights(),
     smoke={
-        **SMOKE,
+        **ENCODERS,
         "mae.depth": 1,
         "mae.width": 8,
         "mae.num_heads": 2,

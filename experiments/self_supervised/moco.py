@@ -14,14 +14,15 @@ and probe 52.1 % (39.4 %), one seed, in 46 minutes of one core without AVX-512; 
 from functools import partial
 
 from dlcore.data.images import Images, Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import moco
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.unlabeled_images import Embedding
+from dlcore.self_supervised.siamese_network import Embedding
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -37,7 +38,7 @@ experiment = Experiment(
     length=Steps(500, batch_size=128, eval_every=100, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
     start=BackboneWeights(),
-    smoke={**SMOKE, "queue_size": 48},
+    smoke={**ENCODERS, "queue_size": 48},
 )
 
 if __name__ == "__main__":

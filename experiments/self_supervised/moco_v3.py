@@ -7,14 +7,16 @@ python -m experiments.self_supervised.moco_v3 --nofrozen_patches               (
 from functools import partial
 
 from dlcore.data.images import Images, Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import moco_v3
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.unlabeled_images import Siamese, TargetMomentum
+from dlcore.self_supervised.siamese_network import Siamese
+from dlcore.self_supervised.teachers import TargetMomentum
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -34,7 +36,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
     start=BackboneWeights(),
     smoke={
-        **{name: value for name, value in SMOKE.items() if not name.startswith("model.")},
+        **{name: value for name, value in ENCODERS.items() if not name.startswith("model.")},
         "model.width": 8,
         "model.depth": 1,
         "model.num_heads": 2,

@@ -6,14 +6,15 @@ python -m experiments.self_supervised.nnclr      (k-NN 95.6 %, three seeds, untr
 from functools import partial
 
 from dlcore.data.images import Images, Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import nnclr
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.unlabeled_images import Siamese
+from dlcore.self_supervised.siamese_network import Siamese
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -27,7 +28,7 @@ experiment = Experiment(
     length=Steps(500, batch_size=128, eval_every=100, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)],
     start=BackboneWeights(),
-    smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8, "queue_size": 48},
+    smoke={**ENCODERS, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8, "queue_size": 48},
 )
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ python -m experiments.self_supervised.relative_patch --dataset=cifar10 --data_di
 from functools import partial
 
 from dlcore.data.images import Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import relative_patch
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
+from dlcore.self_supervised.piece_network import Labels, PieceNetwork, log_labels
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 DIRECTIONS = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 
@@ -35,7 +36,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
     sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
-    smoke=SMOKE,
+    smoke=ENCODERS,
 )
 
 if __name__ == "__main__":

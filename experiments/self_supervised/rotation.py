@@ -10,14 +10,15 @@ seeds give k-NN 71.4 % (untrained 69.6), and 79.1 % fine-tuned with 500 labels (
 """
 
 from dlcore.data.images import Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import rotation
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.pretext import Labels, PieceNetwork, log_labels
+from dlcore.self_supervised.piece_network import Labels, PieceNetwork, log_labels
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -34,7 +35,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
     sanity=Sanity(expected_loss=log_labels, tolerance=0.5),
-    smoke=SMOKE,
+    smoke=ENCODERS,
 )
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ and 0.82 at the end. As with MAE, judge the features by fine-tuning.
 from functools import partial
 
 from dlcore.data.images import FixedAugmentation, Images, Resizing
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import simmim
+from dlcore.self_supervised.patch_encoder import PatchEncoder
 from dlcore.self_supervised.patch_predictors import PatchViT
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.masked_patches import SMALLEST, PatchEncoder
+from experiments.smoke import ENCODERS, MASKED_PATCHES
 
 experiment = Experiment(
     __file__,
@@ -30,7 +31,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
     length=Steps(1000, batch_size=64, eval_every=250, select="last"),
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
-    smoke={**SMOKE, **SMALLEST},
+    smoke={**ENCODERS, **MASKED_PATCHES},
 )
 
 if __name__ == "__main__":

@@ -12,15 +12,17 @@ prototype for all images). As with DINO, a small network needs prototypes that s
 
 from functools import partial
 
+from dlcore.data.image_crops import CroppedImages, Crops
 from dlcore.data.images import Resizing, Views
+from dlcore.evaluators.feature_measures import FeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.training.start import BackboneWeights
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
 from dlcore.self_supervised import swav
-from dlcore.tasks.encoders import SMOKE, FeatureMeasures
-from dlcore.tasks.image_crops import CroppedImages, Crops, PrototypeNetwork
+from dlcore.self_supervised.prototype_network import PrototypeNetwork
+from dlcore.weights.start import BackboneWeights
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -44,7 +46,7 @@ experiment = Experiment(
     measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1))],
     start=BackboneWeights(),
     smoke={
-        **SMOKE,
+        **ENCODERS,
         "head.outputs": 8,
         "head.hidden_features": 8,
         "head.bottleneck": 4,

@@ -17,8 +17,8 @@ from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
 from dlcore.self_supervised import synthetic_properties
+from dlcore.self_supervised.renderings import PhotoAccuracy, Renderings
 from dlcore.self_supervised.synthetic_properties import PropertyNet
-from dlcore.tasks.renderings import PhotoAccuracy, Renderings
 
 experiment = Experiment(
     __file__,

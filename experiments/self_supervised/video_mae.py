@@ -17,13 +17,14 @@ with 90 % the shape is hardly visible.
 
 from functools import partial
 
+from dlcore.data.clip_data import UnlabeledClips
+from dlcore.evaluators.feature_measures import ClipFeatureMeasures
 from dlcore.experiment import Experiment, Steps
-from dlcore.kits.self_supervised.masked_autoencoder import TubeAutoencoder
 from dlcore.main import main
 from dlcore.optim import AdamW
 from dlcore.self_supervised import video_mae
-from dlcore.tasks.clip_data import UnlabeledClips
-from dlcore.tasks.encoders import SMOKE, ClipFeatureMeasures
+from dlcore.self_supervised.masked_autoencoder import TubeAutoencoder
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -49,7 +50,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=64, eval_every=500, select="last"),
     measures=[ClipFeatureMeasures(bank_size=5000, knn_k=20, fine_tune=())],
     smoke={
-        **SMOKE,
+        **ENCODERS,
         "num_clips": 100,
         "mae.depth": 1,
         "mae.width": 8,

@@ -15,14 +15,16 @@ numbers are of one seed; a random guess among the four directions has 25 %.
 
 from functools import partial
 
+from dlcore.data.clip_data import UnlabeledClips
+from dlcore.evaluators.feature_measures import ClipFeatureMeasures
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.models.vjepa2 import ClipEncoder, TubePredictor
 from dlcore.optim import AdamW
 from dlcore.self_supervised import vjepa
-from dlcore.tasks.clip_data import UnlabeledClips
-from dlcore.tasks.encoders import SMOKE, ClipFeatureMeasures
-from dlcore.tasks.masked_patches import PatchEncoder, Teacher
+from dlcore.self_supervised.patch_encoder import PatchEncoder
+from dlcore.self_supervised.teachers import Teacher
+from experiments.smoke import ENCODERS
 
 experiment = Experiment(
     __file__,
@@ -38,7 +40,7 @@ experiment = Experiment(
     length=Steps(1000, batch_size=64, eval_every=250, select="last"),
     measures=[ClipFeatureMeasures(bank_size=5000, knn_k=20, fine_tune=())],
     smoke={
-        **SMOKE,
+        **ENCODERS,
         "num_clips": 100,
         "encoder.depth": 1,
         "encoder.width": 12,

@@ -29,23 +29,17 @@ without a number were not run. Supervised baseline, and share of accepted pseudo
     CIFAR-10, 3,000 and 9,000 steps       38.6 and 38.2 %    39.8 and 35.4 %
 """
 
+from dlcore.data.few_label_images import FewLabelImages, StrongView
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, log_classes_of_twins, technique_panels
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.images.classifier_panels import PLAIN
-from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
+from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import fixmatch
-from dlcore.tasks.few_labels import (
-    SMOKE,
-    AccuracyBesideTwin,
-    FewLabelImages,
-    StrongView,
-    TwinWeights,
-    log_classes_of_twins,
-    technique_panels,
-)
+from dlcore.weights.twin_weights import TwinWeights
+from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -65,8 +59,8 @@ experiment = Experiment(
     report=[technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
-    sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),
-    smoke=SMOKE,
+    sanity=Sanity(expected_loss=log_classes_of_twins, plain=CLASSIFIER_PLAIN),
+    smoke=FEW_LABELS,
 )
 
 if __name__ == "__main__":

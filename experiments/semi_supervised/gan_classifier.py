@@ -26,16 +26,21 @@ it gives generated images 0.01 and real ones 0.99, and the classifier falls behi
 
 from functools import partial
 
+from dlcore.data.few_label_images import FewLabelImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, technique_panels
+from dlcore.evaluators.low_density import LowDensity
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.generative import dcgan
-from dlcore.kits.images.classifier_panels import PLAIN
-from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
 from dlcore.models import Zoo
+from dlcore.optim.two_players_adamw import TwoPlayersAdamW
+from dlcore.report.generated_images import generated_images
+from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import gan_classifier
-from dlcore.tasks.few_labels import SMOKE, AccuracyBesideTwin, FewLabelImages, TwinWeights, technique_panels
-from dlcore.tasks.few_labels_and_generator import ClassifierAndGenerator, LowDensity, TwoPlayersAdamW, generated_images
+from dlcore.semi_supervised.classifier_and_generator import ClassifierAndGenerator
+from dlcore.weights.twin_weights import TwinWeights
+from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -56,8 +61,8 @@ experiment = Experiment(
     report=[generated_images, technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
-    sanity=Sanity(plain=PLAIN),
-    smoke={**SMOKE, "generator.width": 4},
+    sanity=Sanity(plain=CLASSIFIER_PLAIN),
+    smoke={**FEW_LABELS, "generator.width": 4},
 )
 
 if __name__ == "__main__":

@@ -11,22 +11,17 @@ and sheared views give student and teacher more to agree on.
 
 from functools import partial
 
+from dlcore.data.few_label_images import FewLabelImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, log_classes_of_twins, technique_panels
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.images.classifier_panels import PLAIN
-from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
+from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import mean_teacher
-from dlcore.tasks.few_labels import (
-    SMOKE,
-    AccuracyBesideTwin,
-    FewLabelImages,
-    TwinWeights,
-    log_classes_of_twins,
-    technique_panels,
-)
+from dlcore.weights.twin_weights import TwinWeights
+from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -45,8 +40,8 @@ experiment = Experiment(
     report=[technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
-    sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),
-    smoke=SMOKE,
+    sanity=Sanity(expected_loss=log_classes_of_twins, plain=CLASSIFIER_PLAIN),
+    smoke=FEW_LABELS,
 )
 
 if __name__ == "__main__":

@@ -12,22 +12,17 @@ One seed; the other commands were not run.
 
 from functools import partial
 
+from dlcore.data.few_label_images import FewLabelImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, log_classes_of_twins, technique_panels
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.images.classifier_panels import PLAIN
-from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
 from dlcore.models import Zoo
 from dlcore.optim import AdamW
+from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import pseudo_label
-from dlcore.tasks.few_labels import (
-    SMOKE,
-    AccuracyBesideTwin,
-    FewLabelImages,
-    TwinWeights,
-    log_classes_of_twins,
-    technique_panels,
-)
+from dlcore.weights.twin_weights import TwinWeights
+from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -47,8 +42,8 @@ experiment = Experiment(
     use=ClassifyImages(),
     start=TwinWeights(),
     # The loss at initialization holds a little of the guesses: their weight starts at e^-5.
-    sanity=Sanity(expected_loss=log_classes_of_twins, tolerance=0.02, plain=PLAIN),
-    smoke=SMOKE,
+    sanity=Sanity(expected_loss=log_classes_of_twins, tolerance=0.02, plain=CLASSIFIER_PLAIN),
+    smoke=FEW_LABELS,
 )
 
 if __name__ == "__main__":

@@ -18,20 +18,14 @@ one window in each.
 
 from functools import partial
 
+from dlcore.data.texts import Text, TextWindows
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.models.gpt2 import GPT2
 from dlcore.optim import AveragedAdamW
 from dlcore.sequence import language_model
-from dlcore.tasks.texts import (
-    ContinuePrompts,
-    LossBesideNgrams,
-    Text,
-    TextWindows,
-    characters_and_window,
-    log_characters,
-)
+from dlcore.sequence.text_samples import ContinuePrompts, LossBesideNgrams, characters_and_window, log_characters
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -14,14 +14,14 @@ spread over the window, and with 64 characters the accuracy of 600 steps was sti
 
 from functools import partial
 
+from dlcore.data.texts import Text
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.models.bert import BERT
 from dlcore.optim import AdamW
 from dlcore.sequence import masked_language_model
-from dlcore.tasks.masked_texts import HiddenCharacters, MaskedTexts, log_tokens, masked_sizes
-from dlcore.tasks.texts import Text
+from dlcore.sequence.masked_texts import HiddenCharacters, MaskedTexts, log_tokens, masked_sizes
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -10,12 +10,13 @@ ten seconds from starts that training has not seen.
 
 from functools import partial
 
+from dlcore.data.spirals import Spirals
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
+from dlcore.report.velocity_fields import trajectory_panels
 from dlcore.sequence import neural_ode
-from dlcore.tasks.spirals import Spirals, trajectory_panels
 from experiments.smoke import few_steps
 
 experiment = Experiment(

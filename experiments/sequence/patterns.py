@@ -18,7 +18,7 @@ from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
 from dlcore.sequence import patterns
-from dlcore.tasks.pattern_problems import PatternProblems, answer_sizes, pattern_panels
+from dlcore.sequence.pattern_problems import PatternProblems, answer_sizes, pattern_panels
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -10,12 +10,15 @@ No string of the validation and test splits is trained on. `--input` names a tex
 itself; `--format=json` prints what each symbol looked at, too.
 """
 
+from dlcore.data.strings import Strings
+from dlcore.evaluators.string_matches import StringMatches
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.optim import AccumulatingAdamW
 from dlcore.sequence import seq2seq
-from dlcore.tasks.sequence_pairs import PLAIN, SMOKE, EncoderDecoder, WriteSequences, log_vocabulary
-from dlcore.tasks.string_pairs import StringMatches, Strings
+from dlcore.sequence.encoder_decoder_network import EncoderDecoder, log_vocabulary
+from dlcore.sequence.sequence_pairs import WriteSequences
+from experiments.smoke import SEQUENCE_PAIRS, SEQUENCE_PAIRS_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -39,8 +42,8 @@ experiment = Experiment(
     length=Steps(2000, batch_size=128, eval_every=500, eval_batch_size=1000),
     measures=[StringMatches()],
     use=WriteSequences(),
-    sanity=Sanity(expected_loss=log_vocabulary, plain=PLAIN, overfit=1e-2),
-    smoke={**SMOKE, "lengths": (2, 5), "valid_size": 16},
+    sanity=Sanity(expected_loss=log_vocabulary, plain=SEQUENCE_PAIRS_PLAIN, overfit=1e-2),
+    smoke={**SEQUENCE_PAIRS, "lengths": (2, 5), "valid_size": 16},
 )
 
 if __name__ == "__main__":

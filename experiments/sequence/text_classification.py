@@ -16,12 +16,11 @@ holds published weights (`dlcore convert`) of GPT-2 or BERT, and tokenizer.json 
 `tokenizers`. A network from weights has their form.
 """
 
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.images.classifier_panels import log_classes
-from dlcore.kits.sequence.text_encoders import TextEncoder
 from dlcore.main import main
 from dlcore.sequence import text_classification
-from dlcore.tasks.labeled_texts import (
+from dlcore.weights.labeled_texts import (
     ClassifyingEncoder,
     ClassifyTexts,
     EncoderWeights,
@@ -29,6 +28,7 @@ from dlcore.tasks.labeled_texts import (
     LayersAdamW,
     TextPanels,
 )
+from dlcore.weights.pretrained_text_encoders import TextEncoder
 from experiments.sequence.language_model import experiment as gpt2
 from experiments.sequence.masked_language_model import experiment as bert
 

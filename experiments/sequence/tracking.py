@@ -14,12 +14,13 @@ the first command the network is within 1 % of the filter; in the second the fil
 
 from functools import partial
 
+from dlcore.data.tracks import Tracks
+from dlcore.evaluators.tracking_error import TrackingError
 from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
 from dlcore.sequence import patterns
-from dlcore.tasks.tracks import TrackingError, Tracks
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -14,13 +14,14 @@ memory is the state that is carried from step to step.
 
 from functools import partial
 
+from dlcore.data.texts import Text, TextStreams
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.nn.transformer_xl import TransformerXL
 from dlcore.optim import AdamW
 from dlcore.sequence import char_rnn
-from dlcore.tasks.texts import Text, TextSamples, TextStreams, log_characters, num_characters
+from dlcore.sequence.text_samples import TextSamples, log_characters, num_characters
 from experiments.smoke import few_steps
 
 experiment = Experiment(

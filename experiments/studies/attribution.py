@@ -39,6 +39,7 @@ from flax import linen as nn
 
 from dlcore.data.scenes import SHAPES
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
+from dlcore.interpretability.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
 from dlcore.interpretability.scores import (
     area_under_curve,
     box_of_map,
@@ -46,7 +47,6 @@ from dlcore.interpretability.scores import (
     pointing_game,
     rank_correlation,
 )
-from dlcore.kits.interpretability.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.report.figure import BLUE, GRAY, new_figure

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.data.clip_splits import label_clips
 from dlcore.data.clips import clips
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
-from dlcore.kits.video.clip_splits import label_clips
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure

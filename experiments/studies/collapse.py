@@ -27,12 +27,12 @@ from flax import linen as nn
 from dlcore.data.augment import random_affine, to_float
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
-from dlcore.evaluators.feature_rank import is_collapsed
 from dlcore.evaluators.knn import knn_predict
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.metrics import rank_me
+from dlcore.metrics.spectrum import is_collapsed
 from dlcore.nn import Dense
 from dlcore.optim.ema import cosine_momentum
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots

@@ -87,10 +87,10 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 
+from dlcore.data.splits import Splits
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure, seed_dots

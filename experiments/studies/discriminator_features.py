@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.classic_ml.logistic_probe import probe_predict
 from dlcore.evaluators.knn import knn_predict
-from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.generative import dcgan, gan
 from dlcore.generative.discriminator_features import discriminator_features

@@ -25,12 +25,12 @@ from dlcore.data.augment import to_float
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
-from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.report.figure import new_figure
-from dlcore.tasks.optimized_images import FrozenNetwork, average_pooling
-from dlcore.tasks.styles import StyleNetwork
+from dlcore.weights import earlier_run
+from dlcore.weights.frozen_network import FrozenNetwork, average_pooling
 from dlcore.weights.network import load_network
+from dlcore.weights.style_network import StyleNetwork
 from experiments.interpretability.fast_style import experiment as fast_style
 
 OPTIMIZED, PASS, PHOTOGRAPH = "optimized", "one pass", "photograph"

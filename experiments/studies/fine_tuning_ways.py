@@ -50,13 +50,14 @@ import optax
 from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment import Flags, Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
-from dlcore.experiment.setting import field_settings
-from dlcore.kits.training import adapters, parts
 from dlcore.learner import Learner, ModelState
 from dlcore.main import main
 from dlcore.models.vit import ViT
+from dlcore.optim import trained_parts
 from dlcore.optim.partial import PartsAdamW, partial_optimizer
 from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.setting import field_settings
+from dlcore.transfer import adapter_flags
 from dlcore.transfer.adapters import Adapted
 from experiments.studies.adapt_then_fine_tune import Data, load
 
@@ -81,7 +82,7 @@ def network(depth: int, width: int) -> ViT:
 
 def flags_of(way: str) -> Flags:
     """Resolve the flags of `--adapt=WAY`."""
-    settings = adapters.SETTINGS | field_settings(PartsAdamW())
+    settings = adapter_flags.SETTINGS | field_settings(PartsAdamW())
     defaults = {name: setting.default for name, setting in settings.items()}
     return Flags(defaults | SIZES | {"adapt": way})
 
@@ -89,9 +90,11 @@ def flags_of(way: str) -> Flags:
 def learner_of(way: str, model: ViT, learning_rate: Any, steps: int) -> tuple[Learner, Any, Any]:
     """Build (learner, its model, its optimizer) of one way."""
     flags = flags_of(way)
-    trained = adapters.trained_model(model, flags)
+    trained = adapter_flags.trained_model(model, flags)
     optimizer = partial_optimizer(
-        parts.parts_of(adapters.trained_parts(flags)), lambda rate, start: optax.adam(rate * learning_rate), steps
+        trained_parts.parts_of(adapter_flags.trained_parts(flags)),
+        lambda rate, start: optax.adam(rate * learning_rate),
+        steps,
     )
     return supervised.learner(model=trained, optimizer=optimizer), trained, optimizer
 

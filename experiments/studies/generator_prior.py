@@ -28,10 +28,10 @@ from dlcore.evaluators.frechet import frechet_of_features
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.generative.vae import VAE
 from dlcore.interpretability.generator_prior import ascend_code
-from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.report.figure import new_figure, show_image
 from dlcore.report.generative import picture_grid
+from dlcore.weights import earlier_run
 from dlcore.weights.network import load_network
 from experiments.generative.vae import experiment as vae_page
 from experiments.interpretability.attribution import digits_network

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.evaluators.linear_probe import probe_predict
+from dlcore.classic_ml.logistic_probe import probe_predict
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import nt_xent_loss
 from dlcore.main import main

@@ -59,13 +59,14 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.classic_ml.logistic_probe import probe_predict
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.data.stroke_characters import stroke_characters
+from dlcore.evaluators.feature_measures import remove_labels
 from dlcore.evaluators.knn import knn_predict
-from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Learner, Range
 from dlcore.main import main
@@ -75,7 +76,6 @@ from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figur
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.progress import say
 from dlcore.self_supervised.networks import backbone_features
-from dlcore.tasks.encoders import remove_labels
 from experiments.studies.self_supervised_objectives import (
     BACKBONES,
     NUM_CLASSES,

@@ -21,10 +21,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
-from dlcore.experiment.setting import FlagError
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
+from dlcore.setting import FlagError
 from dlcore.transfer.active import STRATEGIES, area_under_curve, buy_in_rounds
 from experiments.studies.small_runs import minimize
 

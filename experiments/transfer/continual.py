@@ -29,10 +29,10 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
-from dlcore.experiment.setting import FlagError
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.run.progress import say
+from dlcore.setting import FlagError
 from dlcore.transfer.continual import SCENARIOS, STRATEGIES, Recipe, TaskData, forgetting, learn_in_turn
 
 CLASSES_PER_TASK = 2

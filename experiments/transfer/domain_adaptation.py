@@ -23,8 +23,10 @@ from functools import partial
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
-from dlcore.tasks.two_domains import AdaptedNetwork, TwinBackboneWeights, TwoDomains, domain_panels
+from dlcore.report.domains import domain_panels
 from dlcore.transfer import domain_adaptation
+from dlcore.transfer.two_domains import TwoDomains
+from dlcore.weights.adapted_network import AdaptedNetwork, TwinBackboneWeights
 
 experiment = Experiment(
     __file__,

@@ -17,11 +17,12 @@ al. have 98.8, 99.7, 96.0 and 98.9 % with 964 background characters.
 
 from functools import partial
 
+from dlcore.data.character_episodes import CharacterEpisodes
+from dlcore.evaluators.character_episodes import EpisodeAccuracy, episode_panels
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.models.network import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.character_episodes import CharacterEpisodes, EpisodeAccuracy, episode_panels
 from dlcore.transfer import prototypical
 from experiments.smoke import few_steps
 

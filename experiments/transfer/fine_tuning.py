@@ -32,13 +32,17 @@ features than those of small blurred digits.
 """
 
 from dlcore.classification import supervised
+from dlcore.data.few_images import FewImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.images.classifier_panels import PLAIN, log_classes
-from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
 from dlcore.models import Zoo
-from dlcore.tasks.fine_tuning import FewImages, FineTunedNetwork, FineTuningAdamW, PhaseGains, SourceWeights
+from dlcore.report.phase_gains import PhaseGains
+from dlcore.report.prediction import ClassifyImages
+from dlcore.transfer.fine_tuned_network import FineTunedNetwork, FineTuningAdamW
+from dlcore.weights.source_weights import SourceWeights
+from experiments.smoke import CLASSIFIER_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -61,7 +65,7 @@ experiment = Experiment(
     report=[PhaseGains()],
     use=ClassifyImages(),
     start=SourceWeights("cifar10"),
-    sanity=Sanity(expected_loss=log_classes, plain=PLAIN, regularizer="l2"),
+    sanity=Sanity(expected_loss=log_classes, plain=CLASSIFIER_PLAIN, regularizer="l2"),
     smoke={"steps": 4, "batch_size": 10, "eval_every": 2, "eval_batch_size": 500, "input_size": 16},
 )
 

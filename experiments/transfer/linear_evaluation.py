@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.classic_ml.logistic_probe import probe_predict
 from dlcore.data.augment import to_float
 from dlcore.data.few_labels import few_labels
 from dlcore.data.font_digits import font_digits
@@ -39,13 +40,13 @@ from dlcore.data.image_classification import load
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.streaming import streamed_images
-from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encoder
+from dlcore.evaluators.fine_tuning import Recipe, Tuning
 from dlcore.evaluators.knn import knn_predict
-from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Experiment, Headline, PositiveInt, Splits, Study, StudyResult
 from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.learner import root_key
 from dlcore.main import main
+from dlcore.models.encoder import Encoder, module_encoder
 from dlcore.models.registry import kind_of
 from dlcore.optim import parameter_ema
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots

@@ -21,13 +21,15 @@ video files.
 """
 
 from dlcore.classification import supervised
+from dlcore.data.clip_data import LabeledClips
+from dlcore.evaluators import videos
+from dlcore.evaluators.accuracy import log_classes
+from dlcore.evaluators.videos import AccuracyByVideo, ClassifyVideos
 from dlcore.experiment import Epochs, Experiment, Sanity
-from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks import clips
-from dlcore.tasks.clip_data import LabeledClips
-from dlcore.tasks.clips import AccuracyByVideo, ClassifyVideos, ClipNetwork, InflatedWeights
+from dlcore.video.clip_network import ClipNetwork
+from dlcore.weights.inflated import InflatedWeights
 from experiments.smoke import few_steps
 
 experiment = Experiment(
@@ -41,7 +43,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.05),
     length=Epochs(10, batch_size=64, eval_every=100, select="best"),
     measures=[AccuracyByVideo()],
-    report=[clips.panels],
+    report=[videos.panels],
     use=ClassifyVideos(),
     start=InflatedWeights(),
     sanity=Sanity(

@@ -14,9 +14,8 @@ References: Teed & Deng 2020, arXiv:2003.12039 (RAFT); Lucas & Kanade 1981.
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
-from dlcore.tasks import frame_pairs
-from dlcore.tasks.frame_pairs import FramePairs
-from dlcore.video import raft
+from dlcore.video import frame_pairs, raft
+from dlcore.video.frame_pairs import FramePairs
 from dlcore.video.raft_network import RAFT
 from experiments.smoke import few_steps
 

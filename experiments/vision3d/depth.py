@@ -9,12 +9,12 @@ that of the mean depth map of the training scenes; `silog` ignores the scale; `n
 
 from functools import partial
 
+from dlcore.data.depth_scenes import DepthScenes
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks import depth_scenes
-from dlcore.tasks.depth_scenes import DepthScenes
+from dlcore.report import depth_maps
 from dlcore.vision3d import depth
 from experiments.smoke import few_steps
 
@@ -27,7 +27,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
     length=Steps(1000, batch_size=16, eval_every=250),
     measures=[Measure("abs_rel", "min")],
-    report=[depth_scenes.panels],
+    report=[depth_maps.panels],
     smoke={**few_steps(2, 4), "eval_batch_size": 4, "image_size": 8, "num_scenes": 8, "network.widths": (4, 8)},
 )
 

@@ -9,13 +9,15 @@ as many depths. `voxel_iou` is of the grid, `cubified_chamfer` of the mesh befor
 
 from functools import partial
 
+from dlcore.data.solid_images import SolidImages
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.solid_images import SMOKE, PredictMeshes, SolidImages, shape_panels
+from dlcore.report.predicted_meshes import PredictMeshes, shape_panels
 from dlcore.vision3d import mesh_rcnn
 from dlcore.vision3d.mesh_rcnn import MeshRCNN
+from experiments.smoke import SOLIDS
 
 experiment = Experiment(
     __file__,
@@ -29,7 +31,7 @@ experiment = Experiment(
     report=[shape_panels],
     use=PredictMeshes(),
     smoke={
-        **SMOKE,
+        **SOLIDS,
         "num_samples": 16,
         "mesh_rcnn.widths": (4, 8),
         "mesh_rcnn.features": 4,

@@ -9,13 +9,15 @@ sampled on the predicted mesh. Two stages have 42 and 162 vertices; the paper's 
 
 from functools import partial
 
+from dlcore.data.solid_images import SolidImages
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.solid_images import SMOKE, PredictMeshes, SolidImages, shape_panels
+from dlcore.report.predicted_meshes import PredictMeshes, shape_panels
 from dlcore.vision3d import pixel2mesh
 from dlcore.vision3d.pixel2mesh import Pixel2Mesh
+from experiments.smoke import SOLIDS
 
 experiment = Experiment(
     __file__,
@@ -29,7 +31,7 @@ experiment = Experiment(
     report=[shape_panels],
     use=PredictMeshes(),
     smoke={
-        **SMOKE,
+        **SOLIDS,
         "surface_points": 64,
         "num_samples": 64,
         "learning_rate": 1e-2,

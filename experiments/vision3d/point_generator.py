@@ -8,13 +8,15 @@ is of squared distances, the two means added; `f1` counts points within 0.1. The
 most similar training image.
 """
 
+from dlcore.data.solid_images import SolidImages
 from dlcore.experiment import Experiment, Measure, Steps
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.solid_images import SMOKE, SolidImages, shape_panels
+from dlcore.report.predicted_meshes import shape_panels
 from dlcore.vision3d import point_generator
 from dlcore.vision3d.point_generator import PointGenerator
+from experiments.smoke import SOLIDS
 
 experiment = Experiment(
     __file__,
@@ -26,7 +28,7 @@ experiment = Experiment(
     length=Steps(1500, batch_size=32, eval_every=300),
     measures=[Measure("chamfer", "min")],
     report=[shape_panels],
-    smoke={**SMOKE, "generator.widths": (4, 8), "generator.num_points": 16, "generator.hidden": (8,)},
+    smoke={**SOLIDS, "generator.widths": (4, 8), "generator.num_points": 16, "generator.hidden": (8,)},
 )
 
 if __name__ == "__main__":

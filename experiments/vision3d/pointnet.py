@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.point_clouds import PointClouds
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import EMAAdamW

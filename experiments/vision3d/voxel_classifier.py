@@ -12,12 +12,12 @@ grid that differs in the fewest voxels: 71.4 % of the solids, 84.0 % of ModelNet
 from functools import partial
 
 from dlcore.classification import supervised
+from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Epochs, Experiment, Measure, Sanity
-from dlcore.kits.images.classifier_panels import log_classes
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.voxels import VoxelGrids, grid_panels
+from dlcore.vision3d.voxel_grids import VoxelGrids, grid_panels
 from dlcore.vision3d.voxnet import VoxNet
 from experiments.smoke import few_steps
 

@@ -12,9 +12,9 @@ from dlcore.experiment import Epochs, Experiment, Measure, Sanity
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.voxels import VoxelImages, generated_panels
 from dlcore.vision3d import voxel_generation
 from dlcore.vision3d.voxel_generation import VoxelGenerator
+from dlcore.vision3d.voxel_grids import VoxelImages, generated_panels
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -21,11 +21,14 @@ person.
 
 from functools import partial
 
+from dlcore.data.images_to_describe import ImagesToDescribe
+from dlcore.evaluators.caption_scores import CaptionScores, log_words
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
-from dlcore.tasks.captioning import Captioner, CaptionScores, DescribeImages, ImagesToDescribe, log_words
+from dlcore.report.described_images import DescribeImages
 from dlcore.vision_language import captioning
+from dlcore.vision_language.caption_network import CaptionNetwork
 from experiments.smoke import few_steps
 
 experiment = Experiment(
@@ -33,7 +36,7 @@ experiment = Experiment(
     __doc__,
     technique=partial(captioning.learner, captions_per_image=2, max_length=20),
     data=ImagesToDescribe("shapes", num_images=8000, augment="none"),
-    network=Captioner(
+    network=CaptionNetwork(
         "attention",
         backbone="small",
         attention={

@@ -8,12 +8,13 @@ The test clips have 100 different sentences. D holds captions_train.json.gz, tra
 
 from functools import partial
 
+from dlcore.data.image_text import ClipsOrImages
+from dlcore.evaluators import image_text
+from dlcore.evaluators.image_text import Recall, num_words
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.vision_language import image_text_results
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.image_text import ClipsOrImages, Recall, num_words
 from dlcore.vision_language import retrieval
 from dlcore.vision_language.retrieval import DualEncoder
 from experiments.smoke import few_steps
@@ -31,7 +32,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
     length=Steps(2000, batch_size=64, eval_every=250, eval_batch_size=100),
     measures=[Recall()],
-    report=[image_text_results.recall_panels],
+    report=[image_text.recall_panels],
     sanity=Sanity(plain={"weight_decay": 0.0}),
     smoke={
         **few_steps(4),

@@ -18,11 +18,14 @@ at a learning rate of 2e-3 read 0.4 % of the validation strings.
 
 from functools import partial
 
+from dlcore.data.text_images import TextImages
+from dlcore.evaluators.strings_read import StringsRead
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
 from dlcore.optim import AdamW
-from dlcore.tasks.text_images import ReadImages, StringsRead, TextImages, TextReader
+from dlcore.report.described_images import ReadImages
 from dlcore.vision_language import text_reading
+from dlcore.vision_language.text_reader import TextReader
 from experiments.smoke import few_steps
 
 experiment = Experiment(

@@ -19,12 +19,15 @@ scores of a copy of the source and of the most frequent sentence. `--input` name
 a sentence itself.
 """
 
+from dlcore.data.sentence_pairs import SentencePairs
+from dlcore.evaluators.translations import Bleu
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.main import main
 from dlcore.optim import AccumulatingAdamW
 from dlcore.sequence import seq2seq
-from dlcore.tasks.sentence_pairs import Bleu, SentencePairs
-from dlcore.tasks.sequence_pairs import PLAIN, SMOKE, EncoderDecoder, WriteSequences, log_vocabulary
+from dlcore.sequence.encoder_decoder_network import EncoderDecoder, log_vocabulary
+from dlcore.sequence.sequence_pairs import WriteSequences
+from experiments.smoke import SEQUENCE_PAIRS, SEQUENCE_PAIRS_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -48,8 +51,8 @@ experiment = Experiment(
     length=Epochs(8, batch_size=128, eval_every=300),
     measures=[Bleu()],
     use=WriteSequences(),
-    sanity=Sanity(expected_loss=log_vocabulary, plain=PLAIN, overfit=1e-2),
-    smoke=SMOKE,
+    sanity=Sanity(expected_loss=log_vocabulary, plain=SEQUENCE_PAIRS_PLAIN, overfit=1e-2),
+    smoke=SEQUENCE_PAIRS,
 )
 
 if __name__ == "__main__":

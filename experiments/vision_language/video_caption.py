@@ -8,12 +8,13 @@ The frames of a hopping path without their order say nothing of the direction, o
 
 from functools import partial
 
+from dlcore.data.image_text import CaptionedClips
+from dlcore.evaluators import image_text
+from dlcore.evaluators.image_text import ClipSentences, log_words, num_words
 from dlcore.experiment import Experiment, Sanity, Steps
-from dlcore.kits.vision_language import image_text_results
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.image_text import CaptionedClips, ClipSentences, log_words, num_words
 from dlcore.vision_language import video_caption
 from dlcore.vision_language.video_caption import VideoCaptioner
 from experiments.smoke import few_steps
@@ -31,7 +32,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
     length=Steps(6000, batch_size=32, eval_every=1000, eval_batch_size=100),
     measures=[ClipSentences()],
-    report=[image_text_results.clip_panels],
+    report=[image_text.clip_panels],
     sanity=Sanity(expected_loss=log_words, plain={"weight_decay": 0.0}),
     smoke={
         **few_steps(4),

@@ -11,12 +11,13 @@ once in four, and one that reads no question less often.
 
 from functools import partial
 
+from dlcore.data.image_text import ImageQuestions
+from dlcore.evaluators import image_text
+from dlcore.evaluators.image_text import AskImages, log_answers, num_words_and_answers
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
-from dlcore.kits.vision_language import image_text_results
 from dlcore.main import main
 from dlcore.models import Network
 from dlcore.optim import AdamW
-from dlcore.tasks.image_text import AskImages, ImageQuestions, log_answers, num_words_and_answers
 from dlcore.vision_language import vqa
 from dlcore.vision_language.vqa import RelationNetwork
 from experiments.smoke import few_steps
@@ -34,7 +35,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=7e-4, schedule="cosine", warmup=0.01, weight_decay=0.0, clip_norm=1.0),
     length=Steps(26000, batch_size=64, eval_every=3000, eval_batch_size=250),
     measures=[Measure("accuracy")],
-    report=[image_text_results.answer_panels],
+    report=[image_text.answer_panels],
     use=AskImages(question="what color is the circle"),
     sanity=Sanity(expected_loss=log_answers, tolerance=0.25, plain={"flip": False, "weight_decay": 0.0}),
     smoke={

@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError, Setting, did_you_mean, text_of
 from dlcore.extras import MissingPackage, require
 from dlcore.learner import Range
 from dlcore.run.progress import say
@@ -34,6 +33,7 @@ from dlcore.search.metric import monitor_mode_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, parse_space
 from dlcore.search.trials import Trial, experiment_of, run_of
+from dlcore.setting import FlagError, Setting, did_you_mean, text_of
 from launch.slurm.trial import SCORE, TRIAL, TrialJob
 
 __all__ = ["SETTINGS", "main", "sweep"]

@@ -8,10 +8,10 @@ import pytest
 from flax import linen as nn
 
 from dlcore.adversarial import training
+from dlcore.evaluators.attacked_images import RobustnessDrop
 from dlcore.learner import example_keys
 from dlcore.models import create_model
 from dlcore.run.hooks import STOP
-from dlcore.tasks.attacked_images import RobustnessDrop
 from tests.passes import PASSED, count_pass, passes
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)

@@ -9,8 +9,8 @@ import pytest
 
 from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import settings_of
 from dlcore.experiment.study import Study
+from dlcore.setting import settings_of
 from experiments import accelerator, find_experiment
 from experiments.accelerator import Item
 

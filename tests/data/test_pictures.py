@@ -20,10 +20,10 @@ from dlcore.data.image_classification import folder_splits
 from dlcore.data.sample_images import sample_image
 from dlcore.data.segmentation import segmentation_splits
 from dlcore.data.workers import Workers
-from dlcore.kits.images import prediction
+from dlcore.evaluators import box_results
+from dlcore.generative.translated_images import EnlargeImages
 from dlcore.modes.exported_loader import preprocess
-from dlcore.tasks import box_results
-from dlcore.tasks.image_pairs import EnlargeImages
+from dlcore.report import prediction
 
 RNG = np.random.default_rng(0)
 SIDE = 16

@@ -9,8 +9,9 @@ import pytest
 
 from dlcore.data.masks import masks_to_rles, pack_masks
 from dlcore.data.source import Source
-from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows, pasted_masks
+from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows
 from dlcore.learner import Learner
+from dlcore.ops.mask_paste import pasted_masks
 from dlcore.run import Placement, evaluate
 from dlcore.run.sharding import make_mesh
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.evaluators.detection_errors import KINDS, detection_errors
+from dlcore.metrics.detection_errors import KINDS, detection_errors
 
 
 def padded(rows, size=4):

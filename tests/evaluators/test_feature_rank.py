@@ -7,8 +7,9 @@ import pytest
 
 from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.source import Source
-from dlcore.evaluators.feature_rank import feature_rank, is_collapsed
+from dlcore.evaluators.feature_rank import feature_rank
 from dlcore.metrics import alpha_req, rank_me
+from dlcore.metrics.spectrum import is_collapsed
 from dlcore.report.self_supervised import rank_table
 
 

@@ -11,8 +11,9 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, fine_tuning, label_counts, module_encoder
+from dlcore.evaluators.fine_tuning import Recipe, Tuning, fine_tuning, label_counts
 from dlcore.learner import Learner, State, Sum
+from dlcore.models.encoder import Encoder, module_encoder
 from dlcore.run.evaluate import Evaluation
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.evaluators import image_pair_evaluator
-from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_pairs
+from dlcore.data.splits import Splits
+from dlcore.evaluators import image_pair_evaluator, image_pairs
 
 
 def measure(outputs, rows, pairs):

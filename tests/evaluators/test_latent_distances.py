@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.latent_distances import noise_share, path_length
-from dlcore.kits.generative.styles import noisy, walks
+from dlcore.generative.styles import noisy, walks
 
 
 def flat(images):

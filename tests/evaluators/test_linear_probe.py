@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from dlcore.classic_ml.logistic_probe import probe_predict
 from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.source import Source
-from dlcore.evaluators.linear_probe import linear_probe, probe_predict
+from dlcore.evaluators.linear_probe import linear_probe
 
 
 def data(n=200):

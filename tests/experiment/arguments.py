@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from dlcore.experiment.setting import settings_of
+from dlcore.setting import settings_of
 
 
 def arguments_of(function: Callable, **values: Any) -> dict[str, Any]:

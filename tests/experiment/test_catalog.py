@@ -6,7 +6,7 @@ import pytest
 
 from dlcore.experiment import catalog
 from dlcore.experiment.catalog import listing, overview
-from dlcore.experiment.setting import FlagError
+from dlcore.setting import FlagError
 from experiments import experiment_names, find_experiment
 
 PAGES = "experiments"

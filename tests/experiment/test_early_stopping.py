@@ -8,9 +8,9 @@ import pytest
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
 from dlcore.modes.train import _early_stopping, _plateau
 from dlcore.optim.plateau import has_plateau_scale
+from dlcore.setting import FlagError
 from experiments.classification import supervised
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dlcore.experiment import finder
-from dlcore.experiment.setting import FlagError
+from dlcore.setting import FlagError
 
 
 def find(word):

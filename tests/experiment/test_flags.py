@@ -9,29 +9,21 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 
+from dlcore.data.splits import Splits
 from dlcore.detection.fcos import FCOS
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import read_config, resolve, split_runs
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import (
-    FlagError,
-    NonNegativeFloat,
-    PositiveInt,
-    Setting,
-    model_settings,
-    module_settings,
-    read_value,
-    settings_of,
-)
 from dlcore.experiment.settings import RUN
-from dlcore.experiment.splits import Splits
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import Zoo, list_models
+from dlcore.models.network import model_settings
 from dlcore.models.registry import MODELS
+from dlcore.setting import FlagError, NonNegativeFloat, PositiveInt, Setting, module_settings, read_value, settings_of
 from experiments.classification import supervised
 from experiments.transfer import domain_adaptation
 from tests.experiment.arguments import arguments_of

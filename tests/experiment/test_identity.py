@@ -8,7 +8,7 @@ import pytest
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, run_folder
-from dlcore.experiment.setting import FlagError
+from dlcore.setting import FlagError
 from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits, map_sources, metric_label
 from dlcore.experiment import resolved_run as module
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Measure, Sanity
 from dlcore.experiment.resolved_run import ResolvedRun, check_settings, config_of, restore_state
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits, map_sources, metric_label
+from dlcore.setting import FlagError, Setting
 
 FLAGS = {
     "batch_size": 10, "epochs": 2.0, "steps": None, "precision": "f32", "eval_every": None, "seed": 3, "track": (),

@@ -8,6 +8,7 @@ import pytest
 
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.run_data import (
     EARLIER,
@@ -19,8 +20,7 @@ from dlcore.experiment.run_data import (
     known_data,
     write_data,
 )
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits
+from dlcore.setting import FlagError, Setting
 from dlcore.weights.check import inherited_keys, load_data, origins_of
 from dlcore.weights.open import Weights
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits, batch_facts, zero_batch
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits, batch_facts, zero_batch
 from experiments.classification.supervised import experiment as supervised
 
 CLIPS = Source({"clip": np.ones((6, 2, 4, 4, 3), np.uint8), "label": np.ones(6, np.int32)})

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dlcore.experiment import catalog
-from dlcore.experiment.setting import FlagError, Setting, read_value, settings_of
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
 from dlcore.report.study_text import claim_panels, sentences, study_text
+from dlcore.setting import FlagError, Setting, read_value, settings_of
 from experiments import experiment_names, find_experiment
 
 

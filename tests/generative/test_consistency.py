@@ -26,8 +26,8 @@ from dlcore.generative.consistency import (
 from dlcore.generative.diffusion import Sampling, noise_of
 from dlcore.generative.edm import edm_factors, precondition
 from dlcore.generative.schedules import karras_sigmas
-from dlcore.kits.training import earlier_run
 from dlcore.learner import example_keys
+from dlcore.weights import earlier_run
 from dlcore.weights.open import Weights
 from experiments import find_experiment
 from tests.generative.test_ddpm import Mlp, mmd, moons

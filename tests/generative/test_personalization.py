@@ -8,8 +8,8 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.data.subjects import subject_images
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
 from dlcore.generative import personalization
 from dlcore.generative.ddpm import simple_loss
 from dlcore.generative.denoising import DiffusionState
@@ -23,7 +23,7 @@ from dlcore.generative.personalization import (
 )
 from dlcore.generative.text_to_image import TextUNet, WordEncoder
 from dlcore.nn.position import sinusoidal_encoding
-from dlcore.tasks.subjects import subject_images
+from dlcore.setting import FlagError
 from dlcore.transfer.lora import LoRA
 from experiments.generative.personalization import experiment
 

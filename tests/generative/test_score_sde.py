@@ -227,7 +227,7 @@ def test_the_pages_bits_of_levels_are_those_of_a_gaussian():
 
     The score has no forward mode, as a U-Net's convolutions have none.
     """
-    from dlcore.kits.generative.flow_bits import bits_of_levels
+    from dlcore.evaluators.flow_bits import bits_of_levels
 
     sde, key = SDE(), jax.random.key(0)
     images = jax.random.uniform(jax.random.key(1), (4, 2, 1, 1))

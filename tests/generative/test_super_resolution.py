@@ -8,10 +8,10 @@ import pytest
 from flax import linen as nn
 from PIL import Image
 
+from dlcore.data.small_photographs import downscale
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet, enlarge, sharpness
-from dlcore.kits.generative.image_pairs import downscale
 from tests.generative.by_rule import check_filled, filled
 
 

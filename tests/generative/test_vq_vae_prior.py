@@ -16,9 +16,8 @@ from dlcore.generative import vq_vae, vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae import VQVAE, CodebookPerplexity
 from dlcore.generative.vq_vae_prior import HistogramBits, VQVAEPriorState
-from dlcore.kits.training import earlier_run
 from dlcore.main import run
-from dlcore.tasks import code_priors
+from dlcore.weights import earlier_run, frozen_codes
 from dlcore.weights.open import Weights
 from experiments import find_experiment
 from experiments.generative import vq_vae_prior as page
@@ -209,10 +208,10 @@ def test_an_autoencoder_of_another_form_is_refused(monkeypatch, tmp_path, settin
     flags = resolve(page.experiment, [])
     monkeypatch.setattr(earlier_run, "origin", lambda *args: Weights("init_from", "run", settings=settings))
     with pytest.raises(ValueError, match=message):
-        code_priors.origin(flags)
+        frozen_codes.origin(flags)
     same = Weights("init_from", "run", settings={"num_codes": 64, "vqmodel.width": 3})
     monkeypatch.setattr(earlier_run, "origin", lambda *args: same)
-    assert code_priors.origin(flags) is same
+    assert frozen_codes.origin(flags) is same
 
 
 @pytest.mark.weekly

@@ -11,11 +11,11 @@ import pytest
 
 from dlcore.data.facts import Facts
 from dlcore.data.tones import PITCHES
-from dlcore.experiment.setting import FlagError
 from dlcore.generative.autoregressive import log_likelihood, sample
+from dlcore.generative.sounds import DrawSounds, asked_sounds, baselines
 from dlcore.generative.wave_net import WaveNet
 from dlcore.main import run
-from dlcore.tasks.sounds import DrawSounds, asked_sounds, baselines
+from dlcore.setting import FlagError
 from experiments.generative import wave_net
 from tests.wiring import assert_wiring
 

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.evaluators import texture_measures
 from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.image_optimization import ImageState
@@ -17,7 +18,6 @@ from dlcore.interpretability.style_transfer import noise_image
 from dlcore.interpretability.texture_synthesis import repetition, texture_loss, tile_sample
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
-from dlcore.tasks import styles
 from experiments.interpretability import texture_synthesis as page
 from tests.interpretability.linear import Linear
 
@@ -133,7 +133,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     """Of maps that see one pixel each, whole tiles have the sample's Gram matrices; noise has others."""
     rng = np.random.default_rng(2)
     network = SimpleNamespace(model=Linear(), variables=weights(rng), mean=MEAN, std=STD)
-    monkeypatch.setattr(styles, "load_network", lambda source: network)
+    monkeypatch.setattr(texture_measures, "load_network", lambda source: network)
     flags = resolve(page.experiment, ["--smoke", "--style_layers=a,b"])
     splits = page.experiment.run(flags).load()
     assert page.experiment.run(flags, splits.spec).evaluators(splits, "valid") == []

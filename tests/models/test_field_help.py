@@ -2,8 +2,9 @@
 
 import pytest
 
-from dlcore.experiment.setting import model_settings, module_settings
+from dlcore.models.network import model_settings
 from dlcore.models.registry import MODELS
+from dlcore.setting import module_settings
 
 VARIANTS = {getattr(variant, "func", variant): name for name, variant in MODELS.items()}
 

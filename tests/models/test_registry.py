@@ -9,7 +9,6 @@ from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
 from dlcore.diagnostics.trace import first_reads
-from dlcore.experiment.setting import module_settings
 from dlcore.models import (
     create_model,
     efficientnet,
@@ -24,6 +23,7 @@ from dlcore.models import (
 )
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.models.registry import FAMILIES, MODELS, TOKEN_FAMILIES, TOKEN_MODELS, family_of
+from dlcore.setting import module_settings
 from tests.models.parity import first_variants
 from tests.models.tokens import SMALL
 from tests.models.training import draw

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.run_data import Comparison
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.modes import evaluate as module
 from dlcore.modes.views import average_views
+from dlcore.setting import FlagError
 
 SPLITS = Splits(Source.indices(7), Source.indices(5), Source.indices(1200), {})
 MEASURES = {"loss": 0.123456789, "empty": None, "details": {"confusion": np.eye(2)}}

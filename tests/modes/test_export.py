@@ -21,7 +21,6 @@ from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
-from dlcore.experiment.setting import FlagError
 from dlcore.main import run
 from dlcore.models import create_model
 from dlcore.modes import export, exported_loader
@@ -32,6 +31,7 @@ from dlcore.nn.cache import Cache
 from dlcore.nn.folding import Fold
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.run.evaluate import predict
+from dlcore.setting import FlagError
 from experiments.classification.supervised import experiment
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.diagnostics.trivial import Trivial
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
 from dlcore.experiment.study import SMOKE
 from dlcore.modes import finish as module
 from dlcore.run.json_files import write_json

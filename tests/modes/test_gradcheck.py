@@ -11,10 +11,10 @@ from flax import linen as nn
 
 from dlcore.classification import supervised
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.diagnostics.gradient_check import VERDICTS, LeafCheck, verdict
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, Sanity
-from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, State
 from dlcore.main import run
 from dlcore.modes import gradcheck

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits
 from dlcore.modes.finish import _baseline, heading
 from experiments.classification.supervised import experiment
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
 from dlcore.modes import members as module
 from dlcore.modes.members import members_of, restore_members
+from dlcore.setting import FlagError
 
 SPEC = {"class_names": ["a", "b"], "image_shape": [2, 2, 1]}
 

@@ -15,18 +15,18 @@ from PIL import Image
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.source import Source, shuffle_labels
+from dlcore.data.splits import Splits
 from dlcore.diagnostics.gradient_check import LeafCheck
 from dlcore.experiment.parts import Measure, Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, settings_of
-from dlcore.experiment.splits import Splits
 from dlcore.main import run
 from dlcore.modes import sanity
 from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
 from dlcore.modes.sanity import CHECKS, Bench, Check, above_chance
 from dlcore.run.hooks import STOP
 from dlcore.run.metrics_writer import read_metrics
+from dlcore.setting import FlagError, settings_of
 from experiments.classification import distillation
 from experiments.classification.supervised import experiment
 from tests.overriding import with_run

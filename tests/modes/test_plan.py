@@ -17,7 +17,6 @@ from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
 from dlcore.main import run
 from dlcore.modes.plan import topology, worker
 from dlcore.modes.plan.plan import compiled_cases, planned_batch
@@ -25,6 +24,7 @@ from dlcore.modes.plan.report import best_of, hints, lines_of, notes, row_of, ro
 from dlcore.modes.plan.topology import GPUS, TPUS, Topology, cases_of, seconds, topology_of
 from dlcore.modes.plan.worker import measure, memory_shortage, step_facts
 from dlcore.run.step import Program
+from dlcore.setting import FlagError
 from experiments.classification.supervised import experiment
 from experiments.recipes import resnet50
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
 from dlcore.modes import predict as module
+from dlcore.setting import FlagError
 
 SPEC = {"image_shape": [8, 8, 1]}
 ROWS = [{"text": "", "probabilities": {c: 0.5 / i for i, c in enumerate("abcdef", 1)}}, {"text": "two words"}]

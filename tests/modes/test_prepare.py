@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
+from dlcore.data.splits import Splits
 from dlcore.main import run
 from dlcore.run.step import Program
+from dlcore.setting import FlagError
 from experiments.classification.supervised import experiment
 from tests.overriding import with_run
 

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import data_for, known_data, write_data
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
 from dlcore.main import run
+from dlcore.setting import Setting
 from experiments.classification.supervised import experiment
 from experiments.sequence.char_rnn import experiment as char_rnn
 

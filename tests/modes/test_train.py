@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
 from dlcore.modes import train as module
 from dlcore.run.saving import Saving
+from dlcore.setting import FlagError
 
 DATA = Splits(Source.indices(7), Source.indices(5), None, {}, ("of the data",))
 FLAGS = {

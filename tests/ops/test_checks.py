@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.evaluators.detection_errors import detection_errors
 from dlcore.evaluators.frechet import frechet_distance, frechet_of_features
 from dlcore.evaluators.groups import wilson_interval
 from dlcore.evaluators.knn import knn_predict
@@ -34,6 +33,7 @@ from dlcore.metrics import (
     recall_at_k,
     verification,
 )
+from dlcore.metrics.detection_errors import detection_errors
 from dlcore.ops import (
     check_boxes,
     check_class_ids,

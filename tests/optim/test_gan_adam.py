@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
 from dlcore.optim import GANAdam
+from dlcore.setting import FlagError
 from experiments.generative.gan import experiment
 
 

@@ -18,10 +18,10 @@ from dlcore.detection.localization import learner as localization
 from dlcore.learner import Evaluator, Labels, Learner
 from dlcore.rl import behavior_cloning
 from dlcore.rl.environments import Environment
+from dlcore.rl.seeds import over_seeds
 from dlcore.run import evaluate, fit, predict
 from dlcore.run.inputs import batch_errors, check_checkpoint, check_labels
 from dlcore.run.result import Result
-from dlcore.run.seeds import over_seeds
 from dlcore.search.together import together
 from dlcore.segmentation import panoptic, semantic
 from dlcore.self_supervised import deep_cluster, exemplar, rotation

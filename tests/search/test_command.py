@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from dlcore.experiment.setting import FlagError
 from dlcore.search import __main__ as module
 from dlcore.search.methods import Outcome
 from dlcore.search.space import Choice, LogUniform
 from dlcore.search.trials import Trial
+from dlcore.setting import FlagError
 
 SPACE = {"rate": LogUniform(1e-4, 1.0), "kind": Choice(("a", "b"))}
 

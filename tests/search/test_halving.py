@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dlcore.experiment.setting import FlagError
 from dlcore.search import methods
 from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
+from dlcore.setting import FlagError
 
 
 def test_rungs_keep_the_budget_of_each_equal():

@@ -15,7 +15,6 @@ from dlcore.data.source import Source, join
 from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Evaluator
 from dlcore.main import run
 from dlcore.run import evaluate, fit
@@ -36,6 +35,7 @@ from dlcore.search.trials import (
     retrain,
     run_trials,
 )
+from dlcore.setting import FlagError, Setting
 from tests.overriding import with_run
 
 PAGE = "experiments.classification.supervised"

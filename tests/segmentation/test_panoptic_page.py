@@ -11,8 +11,9 @@ from PIL import Image
 from dlcore.data.facts import Facts
 from dlcore.data.masks import pack_masks
 from dlcore.data.source import Source
+from dlcore.evaluators import segment_results
 from dlcore.experiment.resolve import resolve
-from dlcore.tasks import segment_results
+from dlcore.weights import segment_networks
 from experiments.segmentation.panoptic import experiment
 
 SPEC = {"class_names": ["cat", "dog"], "stuff_names": ["grass"], "image_shape": [6, 8, 3]}
@@ -102,5 +103,5 @@ def test_only_scenes_have_stuff():
     with pytest.raises(ValueError, match="dataset=coco: its folders have no semantic maps; allowed: scenes"):
         experiment.run(flags).load()
     data = experiment.run(resolve(experiment, ["--smoke", "--image_size=48,48"])).load()
-    assert segment_results.class_names(Facts.of(data.spec))[:4] == ["smooth", "striped", "checked", "circle"]
+    assert segment_networks.class_names(Facts.of(data.spec))[:4] == ["smooth", "striped", "checked", "circle"]
     assert {"masks", "semantic"} <= set(data.test.arrays)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
 from dlcore.self_supervised import nnclr
+from dlcore.setting import FlagError
 from tests import siamese_toys as toys
 
 

@@ -104,7 +104,7 @@ def test_queues_and_batches_that_are_too_small():
     with pytest.raises(ValueError, match=r"prototypes=4: more than the 3 examples .*or a larger batch or queue"):
         jax.eval_shape(none.update, siamese_toys.state_of(none), rows)
     from dlcore.experiment.resolve import resolve
-    from dlcore.experiment.setting import FlagError
+    from dlcore.setting import FlagError
     from experiments.self_supervised.swav import experiment
 
     for words, message in (

@@ -11,8 +11,8 @@ from flax import linen as nn
 from dlcore.data.factor_shapes import factor_shapes, simulate_camera
 from dlcore.learner import State
 from dlcore.self_supervised import synthetic_properties
+from dlcore.self_supervised.renderings import pairs
 from dlcore.self_supervised.synthetic_properties import PropertyNet
-from dlcore.tasks.renderings import pairs
 from dlcore.transfer.gradient_reversal import reverse_gradient
 from tests.told_sgd import told_sgd
 from tests.wiring import assert_wiring

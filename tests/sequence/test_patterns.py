@@ -8,16 +8,17 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.data import tracks as tracks_parts
 from dlcore.data.splits import Splits
 from dlcore.data.tracks import DRIFT, START, tracks
+from dlcore.evaluators import tracking_error
 from dlcore.learner import State
 from dlcore.nn.recurrent import Recurrent
 from dlcore.optim import create_optimizer
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import constant_velocity, kalman_filter
+from dlcore.sequence.pattern_problems import depths, moving_average, rmse
 from dlcore.sequence.patterns import PATTERNS, PatternNet
-from dlcore.tasks import tracks as tracks_task
-from dlcore.tasks.pattern_problems import depths, moving_average, rmse
 
 each = pytest.mark.parametrize("pattern", PATTERNS)
 
@@ -223,7 +224,7 @@ def test_a_moving_average_smooths_depths_to_less_than_two_thirds_of_their_error(
 
 @pytest.mark.covers("SQ-17", "SQ-18")
 def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
-    tracked = tracks_task.observed_part(tracks(50, 0, 20)).arrays
+    tracked = tracks_parts.observed_part(tracks(50, 0, 20)).arrays
     np.testing.assert_allclose(tracked["observation"] + tracked["target"], tracked["position"], atol=1e-4)
     walked = tracked["observation"][:, :1] + tracked["input"].cumsum(1)
     np.testing.assert_allclose(walked, tracked["observation"], atol=1e-3)
@@ -233,8 +234,8 @@ def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
 @pytest.mark.weekly
 @pytest.mark.covers("SQ-18")
 def test_the_network_is_measured_beside_the_filter():
-    train, test = (tracks_task.observed_part(tracks(20, seed, 20)) for seed in (0, 1))
-    (evaluator,) = tracks_task.TrackingError().evaluators(None, Splits(train, None, test, {}), "test")
+    train, test = (tracks_parts.observed_part(tracks(20, seed, 20)) for seed in (0, 1))
+    (evaluator,) = tracking_error.TrackingError().evaluators(None, Splits(train, None, test, {}), "test")
     rows = [test[np.arange(12)], test[np.arange(12, 20)]]
     acc = None
     for part in rows:  # a network that changes nothing
@@ -245,7 +246,7 @@ def test_the_network_is_measured_beside_the_filter():
     assert numbers["kalman_rmse"] == pytest.approx(rmse(estimates, p), rel=1e-4)
     assert numbers["over_kalman"] == pytest.approx(rmse(y, p) / rmse(estimates, p), rel=1e-4)
     # The last estimate of the smoother is the filter's, the ones before it are better.
-    filtered, smoothed = tracks_task.positions(constant_velocity(DRIFT, start=START), y)
+    filtered, smoothed = tracking_error.positions(constant_velocity(DRIFT, start=START), y)
     np.testing.assert_allclose(smoothed[:, -1], filtered[:, -1], rtol=1e-5)
     assert numbers["smoother_rmse"] == pytest.approx(rmse(smoothed, p), rel=1e-4)
     assert numbers["smoother_rmse"] < numbers["kalman_rmse"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.kits.interpretability.attribution import ANY_NETWORK
+from dlcore.interpretability.attribution import ANY_NETWORK
 from experiments.studies import attribution as study
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.experiment.setting import FlagError
+from dlcore.setting import FlagError
 from dlcore.transfer.active import STRATEGIES, area_under_curve, buy, buy_in_rounds, core_set, score
 from experiments.transfer import active as page
 

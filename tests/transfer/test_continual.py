@@ -7,9 +7,9 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.experiment.setting import FlagError
 from dlcore.learner import root_key
 from dlcore.models import create_model
+from dlcore.setting import FlagError
 from dlcore.transfer.continual import (
     Recipe,
     TaskData,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dlcore.data.omniglot import FILE
+from dlcore.data.splits import batch_facts
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import batch_facts
+from dlcore.setting import FlagError
 from experiments.transfer import few_shot
 
 

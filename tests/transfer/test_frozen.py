@@ -11,12 +11,12 @@ from flax.traverse_util import flatten_dict
 from dlcore.classification import supervised
 from dlcore.cost.step_flops import step_flops
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
-from dlcore.kits.training.parts import parts_of, unfold_gradual
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, PartsAdamW, layer_parts, layers_of, partial_optimizer
+from dlcore.optim.trained_parts import parts_of, unfold_gradual
+from dlcore.setting import FlagError
 from dlcore.transfer.frozen import PartlyFrozen
 
 STEPS = 4

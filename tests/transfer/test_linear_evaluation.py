@@ -10,12 +10,12 @@ import pytest
 
 from dlcore.data.digits import digits
 from dlcore.data.source import Source
-from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.study import run_study
 from dlcore.main import main
+from dlcore.models.encoder import Encoder
 from dlcore.semi_supervised.twin import TwinState
 from experiments import experiment_names, find_experiment
 from experiments.transfer import linear_evaluation as page

@@ -9,8 +9,8 @@ from flax import linen as nn
 
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.tasks import fine_tuning
 from dlcore.transfer.stages import probe_stages, stage_features
+from dlcore.weights import source_weights
 
 
 class Two(nn.Module):
@@ -54,7 +54,7 @@ def test_a_probe_learns_from_the_bank_and_is_asked_about_the_queries(monkeypatch
         train=Source({"image": image, "label": label}), valid=Source({"image": image, "label": 1 - label})
     )
     network = SimpleNamespace(model=Two(), variables={})
-    monkeypatch.setattr(fine_tuning, "source_network", lambda flags: network)
+    monkeypatch.setattr(source_weights, "source_network", lambda flags: network)
     images = SimpleNamespace(preprocess=lambda facts, dtype: lambda x: x)
     run = SimpleNamespace(
         facts=Facts(class_names=("a", "b")),
@@ -62,6 +62,6 @@ def test_a_probe_learns_from_the_bank_and_is_asked_about_the_queries(monkeypatch
         parts=SimpleNamespace(data=SimpleNamespace(images=images)),
         flags=None,
     )
-    lines = fine_tuning.SourceWeights().messages(run, splits)
+    lines = source_weights.SourceWeights().messages(run, splits)
     assert "accuracy on validation images: stem 0.000, deep " in lines[0]
     assert "little data (20 labeled images of a class)" in lines[1]

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dlcore.data.clip_splits import drawn_clips, label_clips, own_videos
 from dlcore.data.source import Source
-from dlcore.kits.video.clip_splits import drawn_clips, label_clips, own_videos
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def read(monkeypatch):
         monkeypatch.setattr(video_datasets, "labeled_videos", lambda annotations: videos)
         monkeypatch.setattr(carving, "split_validation", lambda *args: asked.append(args[1:]) or (args[0], args[0]))
         monkeypatch.setattr(carving, "complete_splits", complete)
-        monkeypatch.setattr("dlcore.kits.video.clip_splits.repeat_for_views", lambda source, views: (source, views))
+        monkeypatch.setattr("dlcore.data.clip_splits.repeat_for_views", lambda source, views: (source, views))
         flags = {"dataset": "folder", "data_dir": "my/clips", "valid_fraction": 0.2, "views": 5, **flags}
         clip = {"clip_length": 8, "size": 16, "stride": 2, "frame_rate": 5.0, "short": "loop"}
         return own_videos(SimpleNamespace(**flags, **clip), 3), list(asked)

@@ -9,7 +9,7 @@ import pytest
 
 from dlcore.classification import supervised
 from dlcore.data.voxel_solids import occupancy
-from dlcore.tasks.voxels import nearest_grid_accuracy
+from dlcore.vision3d.voxel_grids import nearest_grid_accuracy
 from dlcore.vision3d.voxnet import VoxNet, quarter_turn, voxelize
 from tests.wiring import assert_wiring
 

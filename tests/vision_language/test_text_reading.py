@@ -11,7 +11,7 @@ from flax import linen as nn
 from dlcore.data.text_images import text_images
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError
+from dlcore.setting import FlagError
 from dlcore.vision_language import text_reading
 from dlcore.vision_language.text_reading import AttendingReader, CTCReader, TextEncoder, collapse, reading_order
 from experiments.vision_language import text_reading as page

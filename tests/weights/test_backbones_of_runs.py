@@ -11,13 +11,13 @@ from flax import linen as nn
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
-from dlcore.tasks.fine_tuning import with_missing_layers
+from dlcore.setting import FlagError
+from dlcore.weights import earlier_run
 from dlcore.weights.fit import backbone_of, fit_modules
 from dlcore.weights.network import load_network, open_classifier
+from dlcore.weights.source_weights import with_missing_layers
 from dlcore.weights.start import _load, start_backbone
 from experiments import find_experiment
 from experiments.self_supervised.mae import experiment as mae

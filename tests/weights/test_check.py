@@ -7,9 +7,9 @@ import pytest
 
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.run_data import EARLIER, collect_training_keys
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
+from dlcore.setting import FlagError
 from dlcore.weights.check import check_origins, check_saved, take_normalization
 from dlcore.weights.open import Weights
 

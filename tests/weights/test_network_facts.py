@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from dlcore.data import labeled_images
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training import small_classifier
 from dlcore.models.pretrained.processor import Processor
 from dlcore.run.json_files import write_json
+from dlcore.setting import FlagError
 from dlcore.weights import network as module
+from dlcore.weights import small_classifier
 from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor
 from dlcore.weights.open import PUBLISHED, Weights
 

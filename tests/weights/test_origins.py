@@ -12,14 +12,13 @@ import pytest
 
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import collect_training_keys
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
-from dlcore.kits.training import earlier_run
 from dlcore.models.normalization import normalization
-from dlcore.tasks import text_prompts
+from dlcore.setting import FlagError
+from dlcore.weights import earlier_run, text_base
 from dlcore.weights.check import check_origins, inherited_keys, take_normalization
 from dlcore.weights.network import check_studied, open_classifier
 from dlcore.weights.open import Weights, open_weights
@@ -138,10 +137,10 @@ def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled
 ):
     experiment = find_experiment(page)
     other = {"image_shape": [4, 4, 1], "vocabulary": ["a"], "length": 3}
-    found = Weights(flag, tmp_path, spec=other, settings=dict.fromkeys(text_prompts.SCHEDULE))
+    found = Weights(flag, tmp_path, spec=other, settings=dict.fromkeys(text_base.SCHEDULE))
     monkeypatch.setattr(earlier_run, "origin", lambda *args: found)
     flags = resolve(experiment, [])
-    monkeypatch.setattr(text_prompts, "SCHEDULE", ())
+    monkeypatch.setattr(text_base, "SCHEDULE", ())
     setup = experiment.run(flags, {**other, **spec})
     with pytest.raises(ValueError, match=message):
         setup.start().check(None)

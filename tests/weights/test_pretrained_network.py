@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data import labeled_images
 from dlcore.data.digits import digits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training.small_classifier import find_or_train
 from dlcore.main import fast_compilation, run
 from dlcore.run import evaluate, fit
 from dlcore.weights.network import PACKED, feature_extractor, load_network, pack
 from dlcore.weights.read import save_weights
+from dlcore.weights.small_classifier import find_or_train
 from experiments.classification.distillation import experiment as distillation
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative.ddpm import experiment as ddpm

@@ -8,8 +8,8 @@ import pytest
 
 from dlcore.learner import ModelState
 from dlcore.optim.ema import ParameterEmaState, track_parameter_ema
+from dlcore.rl.seeds import SeedsState
 from dlcore.run.checkpoint import Checkpoints
-from dlcore.run.seeds import SeedsState
 from dlcore.semi_supervised.twin import TwinState
 from dlcore.weights.read import read_tested_weights
 from tests.saved_runs import save_state

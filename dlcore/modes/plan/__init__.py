@@ -1,8 +1,8 @@
 """`--mode=plan`: will the training step fit a machine that is not there, and over which mesh is it fastest?"""
 
 from dlcore.experiment.mode import Mode
-from dlcore.experiment.setting import Setting
 from dlcore.modes.plan.plan import plan
+from dlcore.setting import Setting
 
 __all__ = ["MODE"]
 

@@ -28,9 +28,8 @@ import jax
 
 from dlcore.activity import activity
 from dlcore.data.pipeline import batch_at
+from dlcore.data.splits import Spec
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_at_hand, topology_of
@@ -38,6 +37,7 @@ from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable, remove_empty
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
+from dlcore.setting import FlagError
 from dlcore.weights.check import load_data
 
 __all__ = ["compiled_cases", "plan", "planned_batch"]

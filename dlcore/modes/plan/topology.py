@@ -22,8 +22,8 @@ import sys
 from typing import NamedTuple
 
 from dlcore.cost.roofline import CHIPS
-from dlcore.experiment.setting import FlagError
 from dlcore.run.sharding import RULES, mesh_axes
+from dlcore.setting import FlagError
 
 __all__ = ["GPUS", "TPUS", "Kind", "Topology", "cases_of", "seconds", "topology_at_hand", "topology_of"]
 

@@ -1,0 +1,57 @@
+"""Parts of pages whose images' pixels descend on an objective of a frozen network.
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    technique=feature_inversion.learner,
+    data=Photograph("flower", height=96),
+    network=FrozenNetwork(),
+    optimizer=PixelOptimizer("lbfgs"),
+    length=Steps(200, batch_size=1, eval_every=20, select="last"),
+    measures=[Measure("loss", "min", headline="pixels")],
+    report=[panels, ImageFilm()],
+)
+"""
+
+import dataclasses
+from typing import Annotated
+
+from dlcore.data.sample_images import sample_image
+from dlcore.data.source import Source
+from dlcore.data.splits import Splits
+from dlcore.learner import Range, check_record
+
+__all__ = ["Photograph", "check_batch_size"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """A photograph that is reconstructed.
+
+    Args:
+      image: china, flower or an image file
+      height: height of the image in pixels
+    """
+
+    image: str = "flower"
+    height: Annotated[int, Range(16)] = 96
+
+    def __post_init__(self):
+        check_record(self)
+
+    def load(self) -> Splits:
+        """Read the photograph."""
+        image = sample_image(self.image, self.height)
+        source = Source({"image": image[None]}, name="an image")
+        return Splits(source, source, source, {"dataset": self.image, "shape": list(image.shape)})
+
+
+def check_batch_size(batch_size: int, num_images: int) -> None:
+    """Check that all images are optimized: those of the first batch are.
+
+    Args:
+      batch_size: of training.
+      num_images: number of images that the data ask for.
+    """
+    if batch_size < num_images:
+        raise ValueError(f"batch_size={batch_size}: {num_images} images are optimized; allowed: at least {num_images}")

@@ -1,0 +1,71 @@
+"""Parts of pages that generate captioned shapes from a sentence, and measure whether the named objects are there."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flax import linen as nn
+
+from dlcore.data.captioned_shapes import words_of
+from dlcore.data.captions import named_objects
+from dlcore.data.facts import Facts
+from dlcore.data.shape_grid import read_shapes
+from dlcore.data.source import Source
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
+from dlcore.learner import Evaluator
+
+__all__ = ["TextConditionalUNet"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConditionalUNet:
+    """A U-Net with cross-attention to the words of a prompt; its flags are `--unet.FIELD` and `--words.FIELD`.
+
+    Args:
+      unet: `ConditionalUNet`, or a `functools.partial`.
+      words: `WordEncoder`, or a `functools.partial`.
+    """
+
+    unet: Callable[..., nn.Module] = ConditionalUNet
+    words: Callable[..., nn.Module] = WordEncoder
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """Both networks by the prefixes of their flags."""
+        return {"unet": self.unet, "words": self.words}
+
+    def with_flags(self, flags: Any) -> "TextConditionalUNet":
+        """Return the network with the values of its flags in its fields."""
+        unet, words = (partial(module, **flags.group(prefix)) for prefix, module in self.modules.items())
+        return TextConditionalUNet(unet, words)
+
+    def build(self, run: Any) -> TextUNet:
+        """Build the network for the vocabulary of the data.
+
+        Args:
+          run: the run.
+        """
+        return TextUNet(self.words(len(words_of(run.facts))), self.unet(dtype=run.dtype))
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique the network as `model`, and its condition."""
+        return {"model": self.build(run), "condition": prompt_condition()}
+
+
+def correct_objects(facts: Facts, source: Source) -> Evaluator:
+    """Build the evaluator of the objects in samples: are they those that the prompts name?
+
+    Args:
+      source: source with `tokens`.
+
+    Returns:
+      The evaluator, see `object_correctness`.
+    """
+    words = words_of(facts)
+    return object_correctness(
+        lambda image: read_shapes(image, facts.grid),
+        lambda rows: [named_objects(words.decode(tokens)) for tokens in rows["tokens"]],
+        source,
+    )

@@ -1,1 +1,0 @@
-"""Labeled images: data by name, preprocessing and augmentation, predictions and panels of classifiers."""

@@ -1,1 +1,0 @@
-"""What pages of interpretability share: attribution maps by name."""

@@ -1,1 +1,0 @@
-"""What pages of reinforcement learning share: policies to compare with."""

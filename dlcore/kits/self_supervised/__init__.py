@@ -1,1 +1,0 @@
-"""What pages of several topics share about the encoder in a learner's state."""

@@ -1,1 +1,0 @@
-"""What pages of sequences share: files of tokens, encoders of texts, pairs of sequences."""

@@ -1,1 +1,0 @@
-"""What pages of video share: splits of clips."""

@@ -1,1 +1,0 @@
-"""What pages of images and language share: captioned data, questions, scores beside trivial baselines."""

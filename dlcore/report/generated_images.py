@@ -1,0 +1,20 @@
+"""A generator beside the classifier of a few labeled images, which is its discriminator."""
+
+from dlcore.report.context import ReportContext
+
+__all__ = ["generated_images"]
+
+SHOWN = 64
+"""Generated images in the report."""
+
+
+def generated_images(context: ReportContext) -> list:
+    """Show images of the generator.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.generative import sample_grid
+
+    caption = "Drawn at random. A complement generator is to draw what is almost a digit."
+    return [sample_grid(context.outputs["sample"][:SHOWN], "Generated images", caption)]

@@ -1,0 +1,50 @@
+"""A generator beside the classifier of a few labeled images, which is its discriminator."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flax import linen as nn
+
+from dlcore.models.encoder import Encoder
+from dlcore.models.network import Zoo
+from dlcore.self_supervised import encoders
+
+__all__ = ["ClassifierAndGenerator"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierAndGenerator:
+    """A classifier of the zoo, which is the discriminator, and a generator of images.
+
+    Args:
+      backbone: the classifier.
+      generator: class of the generator with the fields `shape` and `dtype`, or a `functools.partial`.
+    """
+
+    backbone: Zoo
+    generator: Callable[..., nn.Module]
+
+    @property
+    def modules(self) -> dict[str, Callable[..., nn.Module]]:
+        """The generator by the prefix of its flags."""
+        return {"generator": self.generator}
+
+    def with_flags(self, flags: Any) -> "ClassifierAndGenerator":
+        """Return the networks with the values of their flags in their fields."""
+        generator = partial(self.generator, **flags.group("generator"))
+        return ClassifierAndGenerator(self.backbone.with_flags(flags), generator)
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique `model` and `generator`."""
+        generator = self.generator(tuple(run.facts.image_shape), dtype=run.dtype)
+        return {**self.backbone.arguments(run), "generator": generator}
+
+    def encoder(self, run: Any) -> Encoder:
+        """Describe the classifier in the learner's state, for fine-tuning."""
+
+        def variables(state: Any) -> dict[str, Any]:
+            return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
+
+        return encoders.encoder(run, variables=variables)

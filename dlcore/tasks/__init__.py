@@ -1,1 +1,0 @@
-"""Parts that several pages share: data sets, networks, measures and uses; see `dlcore.experiment.part`."""
