@@ -28,9 +28,9 @@ def lazy_exports(package: dict[str, Any], exports: Mapping[str, str] | None = No
     Args:
       package: the `globals()` of the package.
       exports: name -> submodule that defines it, relative to the package ("pipeline", "augment.color") or in another
-        ("dlcore.setting"), or "" where the name is itself that of a submodule. None: every name that exactly one of the package's files lists in `__all__`,
-        read when a name is first asked for, so that a new file needs no entry here. Names of files stay the files;
-        names of several files (`learner`) stay with them.
+        ("dlcore.setting"), or "" where the name is itself that of a submodule. None: every name that exactly one of the
+        package's files lists in `__all__`, read when a name is first asked for, so that a new file needs no entry here.
+        Names of files stay the files; names of several files (`learner`) stay with them.
 
     Raises:
       AttributeError: later, where a name is used that neither the package nor `exports` has.

@@ -1,11 +1,8 @@
-"""The parts of an experiment: frozen records, whose simple fields are flags and which build themselves.
+"""Settings from signatures: a flag's name, type, default and help are those of a function's parameter.
 
-    data=Images("digits", augmentation=Augmentation("affine")), optimizer=AdamW(learning_rate=1e-3)
-
-A flag replaces a field of a part before anything is built (`with_flags`). The frame asks each part, in the order of the
-page, for the methods of `dlcore.experiment.part.Part`. The first of `measures` has the `metric` that selects the
-checkpoint, and its `mode`, "max" or "min"; it may have a `monitor`, another metric that selects it, or None for none.
-The ledger has the `headline` of that measure, by default its `metric`.
+Keyword parameters of type bool, int, float, str, Literal, tuple or Optional of these become flags; `Annotated[float,
+Range(0, 1)]` limits a number, and the docstring's `Args` are the `--help`. A parameter that is a record, such as
+`gae: GAE = GAE()`, becomes a flag for each field, under the field's name; the record documents them.
 """
 
 import dataclasses

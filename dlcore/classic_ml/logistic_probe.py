@@ -1,9 +1,4 @@
-"""A linear classifier on frozen features.
-
-    min over W, b  of  1/2 |W|^2 + C sum_i -log softmax(W x_i + b)[y_i],    x standardized by the bank's statistics
-
-by scikit-learn's L-BFGS: the problem is convex, so that only C needs tuning.
-"""
+"""Logistic regression on frozen features."""
 
 import warnings
 

@@ -1,8 +1,4 @@
-"""Boxes: object detection, of drawn scenes or of a folder in COCO's format, with masks and keypoints.
-
-data=BoxImages("scenes", image_size=(96, 96), masks=True, mixing=MosaicOrCopies()), measures=[MaskMAP()],
-use=DetectObjects()
-"""
+"""Images with boxes: drawn scenes, or a folder in COCO's format, with masks and keypoints."""
 
 import dataclasses
 from collections.abc import Sequence

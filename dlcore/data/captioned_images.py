@@ -1,4 +1,4 @@
-"""What all pages of images and sentences share: captioned images by name, facts of the images, written sentences."""
+"""Captioned images by name, facts of the images, vocabularies, and sentences of token ids."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Parts of pages that generate captioned shapes from a sentence, and measure whether the named objects are there."""
+"""Captioned shapes: drawn images of colored shapes, each with sentences that name its objects."""
 
 import dataclasses
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Exemplars: training images, each a class of its own, and how well new views of them are told apart."""
+"""Exemplars: training images, each a class of its own."""
 
 import dataclasses
 from typing import Annotated, Any

@@ -1,7 +1,4 @@
-"""Classification of labels that a technique makes itself, such as a rotation.
-
-network=PieceNetwork(Zoo("resnet8_cifar"), Labels(lambda: rotation.rotation, 4, ["0°", "90°", "180°", "270°"]))
-"""
+"""Clips of drawn frames, whose middle frame is the image that features are measured on."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,7 +1,4 @@
-"""Reconstruction: a pretext takes something from an image, and the technique gives it back.
-
-network=FillingNetwork(Zoo("resnet8_cifar"), lambda: colorization.remove_colors)
-"""
+"""Images, or crops of photographs, for pretexts that take something away; and the mean image, a baseline."""
 
 import dataclasses
 from typing import Annotated, Any

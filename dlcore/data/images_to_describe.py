@@ -1,7 +1,4 @@
-"""Captioned images, networks by name that write captions, and scores beside baselines.
-
-data=ImagesToDescribe("shapes"), network=Captioner("attention"), measures=[CaptionScores()]
-"""
+"""Captioned images, to describe: drawn shapes or Flickr8k."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Object poses: the keypoints of objects that are cut out of their scenes.
-
-data=ObjectCrops(num_scenes=800, crop_size=48), network=PoseNetworks(...), measures=[PosePCK()]
-"""
+"""Crops of objects from their scenes, with their keypoints."""
 
 import dataclasses
 from collections.abc import Callable

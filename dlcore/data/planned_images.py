@@ -1,7 +1,4 @@
-"""The two phases of latent diffusion: an autoencoder of images, and samples in its latents.
-
-network=LatentUNet(autoencoder=AutoencoderKL, unet=ConditionalUNet), start=FirstStage(autoencoder_kl.experiment)
-"""
+"""Images whose shapes are known without loading them, for `--mode=plan`."""
 
 import dataclasses
 from typing import Any

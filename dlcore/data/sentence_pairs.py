@@ -1,4 +1,4 @@
-"""SentencePairs: sentences in two languages, their vocabularies, and BLEU of translations."""
+"""SentencePairs: sentences in two languages, and their vocabularies."""
 
 import dataclasses
 import functools

@@ -1,9 +1,4 @@
-"""Data of image-to-image experiments: pairs, unpaired images, and low-resolution images with their originals.
-
-edges       the edges of an image and the image (pix2pix)
-inks        digits in red on white, and others in blue on gray (CycleGAN); or two folders of images
-small       images downscaled by Pillow's bicubic filter, and the originals (super-resolution)
-"""
+"""Photographs in low resolution beside their originals."""
 
 import dataclasses
 from pathlib import Path

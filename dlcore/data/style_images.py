@@ -1,4 +1,4 @@
-"""Parts of pages of styles and textures: pairs of images, samples of a texture, networks that render photographs."""
+"""Pairs of content and style, samples of a texture, and photographs to render."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar

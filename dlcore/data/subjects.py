@@ -1,4 +1,4 @@
-"""Parts of personalization: a few images of one subject, a new word for it, and a network trained without it."""
+"""A few images of one subject, and a new word for it."""
 
 import dataclasses
 from typing import Annotated, Any

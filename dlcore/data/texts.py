@@ -1,7 +1,4 @@
-"""Texts: a text by name, in streams or windows, and samples that continue a prompt.
-
-data=TextWindows(Text("pages", valid_fraction=0.1), window=64), measures=[LossBesideNgrams()], use=ContinuePrompts()
-"""
+"""Texts: a text by name, in streams or windows."""
 
 import dataclasses
 from typing import Annotated, Any, NamedTuple

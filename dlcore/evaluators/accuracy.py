@@ -1,4 +1,4 @@
-"""Report panels of image classifiers."""
+"""The accuracy of a classifier, with what limits it said."""
 
 import math
 

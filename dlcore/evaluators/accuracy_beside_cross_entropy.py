@@ -1,8 +1,4 @@
-"""Labeled images, of which some training labels are wrong, and what is measured beside plain cross-entropy.
-
-data=NoisyImages(Images("digits", resizing=Resizing(), augmentation=Augmentation("none")), noise_rate=0.4),
-measures=[AccuracyBesideCrossEntropy()],
-"""
+"""The accuracy under noisy labels, beside that of plain cross-entropy."""
 
 import math
 from typing import Any, ClassVar

@@ -1,14 +1,4 @@
-"""Semi-supervised learning from few labeled images beside many unlabeled ones.
-
-data=FewLabelImages(Images("digits", resizing=Resizing(), augmentation=Augmentation("shift")), unlabeled_ratio=4),
-measures=[AccuracyBesideTwin(twin=True)],
-
-`--label_seed` samples `--labels_per_class` labeled images of each class; the unlabeled stream is the whole training
-split, including the labeled images, or the images of `--unlabeled_dir`. `accuracy` is the technique's,
-`accuracy_supervised` that of the supervised baseline, and `gain` the difference; `--twin=false` trains the technique
-alone, in about half of the time. The validation split keeps 10 labeled images of each class: a large one would not be
-realistic with few labels.
-"""
+"""The accuracy of a semi-supervised technique, beside that of its twin, which has only the labels."""
 
 import dataclasses
 import math

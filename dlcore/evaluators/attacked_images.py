@@ -1,4 +1,4 @@
-"""Parts of classifiers that are to recognize images under attack: the measure, early stopping, and panels."""
+"""The accuracy of a classifier under attack, early stopping by it, and panels."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar

@@ -1,7 +1,4 @@
-"""Captioned images, networks by name that write captions, and scores beside baselines.
-
-data=ImagesToDescribe("shapes"), network=Captioner("attention"), measures=[CaptionScores()]
-"""
+"""Scores of captions (BLEU, CIDEr, ROUGE-L) beside those of a caption that is blind to the image, and their panels."""
 
 import dataclasses
 import math

@@ -1,7 +1,4 @@
-"""Few-shot episodes of characters, and their accuracy.
-
-data=CharacterEpisodes("strokes", way=5, shot=1, query=5), measures=[EpisodeAccuracy(also=("5x5", "20x1"))]
-"""
+"""The accuracy of few-shot episodes of characters, and panels of some."""
 
 import dataclasses
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Exemplars: training images, each a class of its own, and how well new views of them are told apart."""
+"""How well new views of exemplars are told apart."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Images to generate: data, and distances of samples to real images in a classifier's features."""
+"""Distances of samples, and of reconstructions, to real images in a classifier's features."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What all pages of images and sentences share: captioned images by name, facts of the images, written sentences."""
+"""Measures, panels and predictions of models that see and read: sentences and answers beside trivial baselines."""
 
 import dataclasses
 import math

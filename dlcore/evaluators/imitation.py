@@ -1,4 +1,4 @@
-"""Imitation: agents that imitate the recorded episodes of an expert."""
+"""Returns of agents that imitate, beside those of their expert."""
 
 import dataclasses
 from collections.abc import Callable

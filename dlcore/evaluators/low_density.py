@@ -1,4 +1,4 @@
-"""A generator beside the classifier of a few labeled images, which is its discriminator."""
+"""The share of generated images in regions of low density."""
 
 from dlcore.data.splits import Splits
 from dlcore.experiment.parts import Run

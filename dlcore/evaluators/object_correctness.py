@@ -1,4 +1,4 @@
-"""Parts of pages that generate captioned shapes from a sentence, and measure whether the named objects are there."""
+"""The share of samples in which the objects that their prompt names are there."""
 
 import dataclasses
 from typing import Annotated, ClassVar

@@ -1,7 +1,4 @@
-"""Object poses: the keypoints of objects that are cut out of their scenes.
-
-data=ObjectCrops(num_scenes=800, crop_size=48), network=PoseNetworks(...), measures=[PosePCK()]
-"""
+"""The share of correct keypoints of cut-out objects, and panels of their poses."""
 
 from typing import Any, ClassVar
 

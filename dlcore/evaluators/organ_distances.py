@@ -1,7 +1,4 @@
-"""Volumes: segmentation of scans, the organ of every voxel, of planted organs or of a folder of scans and label maps.
-
-data=ScansWithLabels("planted", num_volumes=200), measures=[OrganDistances()], use=SegmentScans()
-"""
+"""Dice and surface distances of organs."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Agents: networks that act in environments, many seeds at once."""
+"""Returns of episodes beside those of untrained policies, with panels of curves and a film."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Points of Gaussians on a ring: the data, how many modes samples cover, and their report."""
+"""How many Gaussians of a ring samples cover."""
 
 from dlcore.data.splits import Splits
 from dlcore.evaluators import frechet_evaluator, mode_coverage_evaluator

@@ -1,8 +1,4 @@
-"""Segments: panoptic segmentation of drawn scenes, by a detector with a segmenter or by queries.
-
-data=BoxImages("scenes", resizing=None, mixing=None, masks=True, stuff=True), network=QueryNetworks(...),
-measures=[SegmentQuality()], use=FindSegments()
-"""
+"""Panoptic quality, beside the mAP of masks."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Parts of ControlNet: captioned shapes with their edges, and a network that a run trained without the edges."""
+"""How well samples follow their edges: the IoU of their shapes."""
 
 import dataclasses
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Sounds as mu-law codes: synthetic tones or vowels, likelihoods without a network, pitch, and .wav files."""
+"""The likelihood of sounds beside that of n-grams, and the pitch of samples."""
 
 import numpy as np
 

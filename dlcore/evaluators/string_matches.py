@@ -1,4 +1,4 @@
-"""Strings: random strings, what a program makes of each, and how much of it is right."""
+"""The share of strings that are written without a mistake."""
 
 from typing import Any
 

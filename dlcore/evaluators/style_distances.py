@@ -1,4 +1,4 @@
-"""Styles of a GAN: networks whose latent holds the noise of the layers, measures of latent walks, and their panels."""
+"""Distances of a GAN of styles: samples, walks through its latents, and its noise."""
 
 import dataclasses
 

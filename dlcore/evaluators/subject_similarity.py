@@ -1,4 +1,4 @@
-"""Parts of personalization: a few images of one subject, a new word for it, and a network trained without it."""
+"""How similar samples are to the subject, and whether its class is still drawn as before."""
 
 import dataclasses
 from typing import ClassVar

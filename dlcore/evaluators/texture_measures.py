@@ -1,4 +1,4 @@
-"""Parts of pages of styles and textures: pairs of images, samples of a texture, networks that render photographs."""
+"""How far a synthesized texture is from its sample, beside noise and beside a shuffled sample."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""Tracks: a moving point in noise, and the error of its position beside that of the Kalman filter."""
+"""The error of a tracked position, beside that of the Kalman filter."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""SentencePairs: sentences in two languages, their vocabularies, and BLEU of translations."""
+"""BLEU of translations, and panels of some."""
 
 from collections import Counter
 

@@ -1,17 +1,4 @@
-"""Parts of pages whose images' pixels descend on an objective of a frozen network.
-
-experiment = Experiment(
-    __file__,
-    __doc__,
-    technique=feature_inversion.learner,
-    data=Photograph("flower", height=96),
-    network=FrozenNetwork(),
-    optimizer=PixelOptimizer("lbfgs"),
-    length=Steps(200, batch_size=1, eval_every=20, select="last"),
-    measures=[Measure("loss", "min", headline="pixels")],
-    report=[panels, ImageFilm()],
-)
-"""
+"""How strongly a unit answers to the images that were made for it, beside noise."""
 
 import jax
 import jax.numpy as jnp

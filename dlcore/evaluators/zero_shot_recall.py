@@ -1,7 +1,4 @@
-"""Images with captions, the two encoders of CLIP, and how prompts classify new images of one shape.
-
-data=ImagesWithCaptions("shapes"), network=TwoEncoders({"patch_size": 8}), measures=[ZeroShotAndRecall()]
-"""
+"""Recall of captions, and how prompts classify new images of one shape."""
 
 import jax
 import jax.numpy as jnp

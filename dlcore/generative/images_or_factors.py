@@ -1,7 +1,4 @@
-"""Latent spaces: images that a model encodes and reconstructs, and perhaps draws anew.
-
-data=ImagesOrFactors("digits", labels=False), network=ImageEncoder(partial(VAE, hidden=(256,), latent_dim=16))
-"""
+"""Images by name, or drawn shapes whose factors are known."""
 
 import dataclasses
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Parts of personalization: a few images of one subject, a new word for it, and a network trained without it."""
+"""Panels of samples by their prompts, of a subject too."""
 
 import dataclasses
 from typing import Annotated, Any

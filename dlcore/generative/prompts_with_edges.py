@@ -1,4 +1,4 @@
-"""Parts of ControlNet: captioned shapes with their edges, and a network that a run trained without the edges."""
+"""Captioned shapes with their edges, and the network that both condition."""
 
 import dataclasses
 from pathlib import Path

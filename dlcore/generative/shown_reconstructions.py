@@ -1,7 +1,4 @@
-"""Latent spaces: images that a model encodes and reconstructs, and perhaps draws anew.
-
-data=ImagesOrFactors("digits", labels=False), network=ImageEncoder(partial(VAE, hidden=(256,), latent_dim=16))
-"""
+"""Panels of reconstructions, and of latents that are walked through."""
 
 from typing import Any
 

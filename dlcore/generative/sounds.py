@@ -1,4 +1,4 @@
-"""Sounds as mu-law codes: synthetic tones or vowels, likelihoods without a network, pitch, and .wav files."""
+"""Sounds as mu-law codes: synthetic tones or vowels, likelihoods without a network, and .wav files."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Styles of a GAN: networks whose latent holds the noise of the layers, measures of latent walks, and their panels."""
+"""Styles of a GAN: networks whose latent holds the noise of the layers, walks through latents, and their panels."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Parts of pages that generate captioned shapes from a sentence, and measure whether the named objects are there."""
+"""The U-Net that a prompt conditions, and whether its samples have the objects that the prompt names."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Parts of image-to-image translation: measures of translated images, their panels, and the use of your own images."""
+"""Translated images: files of `--mode=predict`, and panels."""
 
 from pathlib import Path
 from typing import Any

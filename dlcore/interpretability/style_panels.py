@@ -1,4 +1,4 @@
-"""Parts of pages of styles and textures: pairs of images, samples of a texture, networks that render photographs."""
+"""Panels of transferred styles and of synthesized textures."""
 
 import numpy as np
 

@@ -1,11 +1,4 @@
-"""Fine-tuning: the accuracy of an encoder after training all its weights with few labels.
-
-    min over w, W, b  of  mean_i -log softmax(W f(x_i; w) + b)[y_i],    w pretrained, or at initialization
-
-Both networks get the same labels, batches, head and steps, so that their difference is the gain of pretraining. The
-supervised baseline trains the untrained network with all labels of the bank; k-NN and the linear probe evaluate its
-features too.
-"""
+"""The encoder in a learner's state, as fine-tuning and other measures of features use it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

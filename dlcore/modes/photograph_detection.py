@@ -19,7 +19,6 @@ from dlcore.data.decoding import load_image
 from dlcore.detection import detr, query_losses
 from dlcore.detection.dense import best_detections
 from dlcore.detection.detr import Outputs
-from dlcore.detection.padding import ImageSize
 from dlcore.generative.prompt_encoder import check_words, open_tokenizer, word_tokens
 from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.ops.boxes import box_convert, clip_boxes
@@ -169,7 +168,7 @@ def detect_file(folder: Path, image: Path, words: str | None, threshold: float, 
     print(f"{len(detections.boxes)} objects of {threshold:g} or more: {save_picture(output, picture)}", file=sys.stderr)
 
 
-def _best_words(outputs: Outputs, sides: jax.Array, size: ImageSize, **options: Any) -> dict[str, jax.Array]:
+def _best_words(outputs: Outputs, sides: jax.Array, size: tuple[int, int], **options: Any) -> dict[str, jax.Array]:
     """Read the likeliest word of each patch, as `dlcore.detection.detr.postprocess` reads the class of a query."""
     scores = jax.nn.sigmoid(outputs.logits[-1])
     boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)

@@ -1,4 +1,4 @@
-"""Environments: what is trained in and measured by episodes, many seeds at once."""
+"""Adam with a falling rate, as agents are trained."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Phases of a run: its first part trains an autoencoder of codes, its last a model of these codes.
-
-network=TwoGrids(vqvae2=partial(VQVAE2, width=32)), optimizer=PhasedAdamW(learning_rate=1e-3, prior_share=0.25)
-"""
+"""AdamW in phases: the first part of a run trains an autoencoder, the last a model of its codes."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A generator beside the classifier of a few labeled images, which is its discriminator."""
+"""AdamW for a classifier, and Adam for the generator beside it."""
 
 import dataclasses
 from typing import Annotated, Any

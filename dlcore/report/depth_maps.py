@@ -1,7 +1,4 @@
-"""Depth scenes: one image, and the depth and the surface normals of its pixels.
-
-data=DepthScenes(num_scenes=800, image_size=32), measures=[Measure("abs_rel", "min")], report=[depth_scenes.panels]
-"""
+"""Panels of predicted depth and surface normals beside the true ones."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,4 @@
-"""Captioned images, networks by name that write captions, and scores beside baselines.
-
-data=ImagesToDescribe("shapes"), network=Captioner("attention"), measures=[CaptionScores()]
-"""
+"""Descriptions of images in words, for `--mode=predict`: captions, and strings that are read."""
 
 from typing import Any
 

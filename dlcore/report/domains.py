@@ -1,8 +1,4 @@
-"""Labeled digits of one domain, unlabeled ones of another, and a network that adapts to them.
-
-data=TwoDomains("digits", shift="blended", patches="photographs"), network=AdaptedNetwork(AdaptationNet),
-start=TwinBackboneWeights()
-"""
+"""Panels of the features of two domains."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Parts of pages that generate captioned shapes from a sentence, and measure whether the named objects are there."""
+"""Samples of prompts: what `--mode=predict` takes and writes of a text-to-image page."""
 
 import dataclasses
 import re

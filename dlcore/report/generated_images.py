@@ -1,4 +1,4 @@
-"""A generator beside the classifier of a few labeled images, which is its discriminator."""
+"""A panel of the images that a generator beside a classifier draws."""
 
 from dlcore.report.context import ReportContext
 

@@ -1,4 +1,4 @@
-"""Scenes of noise with a digit each, and what a policy that looks at them sees."""
+"""Panels of the glimpses of a policy that looks at scenes."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What pages of conditional diffusion share: the guidance curve of the report, and defaults."""
+"""The guidance curve of conditional diffusion."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,4 @@
-"""Few labeled images, and a network that was trained on others: which of its parts learn, from when on.
-
-network=FineTunedNetwork(Zoo("vgg9_cifar"), head="linear"), optimizer=FineTuningAdamW(parts=("head:10", "*:0.3@0.4")),
-start=SourceWeights("cifar10")
-"""
+"""The gain of each phase of fine-tuning, beside the panels of a classifier."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Images of solids, whose shapes a technique predicts."""
+"""Meshes and points that a technique predicts of an image: files, and panels."""
 
 import dataclasses
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""The two phases of latent diffusion: an autoencoder of images, and samples in its latents.
-
-network=LatentUNet(autoencoder=AutoencoderKL, unet=ConditionalUNet), start=FirstStage(autoencoder_kl.experiment)
-"""
+"""Reconstructions and samples of an autoencoder, written by `--mode=predict` and shown in the report."""
 
 import dataclasses
 from pathlib import Path

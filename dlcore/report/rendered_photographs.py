@@ -1,4 +1,4 @@
-"""Parts of pages of styles and textures: pairs of images, samples of a texture, networks that render photographs."""
+"""Photographs that a network renders in a style: files of `--mode=predict`, and panels."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Images to generate: data, and distances of samples to real images in a classifier's features."""
+"""Samples of `--mode=predict`: their numbers, their classes, and their files."""
 
 import dataclasses
 import re

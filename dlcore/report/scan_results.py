@@ -1,7 +1,4 @@
-"""Volumes: segmentation of scans, the organ of every voxel, of planted organs or of a folder of scans and label maps.
-
-data=ScansWithLabels("planted", num_volumes=200), measures=[OrganDistances()], use=SegmentScans()
-"""
+"""Label maps of scans: files of `--mode=predict`, and panels of slices."""
 
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Spirals: trajectories of a spiral, and those that a velocity field gives from the same starts."""
+"""Panels of trajectories that a velocity field gives from the same starts."""
 
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel

@@ -1,4 +1,4 @@
-"""Environments: what is trained in and measured by episodes, many seeds at once."""
+"""Environments of gymnax, and how many seeds of them fit into memory."""
 
 import dataclasses
 import math

@@ -1,8 +1,4 @@
-"""Prompted masks: objects of drawn scenes for a segmenter by clicks and boxes, and prompts for photographs.
-
-data=PromptedScenes(num_scenes=1200), network=PromptedNetwork(SAM, ViTDet), measures=[Measure("iou_5")],
-use=SegmentByPrompts()
-"""
+"""A segmenter by clicks and boxes, whose image encoder may stay frozen."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Volumes: segmentation of scans, the organ of every voxel, of planted organs or of a folder of scans and label maps.
-
-data=ScansWithLabels("planted", num_volumes=200), measures=[OrganDistances()], use=SegmentScans()
-"""
+"""Scans with an organ for every voxel: planted organs, or a folder of scans and label maps."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The encoder in a learner's state, as fine-tuning and other experiments use it."""
+"""The backbone of a page as the encoder that features are measured by."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,18 +1,4 @@
-"""Encoders: train an encoder without labels, and measure its features by them.
-
-measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)]
-
-One protocol evaluates the encoder of every technique on downstream tasks, beside the untrained encoder:
-
-    knn              weighted k-NN: --knn_k neighbors among --bank_size labeled features, temperature 0.07
-    probe            logistic regression on the same features
-    rank, alpha      effective rank (RankMe) and slope of the spectrum of the test features: whether they collapse
-    fine_tune_N      fine-tuning of all weights with N labels, one N for each value of --fine_tune
-    supervised       the same encoder, trained only on the bank's labels (with --supervised; slow)
-
-The learner gets no labels. Its `predict` returns `features` and `untrained`, and its state has a `--model` under
-"backbone"; the network says how it is applied, by its method `encoder`.
-"""
+"""Panels of pairs of views."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,4 @@
-"""Large and small crops of images, and a network that assigns them to prototypes, with a teacher or without.
-
-data=CroppedImages("digits", augmentation=Crops(Views("auto"), global_area=(0.7, 1.0), local_area=(0.4, 0.8)))
-network=PrototypeNetwork(Zoo("resnet8_cifar"), head={"outputs": 256}, freeze=100.0, teacher=DINOTeacher(0.99))
-"""
+"""Teachers that are slow averages of their students: the schedule of the momentum, and of DINO's temperature."""
 
 import dataclasses
 from typing import Annotated, Any

@@ -1,7 +1,4 @@
-"""Images with captions, the two encoders of CLIP, and how prompts classify new images of one shape.
-
-data=ImagesWithCaptions("shapes"), network=TwoEncoders({"patch_size": 8}), measures=[ZeroShotAndRecall()]
-"""
+"""The two encoders of CLIP, of images and of captions."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

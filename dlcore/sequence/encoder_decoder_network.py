@@ -1,7 +1,4 @@
-"""Pairs of a source and a target sequence: the networks that read one and write the other, and what is shown of them.
-
-network=EncoderDecoder("transformer", transformer={"features": 64}, rnn={"hidden_size": 128}), use=WriteSequences()
-"""
+"""Networks that read one sequence and write another."""
 
 import dataclasses
 import math

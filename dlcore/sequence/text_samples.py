@@ -1,7 +1,4 @@
-"""Texts: a text by name, in streams or windows, and samples that continue a prompt.
-
-data=TextWindows(Text("pages", valid_fraction=0.1), window=64), measures=[LossBesideNgrams()], use=ContinuePrompts()
-"""
+"""Samples that continue a prompt, the loss beside that of n-grams, and how long the lines of a text are."""
 
 import dataclasses
 import math

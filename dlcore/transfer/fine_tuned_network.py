@@ -1,8 +1,4 @@
-"""Few labeled images, and a network that was trained on others: which of its parts learn, from when on.
-
-network=FineTunedNetwork(Zoo("vgg9_cifar"), head="linear"), optimizer=FineTuningAdamW(parts=("head:10", "*:0.3@0.4")),
-start=SourceWeights("cifar10")
-"""
+"""A network that was trained on other images: its new head, its adapter, which of its parts learn, from when on."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,8 +1,4 @@
-"""Labeled digits of one domain, unlabeled ones of another, and a network that adapts to them.
-
-data=TwoDomains("digits", shift="blended", patches="photographs"), network=AdaptedNetwork(AdaptationNet),
-start=TwinBackboneWeights()
-"""
+"""Labeled digits of one domain, and unlabeled ones of another."""
 
 import dataclasses
 from typing import Annotated, Any, Literal

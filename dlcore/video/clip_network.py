@@ -1,7 +1,4 @@
-"""Classifiers of clips: networks by name, the accuracy by video, and what a report shows.
-
-network=ClipNetwork("fusion", fields={"net": {"fusion": "slow", "width": 16}})
-"""
+"""Networks of clips by name."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

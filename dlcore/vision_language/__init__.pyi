@@ -1,4 +1,6 @@
+from dlcore.vision_language.caption_network import CaptionNetwork as CaptionNetwork
 from dlcore.vision_language.caption_rnn import CaptionRNN as CaptionRNN
+from dlcore.vision_language.caption_rnn import Captioner as Captioner
 from dlcore.vision_language.caption_rnn import last_map as last_map
 from dlcore.vision_language.caption_transformer import CaptionTransformer as CaptionTransformer
 from dlcore.vision_language.networks import GridEncoder as GridEncoder

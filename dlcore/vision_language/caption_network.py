@@ -1,7 +1,4 @@
-"""Captioned images, networks by name that write captions, and scores beside baselines.
-
-data=ImagesToDescribe("shapes"), network=CaptionNetwork("attention"), measures=[CaptionScores()]
-"""
+"""Networks by name that write captions."""
 
 import dataclasses
 import math

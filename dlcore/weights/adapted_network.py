@@ -1,8 +1,4 @@
-"""Labeled digits of one domain, unlabeled ones of another, and a network that adapts to them.
-
-data=TwoDomains("digits", shift="blended", patches="photographs"), network=AdaptedNetwork(AdaptationNet),
-start=TwinBackboneWeights()
-"""
+"""A network that adapts to another domain, and the weights that it and its twin start from."""
 
 import dataclasses
 import functools

@@ -1,7 +1,4 @@
-"""Images with captions, the two encoders of CLIP, and how prompts classify new images of one shape.
-
-data=ImagesWithCaptions("shapes"), network=TwoEncoders({"patch_size": 8}), measures=[ZeroShotAndRecall()]
-"""
+"""Weights of a published CLIP or SigLIP for its two encoders."""
 
 from typing import ClassVar
 

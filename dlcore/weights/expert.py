@@ -1,4 +1,4 @@
-"""Imitation: agents that imitate the recorded episodes of an expert."""
+"""Demonstrations: recorded episodes of an expert, of an earlier run or of one that is trained."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""The two phases of latent diffusion: an autoencoder of images, and samples in its latents.
-
-network=LatentUNet(autoencoder=AutoencoderKL, unet=ConditionalUNet), start=FirstStage(autoencoder_kl.experiment)
-"""
+"""The first stage of latent diffusion: a finished run of an autoencoder, or one that is trained."""
 
 import dataclasses
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Classifiers of clips: networks by name, the accuracy by video, and what a report shows.
-
-network=ClipNetwork("fusion", fields={"net": {"fusion": "slow", "width": 16}})
-"""
+"""Weights of an image network, inflated in time."""
 
 import dataclasses
 from typing import Any

@@ -1,8 +1,4 @@
-"""Grids of codes: the networks that encode an image as one grid of codes, with a discriminator or a prior beside them.
-
-network=CodeGrid(vqvae=partial(VQVAE, width=32))
-network=AdversarialCodes(vqvae=partial(VQVAE, width=32), discriminator=partial(PatchDiscriminator, width=32))
-"""
+"""The frozen network of a perceptual loss, and the autoencoder of codes that is trained by it and a discriminator."""
 
 import dataclasses
 from collections.abc import Callable

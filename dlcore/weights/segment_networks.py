@@ -1,4 +1,4 @@
-"""Results of a panoptic segmenter: descriptions of segments, files in COCO's form, and the panels of its report."""
+"""Networks of panoptic segmentation, by queries or by things and stuff, and the weights that they start from."""
 
 import dataclasses
 from collections.abc import Callable

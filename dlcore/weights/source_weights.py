@@ -1,8 +1,4 @@
-"""Few labeled images, and a network that was trained on others: which of its parts learn, from when on.
-
-network=FineTunedNetwork(Zoo("vgg9_cifar"), head="linear"), optimizer=FineTuningAdamW(parts=("head:10", "*:0.3@0.4")),
-start=SourceWeights("cifar10")
-"""
+"""The weights of a network that was trained on other images, for a head of other classes."""
 
 import dataclasses
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Parts of pages of styles and textures: pairs of images, samples of a texture, networks that render photographs."""
+"""The network that renders photographs in a style, and the frozen network of its objective."""
 
 import dataclasses
 from collections.abc import Callable

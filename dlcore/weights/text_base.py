@@ -1,4 +1,4 @@
-"""Parts of ControlNet: captioned shapes with their edges, and a network that a run trained without the edges."""
+"""The text-to-image network that a second phase starts from: ControlNet's locked copy, and a personalized one."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar
