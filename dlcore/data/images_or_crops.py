@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore.data import labeled_images
 from dlcore.data.augment import channel_statistics, to_float
-from dlcore.data.images import Images
+from dlcore.data.images import Images, labeled_batch
 from dlcore.data.photographs import photo_crops
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
@@ -55,6 +54,6 @@ def _photographs(seed: int) -> Splits:
         "image_shape": list(train.arrays["image"].shape[1:]),
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
-        "batch": labeled_images.labeled_batch(train.arrays["image"].shape[1:]),
+        "batch": labeled_batch(train.arrays["image"].shape[1:]),
     }
     return Splits(**splits, spec=spec)

@@ -499,7 +499,7 @@ def test_the_report_shows_twelve_images_of_most_errors_and_four_of_the_median(mo
         shown.append((title, images.tolist(), captions))
         return "images"
 
-    monkeypatch.setattr("dlcore.evaluators.detection_errors.detection_errors", errors)
+    monkeypatch.setattr("dlcore.metrics.detection_errors.detection_errors", errors)
     monkeypatch.setattr("dlcore.report.detection.detections", detections)
     monkeypatch.setattr("dlcore.report.detection.error_kinds", lambda counts, *rest: ("kinds", counts.tolist()))
     index = np.arange(number)

@@ -238,8 +238,9 @@ def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch
     known, unknown = [START, 4, 5, END], [START, UNKNOWN, 5, END]
     train = Source({"captions": np.array([[known, unknown]])})
     valid = Source({"captions": np.array([[known]] * 3)})
-    kit = images_to_describe.captioned_images
-    monkeypatch.setattr(kit, "sentence_evaluator", lambda words, read, source: ("sentences", source and len(source)))
+    monkeypatch.setattr(
+        caption_scores, "sentence_evaluator", lambda words, read, source: ("sentences", source and len(source))
+    )
     monkeypatch.setattr(caption_scores, "exact_match", lambda source: ("exact", source and len(source)))
     monkeypatch.setattr(caption_scores, "attention_mass", lambda grid, source: ("mass", grid, source and len(source)))
     monkeypatch.setattr(caption_scores, "_blind_caption", lambda *args: np.array([4, END]))
@@ -269,7 +270,7 @@ def test_the_first_captions_stand_with_scores_and_what_three_of_them_looked_at(m
     monkeypatch.setattr("dlcore.report.tables.table", lambda *rest: rest)
     monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", history))
     monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [("triage", history, floor)])
-    monkeypatch.setattr(images_to_describe.captioned_images, "attention_panel", lambda *rest: rest)
+    monkeypatch.setattr(caption_scores.vision_language, "attention_panel", lambda *rest: rest)
     spec = {"vocabulary": caption_words().to_dict()}
     tokens = np.tile([4, END, PAD], (14, 1))
     captions = np.tile([START, 5, END], (14, 1, 1))

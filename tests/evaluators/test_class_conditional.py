@@ -211,7 +211,7 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, b
         measured.append(measure(source.arrays["image"]))
         return [len(source)]
 
-    monkeypatch.setattr("dlcore.data.captioned_shapes.guidance_panel", guidance_panel)
+    monkeypatch.setattr("dlcore.generative.prompt_panels.guidance_panel", guidance_panel)
     context = SimpleNamespace(
         data=SimpleNamespace(shown=shown, test=test), outputs={"sample": sample}, history="history"
     )

@@ -147,7 +147,7 @@ def toy(monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr(expert_parts, "environment_of", lambda flags: environment)
     monkeypatch.setattr(expert_parts.demos, "record", record)
-    monkeypatch.setattr(agents.networks, "actor_critic", lambda environment, **fields: Threshold())
+    monkeypatch.setattr(expert_parts.networks, "actor_critic", lambda environment, **fields: Threshold())
     return environment, recorded
 
 

@@ -75,7 +75,7 @@ def test_the_encoder_of_a_vit_is_its_class_token_and_of_others_the_mean_of_the_l
         built.append(fields)
         return ViT(**{**VIT, **fields}) if setup.flags.model == "vit" else create_model("resnet8_cifar", **fields)
 
-    monkeypatch.setattr(encoders.backbone, "build", build)
+    monkeypatch.setattr(encoders.described_model, "build", build)
     monkeypatch.setitem(SPEC, "image_shape", (4, 4, 1))
     assert encoders.backbone_without_head(setup_of(model="vit"), drop_path=0.5).num_classes == 0
     assert encoders.backbone_without_head(setup_of(model="resnet")).num_classes == 1
