@@ -238,9 +238,8 @@ def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch
     known, unknown = [START, 4, 5, END], [START, UNKNOWN, 5, END]
     train = Source({"captions": np.array([[known, unknown]])})
     valid = Source({"captions": np.array([[known]] * 3)})
-    monkeypatch.setattr(
-        caption_scores, "sentence_evaluator", lambda words, read, source: ("sentences", source and len(source))
-    )
+    texts = caption_scores.image_text
+    monkeypatch.setattr(texts, "sentence_evaluator", lambda words, read, source: ("sentences", source and len(source)))
     monkeypatch.setattr(caption_scores, "exact_match", lambda source: ("exact", source and len(source)))
     monkeypatch.setattr(caption_scores, "attention_mass", lambda grid, source: ("mass", grid, source and len(source)))
     monkeypatch.setattr(caption_scores, "_blind_caption", lambda *args: np.array([4, END]))
