@@ -39,7 +39,7 @@ import re
 import shlex
 import statistics
 import subprocess
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from dlcore.report.measures import better_direction
@@ -323,6 +323,14 @@ def beats_baseline(row: dict[str, Any], digits: int = 4) -> bool | None:
     return mean > value if baseline["better"] == "higher" else mean < value
 
 
+def beats_simple(row: dict[str, Any], simple: Mapping[str, Any], digits: int = 3) -> bool | None:
+    """Whether a row's mean beats a simple method in so many digits; None where the row has no number."""
+    if row["mean"] is None:
+        return None
+    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], simple["mean"]))
+    return mean > value if simple["better"] == "higher" else mean < value
+
+
 def _mean_baseline(candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The baseline of several seeds: the mean, where all have one of the same name."""
     baselines = [line.get("baseline") for line in candidates]
@@ -350,7 +358,7 @@ def launched(folder: str | os.PathLike) -> set[str]:
     These are those in a topic's folder that define `experiment` or end in `if __name__ == "__main__"`.
     """
     folder = pathlib.Path(folder)
-    files = (path for path in folder.glob("*/**/*.py") if path.name != "__init__.py")
+    files = (path for path in folder.glob("*/**/*.py") if not path.name.startswith("__"))
     scripts = (path for path in files if _LAUNCHED.search(path.read_text(encoding="utf-8")))
     return {".".join(path.relative_to(folder).with_suffix("").parts) for path in scripts}
 

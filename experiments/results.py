@@ -32,6 +32,7 @@ from typing import Any
 
 from dlcore.report.measures import in_per_cent
 from experiments import ledger
+from experiments.simple.method import of_rows, read_values
 
 __all__ = ["main", "render"]
 
@@ -234,7 +235,8 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
     head, _, rest = before.partition(BEGIN)
     _, _, tail = rest.partition(END)
     rows, reasons = ledger.read(folder / "results.jsonl"), ledger.read_not_run(folder / "not_run.json")
-    after = f"{head}{BEGIN}\n{render(rows, reasons)}{END}{tail}"
+    simple = of_rows(read_values(folder / "simple" / "values.jsonl"))
+    after = f"{head}{BEGIN}\n{render(rows, reasons, simple)}{END}{tail}"
     problems = ledger.unaccounted(folder, rows, reasons)
     for problem in problems:
         print(f"{problem}; allowed: a row, or a reason in {folder / 'not_run.json'}", file=sys.stderr)
@@ -249,10 +251,12 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
     return 0
 
 
-def render(rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}) -> str:
+def render(
+    rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}, simple: Mapping[str, Mapping[str, Any]] = {}
+) -> str:
     """Render the rows as Markdown: for each topic a table by dataset, then the studies, the commands folded away.
 
-    reasons: why files have no row, by topic.stem.
+    reasons: why files have no row, by topic.stem. simple: the best simple method of rows, by their id.
     """
     topics: dict[str, list[dict[str, Any]]] = {}
     studies = []
@@ -261,7 +265,8 @@ def render(rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}) -> s
             studies.append(row)
         else:
             topics.setdefault(ledger.page(row["command"]).split(".")[0].replace("_", " "), []).append(row)
-    sections = [_section(topic, rows) for topic, rows in topics.items()] + [_studies(studies)] * bool(studies)
+    sections = [_section(topic, rows, simple) for topic, rows in topics.items()]
+    sections += [_studies(studies, simple)] * bool(studies)
     sections += [_not_run(reasons)] * bool(reasons)
     return "".join(sections) or "\nNothing has been measured yet.\n\n"
 
@@ -273,8 +278,10 @@ def _not_run(reasons: Mapping[str, str]) -> str:
     return "\n".join([*lines, "", ""])
 
 
-def _studies(rows: list[dict[str, Any]]) -> str:
-    heads = ("Study", "Claim or question", "Outcome", "Headline", "Value", "Baseline", "Time", "Hardware", "Commit")
+def _studies(rows: list[dict[str, Any]], simple: Mapping[str, Mapping[str, Any]]) -> str:
+    heads = ["Study", "Claim or question", "Outcome", "Headline", "Value", "Baseline", "Time", "Hardware", "Commit"]
+    has_simple = any(row["id"] in simple for row in rows)
+    heads[5:5] = ["Simple method"] * has_simple
     lines = ["", "### Studies", "", _table_row(heads), "|" + " --- |" * len(heads)]
     for row in rows:
         lines.append(
@@ -285,6 +292,7 @@ def _studies(rows: list[dict[str, Any]]) -> str:
                     _outcome(row),
                     f"{row['metric']}, {row['dataset']}",
                     _value(row) + (f", {BELOW}" if ledger.beats_baseline(row) is False else ""),
+                    *[_simple_text(row, simple)] * has_simple,
                     _baseline_text(row),
                     _duration(row["wall_seconds"]["all"]),
                     row["hardware"],
@@ -299,8 +307,10 @@ def _studies(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", "</details>", "", ""])
 
 
-def _section(topic: str, rows: list[dict[str, Any]]) -> str:
-    heads = ("Dataset", "Result", "Metric", "Value", "Baseline", "Published", "Time a run", "Hardware", "Commit")
+def _section(topic: str, rows: list[dict[str, Any]], simple: Mapping[str, Mapping[str, Any]]) -> str:
+    heads = ["Dataset", "Result", "Metric", "Value", "Baseline", "Published", "Time a run", "Hardware", "Commit"]
+    has_simple = any(row["id"] in simple for row in rows)
+    heads[4:4] = ["Simple method"] * has_simple
     name = topic.upper() if len(topic) < 3 else topic.capitalize().replace("_", " ")
     lines = ["", f"### {name}", "", _table_row(heads), "|" + " --- |" * len(heads)]
     for row in rows:
@@ -315,6 +325,7 @@ def _section(topic: str, rows: list[dict[str, Any]]) -> str:
                     name,
                     row["metric"],
                     _value(row) + (f", {BELOW}" if ledger.beats_baseline(row) is False else ""),
+                    *[_simple_text(row, simple)] * has_simple,
                     _baseline_text(row),
                     f"{_number(published['value'], row['metric'])} ({published['source']})" if published else "",
                     _duration(statistics.fmean(row["wall_seconds"].values())) if row["wall_seconds"] else "",
@@ -343,6 +354,16 @@ def _value(row: dict[str, Any]) -> str:
     spread = statistics.stdev(values)
     spread_text = f"{100 * spread:.2f}" if in_per_cent(row["metric"]) else f"{spread:.2g}"
     return f"{_number(row['mean'], row['metric'])} ± {spread_text} ({len(values)} seeds)"
+
+
+def _simple_text(row: dict[str, Any], simple: Mapping[str, Mapping[str, Any]]) -> str:
+    """The value of the best simple method, bold where the row does not beat it."""
+    if (best := simple.get(row["id"])) is None:
+        return ""
+    text = f"{_number(best['mean'], row['metric'])} ({escape(best['method'], quote=False)})"
+    if best["knows"]:
+        text += f", which knows {escape(best['knows'], quote=False)}"
+    return f"**{text}**" if ledger.beats_simple(row, best) is False else text
 
 
 def _baseline_text(row: dict[str, Any]) -> str:

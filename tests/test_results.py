@@ -261,6 +261,22 @@ def test_annotate_changes_what_a_row_is_compared_with_and_nothing_else(measured)
 
 
 @pytest.mark.parametrize(
+    ("value", "better", "loses"),
+    [(0.904, "higher", False), (0.9051, "higher", True), (0.91, "higher", True), (0.91, "lower", False)],
+)
+def test_the_best_simple_method_of_a_row_is_bold_where_the_row_does_not_beat_it(measured, value, better, loses):
+    simple = {"key": "k", "rows": ["topic.fake-digits"], "method": "k-NN", "better": better, "knows": ""}
+    worse = simple | {"key": "worse", "mean": value - 0.1 if better == "higher" else value + 0.1}
+    file = measured / "experiments" / "simple" / "values.jsonl"
+    file.parent.mkdir()
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in (worse, simple | {"mean": value})))
+    assert results.main([], measured) == 0
+    text = f"{100 * value:.2f} % (k-NN)"
+    readme = (measured / "experiments" / "README.md").read_text()
+    assert f"| 90.50 % ± 0.71 (2 seeds) | {f'**{text}**' if loses else text} | 51.00 %" in readme
+
+
+@pytest.mark.parametrize(
     ("baseline", "better", "below"),
     [
         (0.9049, "higher", False),

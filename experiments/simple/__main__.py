@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key in keys:
         values[key] = measured(methods[key])
         print(json.dumps(values[key]))
-        kept = [values[name] for name in methods if name in values]
-        VALUES.write_text("".join(f"{json.dumps(value)}\n" for value in kept), encoding="utf-8")
+        lines = [values[name] for name in methods if name in values]
+        VALUES.write_text("".join(f"{json.dumps(value)}\n" for value in lines), encoding="utf-8")
     for key, method in methods.items() if not keys else ():
         value = f"{values[key]['mean']:.4g}" if key in values else "not measured"
         print(f"{key}: {method.metric} {value}, {method.method} ({', '.join(method.rows)})")

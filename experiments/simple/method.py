@@ -48,11 +48,11 @@ class SimpleMethod:
 
 def all_methods() -> dict[str, SimpleMethod]:
     """Collect the methods of all files: key -> method."""
-    found = [method for name in FILES for method in importlib.import_module(f"experiments.simple.{name}").METHODS]
-    keys = [method.key for method in found]
+    methods = [method for name in FILES for method in importlib.import_module(f"experiments.simple.{name}").METHODS]
+    keys = [method.key for method in methods]
     if repeated := {key for key in keys if keys.count(key) > 1}:
         raise ValueError(f"{sorted(repeated)[0]}: two methods of one key; allowed: unique keys")
-    return {method.key: method for method in found}
+    return {method.key: method for method in methods}
 
 
 @functools.cache
