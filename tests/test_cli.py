@@ -113,7 +113,7 @@ def test_converted_weights_are_named_by_their_file_or_beside_their_folder(name, 
 def test_pictures_are_named_by_their_photograph_unless_they_have_a_name(tmp_path, monkeypatch, capsys):
     written = []
     for module, call in (("photograph_depth", "depth_file"), ("photograph_detection", "detect_file")):
-        monkeypatch.setattr(f"dlcore.kits.images.{module}.{call}", lambda *given: written.append(given[-1]))
+        monkeypatch.setattr(f"dlcore.modes.{module}.{call}", lambda *given: written.append(given[-1]))
     for command in ("depth", "detect"):
         words = [command, "folder", "--input=in/photo.jpg"]
         assert cli.main(words) == cli.main([*words, f"--output={tmp_path / 'x.png'}"]) == 0
@@ -458,7 +458,7 @@ def test_absent_words_have_status_1(capsys):
 def test_commands_without_options_take_their_defaults(tmp_path, monkeypatch, capsys):
     asked = []
     for module, call in (("photograph_depth", "depth_file"), ("photograph_detection", "detect_file")):
-        monkeypatch.setattr(f"dlcore.kits.images.{module}.{call}", lambda *given: asked.append(given))
+        monkeypatch.setattr(f"dlcore.modes.{module}.{call}", lambda *given: asked.append(given))
     monkeypatch.setattr("dlcore.modes.compare.compare", lambda *given: asked.append(given) or "compared")
     folder, photo = Path("net"), Path("in/photo.jpg")
     for words, arguments in (

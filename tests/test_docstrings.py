@@ -23,6 +23,8 @@ RECORDS = {
     ("context", "ReportContext"),
     ("run", "ResolvedRun"),
     ("run", "Run"),
+    ("run", "Any"),
+    ("flags", "Any"),
     ("training", "Run"),
     ("facts", "Facts"),
     ("learner", "Learner"),
@@ -48,9 +50,9 @@ CLASS_NAME = re.compile(
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
 REFERENCE = re.compile(r"^  As `([\w.]+)`\.$")
 """A line of Args: parameters that the section does not name are those of another function or class."""
-METHODS = {"models": "models/registry.py", "tasks": "experiment/part.py", "kits": "experiment/part.py"}
-"""Rooms whose functions stand for methods, and the file of the classes that describe these."""
 PART_METHODS = "dlcore/experiment/part.py"
+METHODS = {"models": "dlcore/models/registry.py"}
+"""Rooms whose functions stand for methods of other classes than parts, and the file that describes these."""
 
 
 def _load(path):
@@ -205,7 +207,8 @@ def wrong_class(node, tree):
 def wrong_module(tree, room=""):
     """(line, name, what is wrong) of the public names that a module defines.
 
-    In the rooms of METHODS, a function like a method of a class serves as that method, which documents it.
+    A function like a method of a part, or in the rooms of METHODS of another class, serves as that method, which
+    documents it.
     """
     public = set()
     for node in tree.body:
@@ -213,11 +216,7 @@ def wrong_module(tree, room=""):
             public = set(ast.literal_eval(node.value))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in public:
-            method = (
-                contract(f"dlcore/{METHODS[room]}").get((node.name, *parameters(node, False)))
-                if room in METHODS
-                else None
-            )
+            method = contract(METHODS.get(room, PART_METHODS)).get((node.name, *parameters(node, False)))
             bases = () if method is None else (method,)
             yield from ((node.lineno, node.name, text) for text in wrong_function(node, tree, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:

@@ -428,7 +428,7 @@ def test_keys_come_from_root_key_everywhere():
 
     package = Path(dlcore.__file__).parent
     sources = {path: text for path in package.rglob("*.py") if "random.key(" in (text := path.read_text())}
-    found = {path.name: list(calls(ast.parse(text))) for path, text in sources.items()}
+    found = {str(path.relative_to(package)): list(calls(ast.parse(text))) for path, text in sources.items()}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 

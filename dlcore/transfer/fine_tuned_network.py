@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.learner import Range, check_record
+from dlcore.learner import Range, check_record, root_key
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.models.network import Zoo
@@ -70,7 +70,7 @@ class FineTunedNetwork:
           Its variables.
         """
         model, image = self.example()
-        return model.init(jax.random.key(0), image, train=False)
+        return model.init(root_key(0), image, train=False)
 
     def _with_head(self, model: nn.Module) -> nn.Module:
         if self.head == "linear":
