@@ -117,6 +117,11 @@ def test_the_report_says_how_and_by_which_code(finished):
     assert f">{config['command']}<" in page
     assert config["commit"] == result["commit"] == provenance.commit()
     assert config["commit"] is None or f">{config['commit']}<" in page
+    for text in ("What the numbers mean", "Accuracy, ", "(higher is better)", "500 test examples", "reaches 10.20 %"):
+        assert text in page, text
+    for rest in ("evaluate", "predict", "export"):
+        assert f" --mode={rest} --run={finished[1]}" in page
+    assert any(b"test/worst_mistakes" in path.read_bytes() for path in finished[1].glob("*tfevents*"))
 
 
 @pytest.mark.slow
@@ -202,6 +207,7 @@ def test_a_run_that_is_only_tested_again_reports_the_memory_of_its_step(finished
     assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
     page = (folder / "report.html").read_text()
     assert re.search(title, page)[0] == before
+    assert [row["split"] for row in read_metrics(folder)].count("test") == 1
     assert "temporaries" in page
     assert "waiting for data" not in page, "no step waited"
 
