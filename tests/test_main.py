@@ -1,6 +1,5 @@
 """An experiment from the command line, in this process: its folder, its second call, bad input."""
 
-import contextlib
 import dataclasses
 import html
 import importlib
@@ -8,7 +7,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +27,6 @@ from dlcore.main import run
 from dlcore.models.network import model_settings
 from dlcore.run import provenance
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.run.preemption import Preempted
 from dlcore.setting import FlagError
 from experiments import ledger
 from experiments.classification.supervised import experiment
@@ -638,84 +635,6 @@ def test_a_page_is_named_by_its_place():
 # The command around a mode
 
 
-@pytest.fixture
-def commanded(monkeypatch):
-    """Run a mode of fakes: what it does is given; return (status, what was asked)."""
-
-    def call(doing=lambda run: None, argv=(), given=("source",), **flags):
-        asked = []
-        values = {
-            "mode": "train", "distributed": "auto", "heartbeat_seconds": 5.0, "join_seconds": 6.0, "progress": True,
-            "source": "w", **flags,
-        }  # fmt: skip
-
-        @contextlib.contextmanager
-        def join(*args):
-            asked.append(("join", *args))
-            yield
-
-        @contextlib.contextmanager
-        def heartbeat(condition):
-            asked.append(("heartbeat", bool(condition())))
-            yield
-
-        def do(run):
-            asked.append("run")
-            return doing(run)
-
-        mode = SimpleNamespace(run=do, packages=("numpy",), settings={})
-        monkeypatch.setattr(machinery, "mode_of", lambda argv: (mode, {}))
-        monkeypatch.setattr(machinery, "resolve", lambda *args: Flags(values, given=frozenset(given)))
-        monkeypatch.setattr(machinery, "ResolvedRun", lambda *args: "run")
-        monkeypatch.setattr(machinery, "prepare_process", lambda flags: asked.append("process"))
-        monkeypatch.setattr(machinery, "join_processes", join)
-        monkeypatch.setattr(machinery, "heartbeat", heartbeat)
-        monkeypatch.setattr(machinery, "leave", lambda status: asked.append(("leave", status)))
-        return run("a page", list(argv)), asked
-
-    return call
-
-
-def raising(error):
-    def do(run):
-        raise error
-
-    return do
-
-
-def test_a_mode_runs_in_a_prepared_process_beside_the_others(commanded):
-    status, asked = commanded()
-    assert status == 0
-    assert asked == [("heartbeat", True), "process", ("join", "auto", 5.0, 6.0), ("heartbeat", True), "run"]
-    assert ("heartbeat", False) in commanded(progress=False)[1]
-    status, asked = commanded(lambda run: 1)
-    assert (status, asked[-1]) == (1, ("leave", 1))
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(FlagError("--x=1: no"), 2), (ValueError("x: no"), 1), (OSError("full"), 1), (FloatingPointError("inf"), 1)],
-)
-def test_an_expected_error_is_one_line_and_others_are_not_caught(commanded, capsys, error, status):
-    found, asked = commanded(raising(error))
-    assert (found, asked[-1]) == (status, ("leave", status))
-    assert capsys.readouterr().err == f"error: {error}  (--traceback shows where)\n"
-    assert commanded(raising(error), ["--traceback"])[0] == status
-    err = capsys.readouterr().err
-    assert err.startswith("Traceback")
-    assert err.endswith(f"error: {error}\n")
-    for other in (BrokenPipeError(), KeyError("a bug")):
-        with pytest.raises(type(other)):
-            commanded(raising(other))
-
-
-def test_a_preempted_run_says_its_line_and_keeps_its_status(commanded, capsys):
-    with pytest.raises(Preempted) as caught:
-        commanded(raising(Preempted(7)))
-    assert caught.value.code == 75
-    assert capsys.readouterr().out == "stopped by a signal after step 7, saved; the same command resumes\n"
-
-
 @pytest.mark.parametrize(
     ("message", "wanted"),
     [
@@ -729,9 +648,12 @@ def test_a_preempted_run_says_its_line_and_keeps_its_status(commanded, capsys):
         ("no argument: at all", "no argument: at all"),
     ],
 )
-def test_an_error_about_an_argument_names_the_flag_that_its_value_came_from(commanded, capsys, message, wanted):
-    commanded(raising(ValueError(message)), source="w", rate=0.5, other="v", given=("source", "rate"))
-    assert capsys.readouterr().err.startswith(f"error: {wanted}  (")
+def test_an_error_about_an_argument_names_the_flag_that_its_value_came_from(capsys, message, wanted):
+    flags = Flags({"source": "w", "rate": 0.5, "other": "v"}, given=frozenset({"source", "rate"}))
+    for error in (ValueError(message), FlagError(message)):
+        is_of_flag = wanted != message or isinstance(error, FlagError)
+        assert machinery._report(error, show=False, flags=flags) == (2 if is_of_flag else 1)
+        assert capsys.readouterr().err == f"error: {wanted}  (--traceback shows where)\n"
 
 
 def test_a_command_has_the_flags_of_its_mode_and_the_whole_help_those_of_all():

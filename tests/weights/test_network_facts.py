@@ -1,6 +1,5 @@
 """What a trained network says of itself, how it is packed, and the features that it gives; networks of few units."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +11,11 @@ from flax import linen as nn
 
 from dlcore.data import labeled_images
 from dlcore.experiment.flags import Flags
-from dlcore.models.pretrained.processor import Processor
-from dlcore.run.json_files import write_json
 from dlcore.setting import FlagError
 from dlcore.weights import network as module
 from dlcore.weights import small_classifier
 from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor
-from dlcore.weights.open import PUBLISHED, Weights
+from dlcore.weights.open import Weights
 
 FOUND = Weights("network", Path("w"), model="tiny", mean=(0.5,), std=(0.25,), spec={"num_classes": 3})
 NAMED = FOUND._replace(class_names=("a", "b", "c"))
@@ -37,28 +34,6 @@ def test_a_network_must_take_the_channels_and_tell_the_classes_apart():
             check_fits(NAMED, **words)
     with pytest.raises(ValueError, match="trained on images of 0 channels; allowed: 1"):
         check_fits(FOUND._replace(mean=None), channels=1)
-
-
-def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
-    for place in (module, small_classifier):
-        create = lambda name, **fields: SimpleNamespace(**{"num_classes": 9} | fields)  # noqa: E731
-        monkeypatch.setattr(place, "create_model", create)
-    monkeypatch.setattr(module, "add_mlp_head", lambda model, units: (vars(model), units))
-    assert module.num_classes(FOUND) == 3
-    assert module.num_classes(FOUND._replace(spec={})) == 9
-    found = FOUND._replace(fields={"width": 4, "depth": 1})
-    assert vars(module.model_of(found, depth=2)) == {"num_classes": 3, "width": 4, "depth": 2}
-    assert module.model_of(FOUND._replace(settings={"head": "mlp", "head_units": 7})) == ({"num_classes": 3}, 7)
-    linear = FOUND._replace(settings={"head": "linear", "head_units": 7})
-    assert vars(module.model_of(linear)) == {"num_classes": 3}
-    assert vars(small_classifier.default_model(Flags({"smoke": True}), num_classes=2)) == {
-        "width": 16, "stem_stride": 2, "stages": (1,), "num_classes": 2,
-    }  # fmt: skip
-    assert vars(small_classifier.default_model(Flags({"smoke": False}))) == {
-        "width": 16,
-        "stem_stride": 2,
-        "num_classes": 9,
-    }
 
 
 @pytest.mark.parametrize(
@@ -106,92 +81,6 @@ def test_a_run_names_the_published_network_that_it_started_from(monkeypatch):
         monkeypatch.setattr(module, "open_classifier", lambda run, argument, other=other: other)
         with pytest.raises(ValueError, match=f"^network='w': started from {said}; allowed: the folder of a run with"):
             module.published_source("w", "network")
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """Make `open_classifier` give weights with variables."""
-
-    def give(found, variables):
-        asked = []
-        monkeypatch.setattr(module, "open_classifier", lambda *args: asked.append(args) or found)
-        monkeypatch.setattr(Weights, "variables", lambda weights: variables)
-        monkeypatch.setattr(module, "model_of", lambda found: "the model")
-        return asked
-
-    return give
-
-
-def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_processor(monkeypatch, opened):
-    def sizes(found):
-        opened(found, {"params": {}})
-        network = module.load_network("w")
-        return network.side, network.input_size
-
-    monkeypatch.setattr(module, "input_shape", lambda model: (224, 200, 3))
-    run = NAMED._replace(page="classification.supervised", spec={"image_shape": [8, 8, 1]}, settings={"input_size": 16})
-    assert sizes(run) == (8, 16)
-    wide = run._replace(spec={"image_shape": [8, 12, 1]}, settings={"input_size": None})
-    assert sizes(wide) == ((8, 12), (16, 24)), "images below 16 pixels are doubled"
-    assert sizes(NAMED._replace(spec={"side": 32, "input_size": 64})) == (32, 64)
-    assert sizes(NAMED) == (224, None)
-    published = NAMED._replace(spec={PUBLISHED: True}, fields={"image_size": 48})
-    for processor, side in (
-        (None, 48),
-        (Processor(), 48),
-        (Processor(size=(40, 36)), 40),
-        (Processor(size=(40, 40), crop=(32, 28)), 32),
-    ):
-        monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
-        assert sizes(published) == (side, None)
-
-
-def test_a_loaded_network_has_all_facts_of_its_weights(opened):
-    variables = {"params": {"w": 1}}
-    asked = opened(NAMED._replace(fields={"width": 4}, spec={"side": [8, 12], "input_size": [16, 24]}), variables)
-    found = module.load_network("w", "teacher", channels=1)
-    assert found[:4] == ("tiny", {"width": 4}, "the model", variables)
-    assert (found.mean.tolist(), found.std.tolist(), found.mean.dtype) == ([0.5], [0.25], np.float32)
-    assert found[6:] == (("a", "b", "c"), (8, 12), (16, 24), True)
-    assert asked == [("w", "teacher", False)]
-    opened(FOUND._replace(spec={"side": 8, "num_classes": 2}), variables)
-    assert module.load_network("w")[6:] == (("0", "1"), 8, None, False)
-
-
-def test_of_a_run_with_a_backbone_the_backbone_is_taken_without_its_head(opened):
-    variables = {"params": {"backbone": {"stem": 1, "head": 2}, "neck": 3}, "other": {"neck": 4}}
-    run = NAMED._replace(page="self_supervised.moco", spec={"image_shape": [16, 16, 1]})
-    opened(run, variables)
-    assert module.load_network("w", headless=True).variables == {"params": {"stem": 1}}
-    assert module.classifier_variables(run) == {"params": {"stem": 1}}
-    assert module.classifier_variables(NAMED) is variables, "a file has no pages"
-    with pytest.raises(ValueError, match=r"a run of self_supervised.moco, without a head; allowed: runs of a classif"):
-        module.load_network("w")
-
-
-def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp_path):
-    spec = {"image_shape": [8, 8, 1], "mean": [0.5], "std": [0.25], "class_names": ["a"], "dataset": "digits"}
-    run = NAMED._replace(page="a.page", path=tmp_path, spec=spec, fields={"width": 4}, settings={"input_size": 16})
-    opened(run, {"params": {"conv": {"kernel": np.full((1, 2), 0.1, np.float32)}}})
-    write_json(tmp_path / "config.json", {"commit": "c"})
-    module.pack(tmp_path, tmp_path / "plain.npz")
-    command = "python -m page --runs=/a --data_dir=/home/x --run_dir=/b --seed=1"
-    write_json(tmp_path / "result.json", {"command": command, "value": 0.75})
-    module.pack(tmp_path, tmp_path / "w.npz")
-    with np.load(tmp_path / "w.npz") as file:
-        meta, kernel = json.loads(str(file["meta"])), file["params/conv/kernel"]
-    assert (kernel.dtype, kernel.shape) == (np.float16, (1, 2))
-    assert meta == {
-        "model": "tiny", "fields": {"width": 4}, "side": 8, "input_size": 16, "mean": [0.5], "std": [0.25],
-        "class_names": ["a"], "dataset": "digits", "command": "python -m page --data_dir=$DATA_DIR --seed=1",
-        "test_accuracy": 0.75, "commit": "c",
-    }  # fmt: skip
-    with np.load(tmp_path / "plain.npz") as file:
-        plain = json.loads(str(file["meta"]))
-    assert (plain["command"], plain["test_accuracy"]) == (None, None)
-    opened(run._replace(settings={"head": "mlp"}), {})
-    with pytest.raises(ValueError, match=r"its head is no linear layer; allowed: a run with --head=linear"):
-        module.pack(tmp_path, tmp_path / "w.npz")
 
 
 def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page():
