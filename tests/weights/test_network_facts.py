@@ -1,5 +1,6 @@
 """What a trained network says of itself, how it is packed, and the features that it gives; networks of few units."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,13 @@ from flax import linen as nn
 
 from dlcore.data import labeled_images
 from dlcore.experiment.flags import Flags
+from dlcore.models.pretrained.processor import Processor
+from dlcore.run.json_files import write_json
 from dlcore.setting import FlagError
 from dlcore.weights import network as module
 from dlcore.weights import small_classifier
 from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor
-from dlcore.weights.open import Weights
+from dlcore.weights.open import PUBLISHED, Weights
 
 FOUND = Weights("network", Path("w"), model="tiny", mean=(0.5,), std=(0.25,), spec={"num_classes": 3})
 NAMED = FOUND._replace(class_names=("a", "b", "c"))
@@ -81,6 +84,69 @@ def test_a_run_names_the_published_network_that_it_started_from(monkeypatch):
         monkeypatch.setattr(module, "open_classifier", lambda run, argument, other=other: other)
         with pytest.raises(ValueError, match=f"^network='w': started from {said}; allowed: the folder of a run with"):
             module.published_source("w", "network")
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Make `open_classifier` give weights with variables."""
+
+    def give(found, variables):
+        asked = []
+        monkeypatch.setattr(module, "open_classifier", lambda *args: asked.append(args) or found)
+        monkeypatch.setattr(Weights, "variables", lambda weights: variables)
+        monkeypatch.setattr(module, "model_of", lambda found: "the model")
+        return asked
+
+    return give
+
+
+def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_processor(monkeypatch, opened):
+    def sizes(found):
+        opened(found, {"params": {}})
+        network = module.load_network("w")
+        return network.side, network.input_size
+
+    monkeypatch.setattr(module, "input_shape", lambda model: (224, 200, 3))
+    run = NAMED._replace(page="classification.supervised", spec={"image_shape": [8, 8, 1]}, settings={"input_size": 16})
+    assert sizes(run) == (8, 16)
+    wide = run._replace(spec={"image_shape": [8, 12, 1]}, settings={"input_size": None})
+    assert sizes(wide) == ((8, 12), (16, 24)), "images below 16 pixels are doubled"
+    assert sizes(NAMED._replace(spec={"side": 32, "input_size": 64})) == (32, 64)
+    assert sizes(NAMED) == (224, None)
+    published = NAMED._replace(spec={PUBLISHED: True}, fields={"image_size": 48})
+    for processor, side in (
+        (None, 48),
+        (Processor(), 48),
+        (Processor(size=(40, 36)), 40),
+        (Processor(size=(40, 40), crop=(32, 28)), 32),
+    ):
+        monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
+        assert sizes(published) == (side, None)
+
+
+def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp_path):
+    spec = {"image_shape": [8, 8, 1], "mean": [0.5], "std": [0.25], "class_names": ["a"], "dataset": "digits"}
+    run = NAMED._replace(page="a.page", path=tmp_path, spec=spec, fields={"width": 4}, settings={"input_size": 16})
+    opened(run, {"params": {"conv": {"kernel": np.full((1, 2), 0.1, np.float32)}}})
+    write_json(tmp_path / "config.json", {"commit": "c"})
+    module.pack(tmp_path, tmp_path / "plain.npz")
+    command = "python -m page --runs=/a --data_dir=/home/x --run_dir=/b --seed=1"
+    write_json(tmp_path / "result.json", {"command": command, "value": 0.75})
+    module.pack(tmp_path, tmp_path / "w.npz")
+    with np.load(tmp_path / "w.npz") as file:
+        meta, kernel = json.loads(str(file["meta"])), file["params/conv/kernel"]
+    assert (kernel.dtype, kernel.shape) == (np.float16, (1, 2))
+    assert meta == {
+        "model": "tiny", "fields": {"width": 4}, "side": 8, "input_size": 16, "mean": [0.5], "std": [0.25],
+        "class_names": ["a"], "dataset": "digits", "command": "python -m page --data_dir=$DATA_DIR --seed=1",
+        "test_accuracy": 0.75, "commit": "c",
+    }  # fmt: skip
+    with np.load(tmp_path / "plain.npz") as file:
+        plain = json.loads(str(file["meta"]))
+    assert (plain["command"], plain["test_accuracy"]) == (None, None)
+    opened(run._replace(settings={"head": "mlp"}), {})
+    with pytest.raises(ValueError, match=r"its head is no linear layer; allowed: a run with --head=linear"):
+        module.pack(tmp_path, tmp_path / "w.npz")
 
 
 def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page():
