@@ -187,40 +187,25 @@ def test_cost_with_every_option(tmp_path, capsys):
         ),
         (["cost", "resnet19"], "did you mean"),
         (["cost", "gpt2"], "name='gpt2': it reads tokens; allowed: models of images"),
-        (["cost", "resnet18", "--input=224"], "input='224': not HxWxC"),
         (["cost", "resnet18", "--input=0x4x3"], "input='0x4x3'"),
         (["cost", "vgg16", "--input=12x12x3"], "at least 32x32"),
         (["cost", "lenet5", "--batch=0"], "batch=0: too small"),
-        (["cost", "lenet5", "--picture=net.txt"], "picture='net.txt': another type; allowed: a .png, .svg or .pdf"),
         (["cost", "lenet5", "--chip=abacus"], "chip='abacus': unknown; allowed: v4, v5e"),
-        (["cost", "lenet5", "--depth=0"], "depth=0: too small"),
-        (["cost", "lenet5", "--csv=missing/there.csv"], "missing"),
         (["convert", "missing.npz", "--model=resnet18"], "does not exist"),
         (["convert", "FILE.npz"], "model=None: missing; allowed: --model=NAME"),
         (["convert", "FILE.npz", "--to=safetensors", "--model=lenet5"], "model='lenet5': of no use with --to="),
         (["convert", "missing", "--to=safetensors"], "file='missing': holds no trained network; allowed: the folder"),
         (["convert", "FILE.txt", "--model=resnet18"], "unknown format; allowed: .safetensors"),
-        (["convert", "EMPTY.npz", "--model=resnet18"], "EMPTY.npz: empty, damaged or no .npz; allowed: a whole"),
         (["convert", "JUNK.npz", "--model=resnet18"], "JUNK.npz: empty, damaged or no .npz; allowed: a whole"),
         (["convert", "JUNK.safetensors", "--model=resnet18"], "JUNK.safetensors: damaged"),
         (["convert", "FILE.npz", "--model=resnet19"], "did you mean"),
         (["convert", "FILE.npz", "--model=lenet5"], "left over: strange"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5"], "std=None: one alone; allowed: both"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=a,b", "--std=1,1"], "mean='a,b': no numbers of pixels"),
-        (
-            ["convert", "FILE.npz", "--model=resnet18", "--mean=127,127,127", "--std=1,1,1"],
-            "mean='127,127,127': no num",
-        ),
-        (["convert", "FILE.npz", "--model=resnet18", "--mean=", "--std=1"], "mean='': no numbers of pixels in [0, 1]"),
-        (["convert", "FILE.npz", "--model=resnet18", "--mean=1.1", "--std=1"], "mean='1.1': no numbers of pixels"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=-0.1", "--std=1"], "mean='-0.1': no numbers of pixels"),
         (
             ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"],
             "std=0.5: 1 numbers; allowed",
-        ),
-        (
-            ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5", "--std=1,1"],
-            "mean=0.5,0.5: 2 numbers; allowed",
         ),
         (["cost", "lenet5", "--csv=nowhere/x.csv"], "csv='nowhere/x.csv': no such folder; allowed"),
         (["cost", "lenet5", "--picture=nowhere/x.png"], "picture='nowhere/x.png': no such folder; allowed"),
@@ -242,11 +227,10 @@ def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     import numpy as np
 
     np.savez(tmp_path / "FILE.npz", strange=np.zeros(3))
-    (tmp_path / "EMPTY.npz").touch()
     for name in ("JUNK.npz", "JUNK.safetensors"):
         (tmp_path / name).write_bytes(b"junk" * 20)
     (tmp_path / "FILE.txt").write_text("weights")
-    argv = [str(tmp_path / word) if word.startswith(("FILE", "EMPTY", "JUNK")) else word for word in argv]
+    argv = [str(tmp_path / word) if word.startswith(("FILE", "JUNK")) else word for word in argv]
     if argv[0] == "convert":
         argv.append(f"--out={tmp_path / 'out'}")
     assert cli.main(argv) == 1

@@ -323,9 +323,6 @@ class Backbone(nn.Module):
     ("change", "message"),
     [
         ({"steps": 1.5}, r"^steps=1.5: no whole number; allowed: integers from 1$"),
-        ({"steps": "3"}, "^steps='3': no whole number"),
-        ({"steps": np.nan}, "^steps=nan: no whole number"),
-        ({"eval_every": 1.5}, r"^eval_every=1.5: no whole number"),
         ({"eval_batch_size": 0}, "^eval_batch_size=0: too small; allowed: at least 1$"),
         ({"valid": [1, 2]}, "^valid=list: is no source; allowed: Source, or None$"),
         ({"learner": Backbone()}, "^learner=Backbone: no learner; allowed: a Learner"),
