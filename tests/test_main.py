@@ -404,15 +404,6 @@ def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys)
 
 
 @pytest.mark.slow
-def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
-    other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")))
-    status = run(other, ["--mode=evaluate", f"--run={finished[1]}"])
-    message = f"error: --run={finished[1]}: a run of classification.supervised; allowed: runs of classification.other"
-    one_line(capsys, status, message)
-    assert status == 2
-
-
-@pytest.mark.slow
 def test_steps_that_make_no_update_are_told(tmp_path, capsys):
     words = [*SMALL, f"--run_dir={tmp_path}", "--accumulate=3", "--noprogress"]
     noting = with_run(experiment, messages=lambda run, data: [f"{len(data.train)} for {run.steps} steps"])

@@ -17,36 +17,18 @@ from tests.overriding import with_run
 
 GRADIENT = CHECKS[3]
 WITHOUT_LOSS = {
-    "classification.hard_attention",
-    "generative.conditional_gan",
-    "generative.cycle_gan",
-    "generative.energy_based",
-    "generative.gan",
-    "generative.pix2pix",
-    "generative.ring_gan",
-    "generative.style_gan",
-    "generative.style_gan2",
-    "generative.var",
-    "generative.vq_gan",
-    "generative.vq_vae",
-    "generative.vq_vae_2",
-    "interpretability.class_image",
-    "interpretability.feature_inversion",
-    "interpretability.style_transfer",
-    "interpretability.texture_synthesis",
-    "interpretability.unit_images",
-    "rl.a2c",
-    "rl.dqn",
-    "rl.gail",
-    "rl.model_based",
-    "rl.ppo",
-    "rl.q_learning",
-    "rl.recurrent_ppo",
-    "rl.sac",
-    "rl.td3",
-    "self_supervised.synthetic_properties",
-    "semi_supervised.gan_classifier",
-    "transfer.domain_adaptation",
+    f"{topic}.{page}"
+    for topic, pages in {
+        "classification": "hard_attention",
+        "generative": "conditional_gan cycle_gan energy_based gan pix2pix ring_gan "
+        "style_gan style_gan2 var vq_gan vq_vae vq_vae_2",
+        "interpretability": "class_image feature_inversion style_transfer texture_synthesis unit_images",
+        "rl": "a2c dqn gail model_based ppo q_learning recurrent_ppo sac td3",
+        "self_supervised": "synthetic_properties",
+        "semi_supervised": "gan_classifier",
+        "transfer": "domain_adaptation",
+    }.items()
+    for page in pages.split()
 }
 PAGES = {
     entry.name

@@ -586,17 +586,6 @@ def test_another_training_is_refused_and_nothing_is_written_over(tmp_path):
     assert ((tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)) == before
 
 
-@pytest.mark.slow
-def test_another_seed_and_fewer_steps_are_refused(tmp_path):
-    train(8, folder=tmp_path)
-    before = checkpoints(tmp_path)
-    with pytest.raises(ValueError, match=r"seed=1: the checkpoints in .* are of seed 0; allowed: that seed"):
-        train(8, folder=tmp_path, seed=1)
-    with pytest.raises(ValueError, match=r"steps=2: the checkpoint in .* is of step 8; allowed: at least 8"):
-        train(2, folder=tmp_path)
-    assert checkpoints(tmp_path) == before
-
-
 def test_another_model_is_refused_by_its_first_differing_leaf(tmp_path):
     train(4, folder=tmp_path)
     before = (tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)
