@@ -178,10 +178,7 @@ def test_cost_with_every_option(tmp_path, capsys):
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5"], "std=None: one alone; allowed: both"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=a,b", "--std=1,1"], "mean='a,b': no numbers of pixels"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=-0.1", "--std=1"], "mean='-0.1': no numbers of pixels"),
-        (
-            ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"],
-            "std=0.5: 1 numbers; allowed",
-        ),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"], "std=0.5: 1 numbers; allowed"),
         (["cost", "lenet5", "--csv=nowhere/x.csv"], "csv='nowhere/x.csv': no such folder; allowed"),
         (["cost", "lenet5", "--picture=nowhere/x.png"], "picture='nowhere/x.png': no such folder; allowed"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5", "--std=0"], "std=0: not positive; allowed: numbers"),
@@ -192,10 +189,7 @@ def test_cost_with_every_option(tmp_path, capsys):
         (["detect", ".", "--input=x.png", "--words=,"], "words=',': '' has no letter; allowed: names with commas"),
         (["detect", ".", "--input=x.png", "--threshold=2"], "threshold=2.0: out of range; allowed: numbers in [0, 1]"),
         (["detect", ".", "--input=x.png", "--output=x.gif"], "output='x.gif': another type; allowed: a .png file"),
-        (
-            ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],
-            "mean=0.5: gpt2 reads tokens; allowed",
-        ),
+        (["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"], "mean=0.5: gpt2 reads tokens; allowed"),
     ],
 )
 def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):

@@ -40,7 +40,7 @@ PAGES = sorted(
     and path.stem != "gpt2_124m"  # whose tokens are files
 )
 EVERY_RUN = [
-    *("classification.supervised", "generative.pix2pix", "rl.a2c", "sequence.language_model", "vision3d.pointnet"),
+    *("classification.supervised", "generative.pix2pix", "rl.a2c", "sequence.language_model", "vision3d.pointnet")
 ]
 """Pages that take less than a second; the others are in the slow tier."""
 
@@ -48,10 +48,7 @@ LONG = ["interpretability.fast_style", "transfer.fine_tuning", "vision_language.
 """Pages that train something to be built."""
 
 ELSEWHERE = {
-    "autoencoder_steps": (
-        "dlcore/tasks/latent_images.py",
-        "the first phase, a run of its own, is short",
-    ),
+    "autoencoder_steps": ("dlcore/tasks/latent_images.py", "the first phase, a run of its own, is short"),
     "base": ("dlcore/tasks/text_prompts.py", "the name of another run"),
     "base_steps": ("dlcore/tasks/prompts_with_edges.py", "the first phase, a run of its own, is short"),
     "caption_length": ("dlcore/tasks/image_text.py", "drawn captions are short"),

@@ -113,11 +113,7 @@ KEPT = {
     },
     "detection": {"match(true)", "image_losses(counted)"},
     "evaluators": {"coco_map(truth)"},
-    "experiment": {
-        "__init__(given)",
-        "fast_compilation(wanted)",
-        "write_data(known)",
-    },
+    "experiment": {"__init__(given)", "fast_compilation(wanted)", "write_data(known)"},
     "generative": {
         "__call__(given)",
         "__call__(own)",

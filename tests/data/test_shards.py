@@ -207,10 +207,7 @@ def test_a_broken_image_is_named_or_left_out(tmp_path):
 
 
 TARS = {
-    "no label": (
-        [("a.png", png(0)), ("a.txt", "x")],
-        "sample a without a label; allowed: a.cls or .json",
-    ),
+    "no label": ([("a.png", png(0)), ("a.txt", "x")], "sample a without a label; allowed: a.cls or .json"),
     "no image": ([("a.cls", 0)], "holds no image; allowed: NAME.png"),
     "two images": ([("a.png", png(0)), ("a.jpg", png(0)), ("a.cls", 0)], "sample a holds png, jpg; allowed: one image"),
     "twice": ([*samples(IMAGES["train"][:1])] * 2, "holds 00000.cls twice; allowed: each member once"),

@@ -202,10 +202,7 @@ def test_images_of_floats_up_to_255_are_refused():
             lambda: Source({"label": np.zeros(3, int)}, class_names="cat"),
             "^class_names='cat': no names; allowed: a list of names",
         ),
-        (
-            lambda: Source({"label": np.array([0, 0.5])}, class_names=("a", "b")),
-            "^label=0.5: no class; allowed: 0",
-        ),
+        (lambda: Source({"label": np.array([0, 0.5])}, class_names=("a", "b")), "^label=0.5: no class; allowed: 0"),
         (lambda: join(source(), np.zeros(3)), "^second=ndarray: no source; allowed"),
         (lambda: split_validation(source(), "0.1", 0), "^fraction='0.1': no number; allowed: numbers"),
         (lambda: complete_splits({"valid": source()}, 0.1, 0), r"^splits=\['valid'\]: holds no train; allowed"),

@@ -204,10 +204,7 @@ def test_youtube8m_has_features(tmp_path):
         del feature["labels"].int64_list.value[-1]
     del feature["mean_rgb"].float_list.value[1:]
     for record, message in (
-        (
-            example.SerializeToString(),
-            "mean_rgb of d has 1 numbers, or one that is not finite; allowed",
-        ),
+        (example.SerializeToString(), "mean_rgb of d has 1 numbers, or one that is not finite; allowed"),
         (b"\xff\xff", "record 0 is no example with an id; allowed: the video-level files"),
         (tf_example_generated_pb2.Example().SerializeToString(), "record 0 is no example with an id"),
     ):

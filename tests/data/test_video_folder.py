@@ -118,10 +118,7 @@ def refused(tmp_path):
         ),
         "empty folder": (lambda: open_video(empty), "holds no frame; allowed"),
         "empty list": (lambda: list_videos(empty), "holds no video; allowed"),
-        "two sizes": (
-            lambda: open_video(sizes),
-            r"\(18, 18\) pixels; allowed: \(16, 16\), as 0\.png has",
-        ),
+        "two sizes": (lambda: open_video(sizes), r"\(18, 18\) pixels; allowed: \(16, 16\), as 0\.png has"),
         "one class": (lambda: list_classes(one), "'run' is the only class"),
         "class without clips": (lambda: list_classes(lacks), "class 'jump' has no clips; allowed: a video a class"),
         "loose": (lambda: list_classes(loose), "'b.gif' lies in no class folder"),

@@ -43,10 +43,7 @@ class Small(nn.Module):
 def planted():
     def build(run):
         return supervised.learner(
-            model=Small(run.dtype),
-            optimizer=run.optimizer(),
-            preprocess=run.arguments()["preprocess"],
-            l2=run.flags.l2,
+            model=Small(run.dtype), optimizer=run.optimizer(), preprocess=run.arguments()["preprocess"], l2=run.flags.l2
         )
 
     return with_run(experiment, build=build)

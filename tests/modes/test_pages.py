@@ -37,10 +37,7 @@ PAGES = {
     and not entry.name.startswith(("bench.", "recipes."))
 }
 WITH_LOSS = PAGES - WITHOUT_LOSS
-CHEAP = {
-    "classification.supervised": ["--smoke", "--model=mlp"],
-    "sequence.char_rnn": ["--smoke"],
-}
+CHEAP = {"classification.supervised": ["--smoke", "--model=mlp"], "sequence.char_rnn": ["--smoke"]}
 
 
 @jax.custom_vjp

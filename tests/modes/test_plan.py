@@ -211,10 +211,7 @@ def test_the_text_names_the_shortage_the_best_mesh_and_what_helps():
             "exceeds available HBM (15.75G).",
             (21.30 * 2**30, 15.75 * 2**30),
         ),
-        (
-            "RESOURCE_EXHAUSTED: permanent error. Used 512.50M of 256K hbm.",
-            (512.5 * 2**20, 256 * 2**10),
-        ),
+        ("RESOURCE_EXHAUSTED: permanent error. Used 512.50M of 256K hbm.", (512.5 * 2**20, 256 * 2**10)),
         ("INTERNAL: something else", None),
     ],
 )

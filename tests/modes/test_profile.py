@@ -14,8 +14,7 @@ from experiments.self_supervised import moco
 
 @pytest.mark.weekly
 @pytest.mark.parametrize(
-    ("experiment", "words"),
-    [(supervised.experiment, ["--model=mlp", "--mesh=data:8"]), (moco.experiment, ["--smoke"])],
+    ("experiment", "words"), [(supervised.experiment, ["--model=mlp", "--mesh=data:8"]), (moco.experiment, ["--smoke"])]
 )
 def test_an_experiment_is_profiled(experiment, words, tmp_path, capsys):
     assert run(experiment, [*words, "--mode=profile", "--profile_steps=2", f"--run_dir={tmp_path}"]) == 0

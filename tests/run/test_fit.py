@@ -521,8 +521,7 @@ def test_time_before_a_resume_counts(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("first", "then"),
-    [("data:8", "data:1"), ("data:1", "data:8"), ("data:8", "data:4,model:2"), ("pmap", "data:2")],
+    ("first", "then"), [("data:8", "data:1"), ("data:1", "data:8"), ("data:8", "data:4,model:2"), ("pmap", "data:2")]
 )
 def test_another_number_of_devices_goes_on_to_a_tolerance(tmp_path, first, then):
     def placed(spec):
@@ -552,13 +551,7 @@ def test_start_runs_once_and_never_on_a_resume(tmp_path):
         return state.replace(params={"w": np.full(3, 2.0, np.float32)})
 
     still = regression(rate=0.0)
-    options = {
-        "learner": still,
-        "steps": 6,
-        "folder": tmp_path,
-        "start": start,
-        "saving": Saving(seconds=0, steps=2),
-    }
+    options = {"learner": still, "steps": 6, "folder": tmp_path, "start": start, "saving": Saving(seconds=0, steps=2)}
     interrupted(5, **options)
     assert calls == [0]
     result = train(**options)

@@ -363,10 +363,7 @@ def test_a_checkpoint_belongs_to_the_training_of_its_seed_length_hooks_and_data(
     for words, message in (
         ({"seed": 1}, "seed=1: the checkpoints in 'f' are of seed 0; allowed: that seed, or another folder"),
         ({"steps": 7}, "steps=7: the checkpoint in 'f' is of step 8; allowed: at least 8, or another folder"),
-        (
-            {"hook_types": ("A", "C")},
-            "hooks[1]=C: the checkpoint in 'f' holds the memory of B; allowed: the same",
-        ),
+        ({"hook_types": ("A", "C")}, "hooks[1]=C: the checkpoint in 'f' holds the memory of B; allowed: the same"),
         ({"data": [3]}, "folder='f': its checkpoints were made on other data, [1, 2]; allowed: [3]"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
