@@ -210,6 +210,21 @@ def test_a_run_that_is_only_tested_again_reports_the_memory_of_its_step(finished
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("select", "step"), [("best", 20), ("last", 40)])
+def test_the_best_checkpoint_is_tested_unless_the_last_is_asked_for(tmp_path, select, step):
+    """A hook sets the parameters of step 20 to zero after their validation."""
+
+    def set_to_zero(at, state, metrics):
+        return state.replace(params=jax.tree.map(jnp.zeros_like, state.params)) if at == 20 else None
+
+    words = ["--steps=40", "--eval_every=20", "--log_every=20", "--learning_rate=0.03", "--warmup=0", "--ema=none"]
+    page = with_run(experiment, hooks=lambda run: [set_to_zero])
+    assert run(page, [*SMALL, *words, f"--select={select}", f"--run_dir={tmp_path}"]) == 0
+    line = json.loads((tmp_path / "result.json").read_text())
+    assert (line["step"], line["value"] == 0.1) == (step, select == "best"), "zeros, which name one class for all"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -102,7 +102,6 @@ def test_other_splits_and_checkpoints(trained, capsys):
     best = max(valid, key=lambda r: (r["accuracy"], r["step"]))
     got = json.loads(output(capsys, *base, "--split=valid", "--select=best"))
     assert (got["step"], got["accuracy"]) == (best["step"], best["accuracy"])
-    assert next(r for r in rows if r["split"] == "test")["step"] == best["step"], "the training tested it, too"
     assert got["examples"] == 130
     got = json.loads(output(capsys, *base, "--split=valid", "--select=last"))
     assert (got["step"], got["accuracy"]) == (60, valid[-1]["accuracy"])
