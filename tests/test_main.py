@@ -542,12 +542,14 @@ def test_one_class_only(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_corrupt_image_is_named_or_skipped_with_a_count(capsys, tmp_path):
+def test_a_corrupt_image_is_named_or_skipped_and_few_images_make_small_batches(capsys, tmp_path):
     folder = pictures(tmp_path / "data")
     (folder / "dog" / "3.png").write_bytes(b"no image")
     one_line(capsys, run(experiment, on_folder(folder, tmp_path)), "dog/3.png")
-    assert run(experiment, on_folder(folder, tmp_path, "--skip_bad")) == 0
+    default_batch = [word for word in on_folder(folder, tmp_path, "--skip_bad") if "batch_size" not in word]
+    assert run(experiment, default_batch) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert "note: batches of 8, since there are fewer than 128 training examples" in notes
     assert [line for line in notes if "1 " in line and ("skip" in line or "left out" in line)], notes
 
 
