@@ -2,11 +2,13 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dlcore.experiment.flags import Flags
+from dlcore.learner import Learner
 from dlcore.modes import members as module
-from dlcore.modes.members import members_of
+from dlcore.modes.members import members_of, restore_members
 from dlcore.setting import FlagError
 
 SPEC = {"class_names": ["a", "b"], "image_shape": [2, 2, 1]}
@@ -52,3 +54,11 @@ def test_a_member_of_other_classes_or_images_is_refused(open_members, name, othe
     with pytest.raises(FlagError) as raised:
         open_members({"b": SPEC, "c": spec}, members=("b", "c"))
     assert str(raised.value) == f"--members=c: its {name} is {other}; allowed: {SPEC[name]}"
+
+
+def test_several_runs_of_no_classifier_are_refused_as_flags(monkeypatch):
+    learner = Learner(lambda rng, batch: 0.0, None, None, lambda state, batch: {"features": batch["image"]})
+    run = SimpleNamespace(training=lambda spec: SimpleNamespace(build=lambda: learner))
+    monkeypatch.setattr(module, "config_of", lambda run: {"spec": {}})
+    with pytest.raises(FlagError, match=r"^--run: number 1 is no classifier"):
+        restore_members([run, run], "none", "best", {"image": np.zeros((2, 3, 3, 1), np.float32)})
