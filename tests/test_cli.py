@@ -110,39 +110,14 @@ def test_converted_weights_are_named_by_their_file_or_beside_their_folder(name, 
     assert f"out={str(tmp_path / out)!r}: a file, or not empty" in capsys.readouterr().err
 
 
-def test_pictures_are_named_by_their_photograph_unless_they_have_a_name(tmp_path, monkeypatch, capsys):
-    written = []
-    for module, call in (("photograph_depth", "depth_file"), ("photograph_detection", "detect_file")):
-        monkeypatch.setattr(f"dlcore.modes.{module}.{call}", lambda *given: written.append(given[-1]))
-    for command in ("depth", "detect"):
-        words = [command, "folder", "--input=in/photo.jpg"]
-        assert cli.main(words) == cli.main([*words, f"--output={tmp_path / 'x.png'}"]) == 0
-        assert cli.main([*words, "--output=nowhere/x.png"]) == 1
-        assert "output='nowhere/x.png': no such folder; allowed: a file in a folder" in capsys.readouterr().err
-    named = tmp_path / "x.png"
-    assert written == [Path("samples/photo_depth.png"), named, Path("samples/photo_boxes.png"), named]
-
-
 def test_an_image_is_high_by_wide_by_channels(tmp_path, capsys):
     assert cli.main(["cost", "lenet5", "--input=32x28x1"]) == 0
     assert "lenet5 on 1 x 32x28x1 float32" in capsys.readouterr().out
 
 
-def test_run_and_search_take_the_rest_of_the_line(monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr("dlcore.search.__main__.main", lambda argv: asked.append(argv))
-    monkeypatch.setattr("dlcore.experiment.catalog.find_experiment", lambda name, package: f"page {name}")
-    monkeypatch.setattr("dlcore.main.main", lambda *args: asked.append(args))
-    assert cli.main(["search", "a.page", "rate=1,2", "--x"]) == 0
-    assert cli.main(["search", "experiments.a.page"]) == 0
-    assert cli.main(["search", "--help"]) == 0
-    assert cli.main(["run", "a.page", "--x=1"]) == 0
-    assert asked == [
-        ["experiments.a.page", "rate=1,2", "--x"], ["experiments.a.page"], ["--help"], ("page a.page", ["--x=1"]),
-    ]  # fmt: skip
+def test_run_without_a_page_shows_its_usage(capsys):
     assert [cli.main(["run", *words]) for words in ([], ["--help"], ["-h"], ["--smoke"])] == [2, 0, 0, 2]
     assert capsys.readouterr().out.count("usage: dlcore run TOPIC.NAME") == 4
-    assert cli.main([]) == 1
 
 
 @pytest.mark.covers("CO-16")
@@ -187,41 +162,23 @@ def test_cost_with_every_option(tmp_path, capsys):
         ),
         (["cost", "resnet19"], "did you mean"),
         (["cost", "gpt2"], "name='gpt2': it reads tokens; allowed: models of images"),
-        (["cost", "resnet18", "--input=224"], "input='224': not HxWxC"),
         (["cost", "resnet18", "--input=0x4x3"], "input='0x4x3'"),
         (["cost", "vgg16", "--input=12x12x3"], "at least 32x32"),
         (["cost", "lenet5", "--batch=0"], "batch=0: too small"),
-        (["cost", "lenet5", "--picture=net.txt"], "picture='net.txt': another type; allowed: a .png, .svg or .pdf"),
         (["cost", "lenet5", "--chip=abacus"], "chip='abacus': unknown; allowed: v4, v5e"),
-        (["cost", "lenet5", "--depth=0"], "depth=0: too small"),
-        (["cost", "lenet5", "--csv=missing/there.csv"], "missing"),
         (["convert", "missing.npz", "--model=resnet18"], "does not exist"),
         (["convert", "FILE.npz"], "model=None: missing; allowed: --model=NAME"),
         (["convert", "FILE.npz", "--to=safetensors", "--model=lenet5"], "model='lenet5': of no use with --to="),
         (["convert", "missing", "--to=safetensors"], "file='missing': holds no trained network; allowed: the folder"),
         (["convert", "FILE.txt", "--model=resnet18"], "unknown format; allowed: .safetensors"),
-        (["convert", "EMPTY.npz", "--model=resnet18"], "EMPTY.npz: empty, damaged or no .npz; allowed: a whole"),
         (["convert", "JUNK.npz", "--model=resnet18"], "JUNK.npz: empty, damaged or no .npz; allowed: a whole"),
         (["convert", "JUNK.safetensors", "--model=resnet18"], "JUNK.safetensors: damaged"),
         (["convert", "FILE.npz", "--model=resnet19"], "did you mean"),
         (["convert", "FILE.npz", "--model=lenet5"], "left over: strange"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5"], "std=None: one alone; allowed: both"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=a,b", "--std=1,1"], "mean='a,b': no numbers of pixels"),
-        (
-            ["convert", "FILE.npz", "--model=resnet18", "--mean=127,127,127", "--std=1,1,1"],
-            "mean='127,127,127': no num",
-        ),
-        (["convert", "FILE.npz", "--model=resnet18", "--mean=", "--std=1"], "mean='': no numbers of pixels in [0, 1]"),
-        (["convert", "FILE.npz", "--model=resnet18", "--mean=1.1", "--std=1"], "mean='1.1': no numbers of pixels"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=-0.1", "--std=1"], "mean='-0.1': no numbers of pixels"),
-        (
-            ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"],
-            "std=0.5: 1 numbers; allowed",
-        ),
-        (
-            ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5", "--std=1,1"],
-            "mean=0.5,0.5: 2 numbers; allowed",
-        ),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"], "std=0.5: 1 numbers; allowed"),
         (["cost", "lenet5", "--csv=nowhere/x.csv"], "csv='nowhere/x.csv': no such folder; allowed"),
         (["cost", "lenet5", "--picture=nowhere/x.png"], "picture='nowhere/x.png': no such folder; allowed"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5", "--std=0"], "std=0: not positive; allowed: numbers"),
@@ -232,21 +189,17 @@ def test_cost_with_every_option(tmp_path, capsys):
         (["detect", ".", "--input=x.png", "--words=,"], "words=',': '' has no letter; allowed: names with commas"),
         (["detect", ".", "--input=x.png", "--threshold=2"], "threshold=2.0: out of range; allowed: numbers in [0, 1]"),
         (["detect", ".", "--input=x.png", "--output=x.gif"], "output='x.gif': another type; allowed: a .png file"),
-        (
-            ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],
-            "mean=0.5: gpt2 reads tokens; allowed",
-        ),
+        (["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"], "mean=0.5: gpt2 reads tokens; allowed"),
     ],
 )
 def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     import numpy as np
 
     np.savez(tmp_path / "FILE.npz", strange=np.zeros(3))
-    (tmp_path / "EMPTY.npz").touch()
     for name in ("JUNK.npz", "JUNK.safetensors"):
         (tmp_path / name).write_bytes(b"junk" * 20)
     (tmp_path / "FILE.txt").write_text("weights")
-    argv = [str(tmp_path / word) if word.startswith(("FILE", "EMPTY", "JUNK")) else word for word in argv]
+    argv = [str(tmp_path / word) if word.startswith(("FILE", "JUNK")) else word for word in argv]
     if argv[0] == "convert":
         argv.append(f"--out={tmp_path / 'out'}")
     assert cli.main(argv) == 1
@@ -254,30 +207,6 @@ def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     assert error.startswith("error: ")
     assert text in error
     assert not (tmp_path / "out").exists()
-
-
-def test_images_of_prompts_are_drawn_to_files(tmp_path, monkeypatch, capsys):
-    """With a pipeline in place of a published one: what it is asked, what is said, and the files."""
-    import numpy as np
-
-    asked = []
-
-    class Drawn:
-        def rests(self, words):
-            return {"text_encoder": "on a hill"} if "hill" in words else {}
-
-        def draw(self, words, **options):
-            asked.append((words, options))
-            return np.ones((2, 4, 6, 3), np.float32)
-
-    monkeypatch.setattr("dlcore.generative.pipeline.open_pipeline", lambda folder, **_: Drawn())
-    words = ["draw", str(tmp_path), "--words=a red square / a goat on a hill", "--count=2", "--size=4x6", "--seed=3"]
-    assert cli.main([*words, f"--out={tmp_path / 'out'}"]) == 0
-    options = {"size": (4, 6), "count": 2, "steps": None, "guidance": None, "seed": 3}
-    assert asked == [("a red square", options), ("a goat on a hill", options)]
-    assert "note: text_encoder does not read the end of the prompt: 'on a hill'" in capsys.readouterr().out
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [f"{k}_a_{'red_square' if k < 2 else 'goat_on_a_hill'}.png" for k in range(4)]
 
 
 def test_a_file_in_the_place_of_the_new_folder_is_refused(tmp_path, capsys):
@@ -460,24 +389,26 @@ def test_commands_without_options_take_their_defaults(tmp_path, monkeypatch, cap
     for module, call in (("photograph_depth", "depth_file"), ("photograph_detection", "detect_file")):
         monkeypatch.setattr(f"dlcore.modes.{module}.{call}", lambda *given: asked.append(given))
     monkeypatch.setattr("dlcore.modes.compare.compare", lambda *given: asked.append(given) or "compared")
-    folder, photo = Path("net"), Path("in/photo.jpg")
+    folder, photo, named = Path("net"), Path("in/photo.jpg"), tmp_path / "x.png"
+    boxes, depth = Path("samples/photo_boxes.png"), Path("samples/photo_depth.png")
     for words, arguments in (
-        (["detect", "net", f"--input={photo}"], (folder, photo, None, 0.1, Path("samples/photo_boxes.png"))),
-        (
-            ["detect", "net", f"--input={photo}", "--words=a", "--threshold=0.5"],
-            (folder, photo, "a", 0.5, Path("samples/photo_boxes.png")),
-        ),
-        (["depth", "net", f"--input={photo}"], (folder, photo, Path("samples/photo_depth.png"))),
+        (["detect", "net", f"--input={photo}"], (folder, photo, None, 0.1, boxes)),
+        (["detect", "net", f"--input={photo}", "--words=a", "--threshold=0.5"], (folder, photo, "a", 0.5, boxes)),
+        (["depth", "net", f"--input={photo}"], (folder, photo, depth)),
+        (["depth", "net", f"--input={photo}", f"--output={named}"], (folder, photo, named)),
         (["compare", "a", "b"], (["a", "b"], Path("runs/compare.html"), "step")),
         (["compare", "a", "--x=epoch", "--out=c.html"], (["a"], Path("c.html"), "epoch")),
     ):
         assert cli.main(words) == 0
         assert asked.pop() == arguments
     assert capsys.readouterr().out == "compared\ncompared\n"
+    for command in ("depth", "detect"):
+        assert cli.main([command, "net", f"--input={photo}", "--output=nowhere/x.png"]) == 1
+        assert "output='nowhere/x.png': no such folder; allowed: a file in a folder" in capsys.readouterr().err
 
 
-def test_a_drawing_without_options_is_one_image_of_seed_0_on_one_device(tmp_path, monkeypatch):
-    import jax
+def test_images_of_prompts_are_drawn_to_files(tmp_path, monkeypatch, capsys):
+    """With a pipeline in place of a published one: what it is asked, what is said, and the files."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -485,26 +416,30 @@ def test_a_drawing_without_options_is_one_image_of_seed_0_on_one_device(tmp_path
 
     class Drawn:
         def rests(self, words):
-            return {}
+            return {"text_encoder": "on a hill"} if "hill" in words else {}
 
         def draw(self, words, **options):
-            drawn.append(options)
-            return np.zeros((1, 2, 2, 3), np.float32)
+            drawn.append((words, options))
+            return np.ones((options["count"], 4, 6, 3), np.float32)
 
-    monkeypatch.setattr(
-        "dlcore.generative.pipeline.open_pipeline", lambda folder, **words: opened.append(words) or Drawn()
-    )
+    pipeline = "dlcore.generative.pipeline.open_pipeline"
+    monkeypatch.setattr(pipeline, lambda folder, **words: opened.append(words) or Drawn())
     monkeypatch.chdir(tmp_path)
     assert cli.main(["draw", "net", "--words=a cat"]) == 0
     assert opened == [{"sharding": None, "param_dtype": jnp.float32}]
-    assert drawn == [{"size": None, "count": 1, "steps": None, "guidance": None, "seed": 0}]
+    defaults = {"size": None, "count": 1, "steps": None, "guidance": None, "seed": 0}
+    assert drawn == [("a cat", defaults)]
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["0_a_cat.png"]
-    words = ["--dtype=bfloat16", "--sharding=fsdp", "--steps=3", "--guidance=2.5"]
-    assert cli.main(["draw", "net", "--words=a cat", *words]) == 0
+    words = ["--words=a red square / a goat on a hill", "--count=2", "--size=4x6", "--seed=3", "--out=out"]
+    words += ["--dtype=bfloat16", "--sharding=fsdp", "--steps=3", "--guidance=2.5"]
+    assert cli.main(["draw", "net", *words]) == 0
     assert opened[1]["param_dtype"] == jnp.bfloat16
     assert opened[1]["sharding"] is not None
-    assert drawn[1] == {"size": None, "count": 1, "steps": 3, "guidance": 2.5, "seed": 0}
-    assert jax.device_count() > 0
+    options = {"size": (4, 6), "count": 2, "steps": 3, "guidance": 2.5, "seed": 3}
+    assert drawn[1:] == [("a red square", options), ("a goat on a hill", options)]
+    assert "note: text_encoder does not read the end of the prompt: 'on a hill'" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"{k}_a_{'red_square' if k < 2 else 'goat_on_a_hill'}.png" for k in range(4)]
 
 
 def test_a_run_is_published_under_the_names_of_what_it_started_from(tmp_path, monkeypatch, capsys):

@@ -40,7 +40,7 @@ PAGES = sorted(
     and path.stem != "gpt2_124m"  # whose tokens are files
 )
 EVERY_RUN = [
-    *("classification.supervised", "generative.pix2pix", "rl.a2c", "sequence.language_model", "vision3d.pointnet"),
+    *("classification.supervised", "generative.pix2pix", "rl.a2c", "sequence.language_model", "vision3d.pointnet")
 ]
 """Pages that take less than a second; the others are in the slow tier."""
 

@@ -659,38 +659,34 @@ class Move(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
+def moves(move: Move, **pages: str) -> dict[str, Move]:
+    """One move of the pages of topics."""
+    return {f"{topic}.{page}": move for topic, names in pages.items() for page in names.split()}
+
+
 MOVES = {
     "classification.hard_attention": Move(flags=("--batch_size=64", "--num_scenes=512", "--network.width=8")),
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
-    "classification.distillation": Move(flags=("--batch_size=64",)),
+    **moves(
+        Move(flags=("--batch_size=64",)),
+        classification="distillation",
+        generative="autoencoder_kl ddpm dit latent_diffusion text_to_image",
+    ),
     "detection.center_net": Move("heat_map", -1, 30),
     "detection.detr": Move("classification", -1, 40),
-    "detection.deformable_detr": Move("classification", -1, 30),
-    "detection.d_fine": Move("classification", -1, 30),
-    "detection.rt_detr": Move("classification", -1, 30),
-    "detection.fcos": Move("classification", -1, 30),
-    "detection.retinanet": Move("classification", -1, 30),
-    "detection.single_stage": Move("classification", -1, 30),
-    "detection.ssd": Move("classification", -1, 30),
+    **moves(
+        Move("classification", -1, 30),
+        detection="deformable_detr d_fine rt_detr fcos retinanet single_stage ssd yolo_anchor_free",
+    ),
     "detection.yolo": Move("coordinates", -1, 30),
-    "detection.yolo_anchor_free": Move("classification", -1, 30),
-    "generative.autoencoder_kl": Move(flags=("--batch_size=64",)),
-    "generative.ddpm": Move(flags=("--batch_size=64",)),
-    "generative.dit": Move(flags=("--batch_size=64",)),
-    "generative.latent_diffusion": Move(flags=("--batch_size=64",)),
-    "generative.text_to_image": Move(flags=("--batch_size=64",)),
-    "generative.conditional_gan": Move("d_loss", -1, 20),
+    **moves(Move("d_loss", -1, 20), generative="conditional_gan style_gan style_gan2"),
     "generative.cycle_gan": Move("cycle_l1", -1, 40),
     "generative.gan": Move("d_loss", -1, 10),
     "generative.personalization": Move(steps=120, flags=("--learning_rate=1e-2",)),
-    "generative.style_gan": Move("d_loss", -1, 20),
-    "generative.style_gan2": Move("d_loss", -1, 20),
     "generative.ring_gan": Move("d_loss", -1, 10),
-    "interpretability.class_image": Move(steps=10),
-    "interpretability.feature_inversion": Move(steps=10),
-    "interpretability.style_transfer": Move(steps=10),
-    "interpretability.texture_synthesis": Move(steps=10),
-    "interpretability.unit_images": Move(steps=10),
+    **moves(
+        Move(steps=10), interpretability="class_image feature_inversion style_transfer texture_synthesis unit_images"
+    ),
     "rl.a2c": Move("return", 1, 60, ("--batch_size=16",)),
     "rl.recurrent_ppo": Move("value_loss", -1, 30, ("--num_steps=32", "--batch_size=16", "--normalize_reward")),
     "rl.sac": Move("q", -1, 30, ("--buffer_size=256", "--minibatch_size=64")),
@@ -700,13 +696,11 @@ MOVES = {
     "rl.model_based": Move(flags=("--num_updates=20", "--minibatch_size=32")),
     "rl.ppo": Move("return", 1, 60, ("--num_steps=32", "--batch_size=16")),
     "rl.q_learning": Move("td_error", -1, 40, ("--num_steps=50", "--batch_size=16")),
-    "self_supervised.audio_visual": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
-    "self_supervised.deep_cluster": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+    **moves(
+        Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
+        self_supervised="audio_visual deep_cluster exemplar frame_order jigsaw relative_patch",
+    ),
     "self_supervised.dino": Move("center_norm", 1, 10),
-    "self_supervised.exemplar": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
-    "self_supervised.frame_order": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
-    "self_supervised.jigsaw": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
-    "self_supervised.relative_patch": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.moco": Move(steps=120, flags=("--model.width=16", "--batch_size=64", "--queue_size=256")),
 }
 """Of experiments whose loss does not fall in 40 steps as it is."""

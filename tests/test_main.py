@@ -1,6 +1,5 @@
 """An experiment from the command line, in this process: its folder, its second call, bad input."""
 
-import contextlib
 import dataclasses
 import html
 import importlib
@@ -8,7 +7,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +27,6 @@ from dlcore.main import run
 from dlcore.models.network import model_settings
 from dlcore.run import provenance
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.run.preemption import Preempted
 from dlcore.setting import FlagError
 from experiments import ledger
 from experiments.classification.supervised import experiment
@@ -117,6 +114,11 @@ def test_the_report_says_how_and_by_which_code(finished):
     assert f">{config['command']}<" in page
     assert config["commit"] == result["commit"] == provenance.commit()
     assert config["commit"] is None or f">{config['commit']}<" in page
+    for text in ("What the numbers mean", "Accuracy, ", "(higher is better)", "500 test examples", "reaches 10.20 %"):
+        assert text in page, text
+    for rest in ("evaluate", "predict", "export"):
+        assert f" --mode={rest} --run={finished[1]}" in page
+    assert any(b"test/worst_mistakes" in path.read_bytes() for path in finished[1].glob("*tfevents*"))
 
 
 @pytest.mark.slow
@@ -202,8 +204,24 @@ def test_a_run_that_is_only_tested_again_reports_the_memory_of_its_step(finished
     assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
     page = (folder / "report.html").read_text()
     assert re.search(title, page)[0] == before
+    assert [row["split"] for row in read_metrics(folder)].count("test") == 1
     assert "temporaries" in page
     assert "waiting for data" not in page, "no step waited"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("select", "step"), [("best", 20), ("last", 40)])
+def test_the_best_checkpoint_is_tested_unless_the_last_is_asked_for(tmp_path, select, step):
+    """A hook sets the parameters of step 20 to zero after their validation."""
+
+    def set_to_zero(at, state, metrics):
+        return state.replace(params=jax.tree.map(jnp.zeros_like, state.params)) if at == 20 else None
+
+    words = ["--steps=40", "--eval_every=20", "--log_every=20", "--learning_rate=0.03", "--warmup=0", "--ema=none"]
+    page = with_run(experiment, hooks=lambda run: [set_to_zero])
+    assert run(page, [*SMALL, *words, f"--select={select}", f"--run_dir={tmp_path}"]) == 0
+    line = json.loads((tmp_path / "result.json").read_text())
+    assert (line["step"], line["value"] == 0.1) == (step, select == "best"), "zeros, which name one class for all"
 
 
 @pytest.mark.slow
@@ -401,15 +419,6 @@ def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys)
 
 
 @pytest.mark.slow
-def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
-    other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")))
-    status = run(other, ["--mode=evaluate", f"--run={finished[1]}"])
-    message = f"error: --run={finished[1]}: a run of classification.supervised; allowed: runs of classification.other"
-    one_line(capsys, status, message)
-    assert status == 2
-
-
-@pytest.mark.slow
 def test_steps_that_make_no_update_are_told(tmp_path, capsys):
     words = [*SMALL, f"--run_dir={tmp_path}", "--accumulate=3", "--noprogress"]
     noting = with_run(experiment, messages=lambda run, data: [f"{len(data.train)} for {run.steps} steps"])
@@ -533,12 +542,14 @@ def test_one_class_only(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_corrupt_image_is_named_or_skipped_with_a_count(capsys, tmp_path):
+def test_a_corrupt_image_is_named_or_skipped_and_few_images_make_small_batches(capsys, tmp_path):
     folder = pictures(tmp_path / "data")
     (folder / "dog" / "3.png").write_bytes(b"no image")
     one_line(capsys, run(experiment, on_folder(folder, tmp_path)), "dog/3.png")
-    assert run(experiment, on_folder(folder, tmp_path, "--skip_bad")) == 0
+    default_batch = [word for word in on_folder(folder, tmp_path, "--skip_bad") if "batch_size" not in word]
+    assert run(experiment, default_batch) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert "note: batches of 8, since there are fewer than 128 training examples" in notes
     assert [line for line in notes if "1 " in line and ("skip" in line or "left out" in line)], notes
 
 
@@ -632,84 +643,6 @@ def test_a_page_is_named_by_its_place():
 # The command around a mode
 
 
-@pytest.fixture
-def commanded(monkeypatch):
-    """Run a mode of fakes: what it does is given; return (status, what was asked)."""
-
-    def call(doing=lambda run: None, argv=(), given=("source",), **flags):
-        asked = []
-        values = {
-            "mode": "train", "distributed": "auto", "heartbeat_seconds": 5.0, "join_seconds": 6.0, "progress": True,
-            "source": "w", **flags,
-        }  # fmt: skip
-
-        @contextlib.contextmanager
-        def join(*args):
-            asked.append(("join", *args))
-            yield
-
-        @contextlib.contextmanager
-        def heartbeat(condition):
-            asked.append(("heartbeat", bool(condition())))
-            yield
-
-        def do(run):
-            asked.append("run")
-            return doing(run)
-
-        mode = SimpleNamespace(run=do, packages=("numpy",), settings={})
-        monkeypatch.setattr(machinery, "mode_of", lambda argv: (mode, {}))
-        monkeypatch.setattr(machinery, "resolve", lambda *args: Flags(values, given=frozenset(given)))
-        monkeypatch.setattr(machinery, "ResolvedRun", lambda *args: "run")
-        monkeypatch.setattr(machinery, "prepare_process", lambda flags: asked.append("process"))
-        monkeypatch.setattr(machinery, "join_processes", join)
-        monkeypatch.setattr(machinery, "heartbeat", heartbeat)
-        monkeypatch.setattr(machinery, "leave", lambda status: asked.append(("leave", status)))
-        return run("a page", list(argv)), asked
-
-    return call
-
-
-def raising(error):
-    def do(run):
-        raise error
-
-    return do
-
-
-def test_a_mode_runs_in_a_prepared_process_beside_the_others(commanded):
-    status, asked = commanded()
-    assert status == 0
-    assert asked == [("heartbeat", True), "process", ("join", "auto", 5.0, 6.0), ("heartbeat", True), "run"]
-    assert ("heartbeat", False) in commanded(progress=False)[1]
-    status, asked = commanded(lambda run: 1)
-    assert (status, asked[-1]) == (1, ("leave", 1))
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(FlagError("--x=1: no"), 2), (ValueError("x: no"), 1), (OSError("full"), 1), (FloatingPointError("inf"), 1)],
-)
-def test_an_expected_error_is_one_line_and_others_are_not_caught(commanded, capsys, error, status):
-    found, asked = commanded(raising(error))
-    assert (found, asked[-1]) == (status, ("leave", status))
-    assert capsys.readouterr().err == f"error: {error}  (--traceback shows where)\n"
-    assert commanded(raising(error), ["--traceback"])[0] == status
-    err = capsys.readouterr().err
-    assert err.startswith("Traceback")
-    assert err.endswith(f"error: {error}\n")
-    for other in (BrokenPipeError(), KeyError("a bug")):
-        with pytest.raises(type(other)):
-            commanded(raising(other))
-
-
-def test_a_preempted_run_says_its_line_and_keeps_its_status(commanded, capsys):
-    with pytest.raises(Preempted) as caught:
-        commanded(raising(Preempted(7)))
-    assert caught.value.code == 75
-    assert capsys.readouterr().out == "stopped by a signal after step 7, saved; the same command resumes\n"
-
-
 @pytest.mark.parametrize(
     ("message", "wanted"),
     [
@@ -723,9 +656,12 @@ def test_a_preempted_run_says_its_line_and_keeps_its_status(commanded, capsys):
         ("no argument: at all", "no argument: at all"),
     ],
 )
-def test_an_error_about_an_argument_names_the_flag_that_its_value_came_from(commanded, capsys, message, wanted):
-    commanded(raising(ValueError(message)), source="w", rate=0.5, other="v", given=("source", "rate"))
-    assert capsys.readouterr().err.startswith(f"error: {wanted}  (")
+def test_an_error_about_an_argument_names_the_flag_that_its_value_came_from(capsys, message, wanted):
+    flags = Flags({"source": "w", "rate": 0.5, "other": "v"}, given=frozenset({"source", "rate"}))
+    for error in (ValueError(message), FlagError(message)):
+        is_of_flag = wanted != message or isinstance(error, FlagError)
+        assert machinery._report(error, show=False, flags=flags) == (2 if is_of_flag else 1)
+        assert capsys.readouterr().err == f"error: {wanted}  (--traceback shows where)\n"
 
 
 def test_a_command_has_the_flags_of_its_mode_and_the_whole_help_those_of_all():

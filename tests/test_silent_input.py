@@ -10,15 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore import metrics, nn
-from dlcore.classic_ml import (
-    kmeans,
-    linear_training,
-    mixture,
-    pca,
-    perceptron,
-    splits,
-    tsne,
-)
+from dlcore.classic_ml import kmeans, linear_training, mixture, pca, perceptron, splits, tsne
 from dlcore.data import augment
 from dlcore.generative import likelihood, var, vq_vae
 from dlcore.losses import multi_task_loss
@@ -50,20 +42,14 @@ CASES = {
     "confusion": (lambda: metrics.cohen_kappa(np.array([[np.inf, 1], [1, 1]])), r"confusion\[0, 0\]=inf: no count"),
     "window": (lambda: metrics.ssim(Z, Z, window_size=7.0), "window_size=7.0: no whole number; allowed: integers"),
     "tasks": (lambda: multi_task_loss({"a": ONES}, {"a": 1.0}), r"losses\['a'\]=float32\[3\]: wrong shape"),
-    "colors": (
-        lambda: augment.gray(jnp.ones((2, 2, 4))),
-        r"image.shape=\(2, 2, 4\): no colors; allowed",
-    ),
+    "colors": (lambda: augment.gray(jnp.ones((2, 2, 4))), r"image.shape=\(2, 2, 4\): no colors; allowed"),
     "hue": (lambda: augment.adjust_hue(jnp.ones((2, 2, 2)), 0.1), r"image.shape=\(2, 2, 2\): no colors"),
     "jitter": (lambda: augment.color_jitter(math.nan), "brightness=nan: out of range; allowed: at least 0"),
     "statistics": (
         lambda: augment.normalize([0.5] * 3, [0.5] * 3)(None, IMAGES[0]),
         r"image.shape=\(4, 4, 1\): other channels; allowed: 3 channels, as of mean and std",
     ),
-    "labels to mix": (
-        lambda: augment.mixup(KEY, IMAGES, CODES[:2]),
-        "targets.dtype=int32: no blend of integers",
-    ),
+    "labels to mix": (lambda: augment.mixup(KEY, IMAGES, CODES[:2]), "targets.dtype=int32: no blend of integers"),
     "images to mix": (
         lambda: augment.mixup(KEY, IMAGES.astype(jnp.uint8), jnp.eye(2)),
         "images.dtype=uint8: no blend of integers; allowed: floating dtypes",

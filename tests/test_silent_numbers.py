@@ -127,10 +127,7 @@ CASES = {
         lambda: generalized_advantages(*[NOTHING] * 3, *[NOTHING > 0] * 2, 0.9, 0.9),
         r"reward.shape=\(0, 2\): no steps; allowed: at least one",
     ),
-    "weight of a point": (
-        lambda: fit_similarity(CORNERS, CORNERS, np.array([1, -1.0])),
-        r"weights\[1\]=-1: no mask",
-    ),
+    "weight of a point": (lambda: fit_similarity(CORNERS, CORNERS, np.array([1, -1.0])), r"weights\[1\]=-1: no mask"),
     "weight of a corner": (
         lambda: fit_homography(SQUARE / 2, SQUARE, np.array([1, 1, 1, -2.0])),
         r"weights\[3\]=-2: no mask",

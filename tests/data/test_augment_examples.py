@@ -290,12 +290,7 @@ def test_boxes_of_integers_are_not_truncated():
     assert valid.all()
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("left_eye", "right_eye"),
-    ],
-)
+@pytest.mark.parametrize("names", [("left_eye", "right_eye")])
 def test_names_are_one_a_keypoint(names):
     points = {"image": jnp.zeros((4, 4, 1)), "keypoints": jnp.ones((1, 3, 3))}
     with pytest.raises(ValueError, match=f"keypoint_names=.*: {len(names)} of them; allowed: 3, one a key"):

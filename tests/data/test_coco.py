@@ -194,20 +194,12 @@ def annotate(folder, **entries):
         ({"bbox": [float("nan"), 2, 8, 10]}, r"bbox=\[nan, 2, 8, 10\]: not finite"),
         ({"bbox": [4, 2, -8, 10]}, "a negative side"),
         ({"bbox": [4, 2, 8]}, "not a box; allowed: .x, y, width, height."),
-        ({"bbox": None}, "not a box"),
         ({"bbox": [33, 2, 9, 10]}, "outside image a.png; allowed: within 40 by 20 pixels"),
-        ({"bbox": [-2, 2, 9, 10]}, "outside image a.png"),
-        ({"bbox": [50, 2, 9, 10]}, "outside image a.png"),
         ({"bbox": ["4", "2", "8", "10"]}, "not a box"),
-        ({"bbox": "4,2,8,10"}, "not a box"),
         ({"image_id": "0"}, "image_id='0': not an id; allowed: the id of an entry, an int"),
-        ({"image_id": None}, "image_id=None: not an id"),
         ({"category_id": [9]}, "category_id=.9.: not an id"),
         ({"iscrowd": "0"}, "iscrowd='0': unknown; allowed: 0, 1"),
-        ({"iscrowd": None}, "iscrowd=None"),
         ({"segmentation": [4, 2, 12, 2, 12, 12]}, "a polygon 4; allowed: a list of polygons"),
-        ({"segmentation": [["4", 2, 12, 2, 12, 12]]}, "a polygon .*; allowed: a list of polygons"),
-        ({"segmentation": "polygon"}, "a polygon polygon; allowed"),
         ({"segmentation": {"counts": [800]}}, "run lengths with counts; allowed: size and counts"),
         ({"category_id": 77}, "category_id=77: no such category; allowed: 2, 9"),
         ({"image_id": 5}, "image_id=5: no such image"),
@@ -234,22 +226,16 @@ def write_turned(path, number):
     ("kind", "position", "entries", "problem"),
     [
         ("images", 1, {"width": None}, r"images\[1\], id 0: width is None; allowed: a positive int"),
-        ("images", 1, {"width": 0}, "width is 0; allowed: a positive int"),
         ("images", 1, {"height": "20"}, "height is '20'; allowed: a positive int"),
-        ("images", 1, {"height": True}, "height is True"),
         ("images", 0, {"file_name": ""}, r"images\[0\], id 7: file_name is ''; allowed: a text"),
-        ("images", 0, {"file_name": 5}, "file_name is 5; allowed: a text"),
         ("images", 0, {"id": "7"}, r"images\[0\], id '7': id is '7'; allowed: an int"),
         ("images", 0, {"id": 10**20}, "id is 100000000000000000000; allowed: an int of 64 bits"),
-        ("images", 0, {"id": 2**63}, "id is 9223372036854775808; allowed: an int of 64 bits"),
         ("categories", 0, {"name": None}, r"categories\[0\], id 9: name is None; allowed: a text"),
         ("categories", 0, {"id": 2.5}, "id is 2.5; allowed: an int"),
         ("images", 1, {"file_name": "../secret.png"}, "file_name='../secret.png' leaves .*images"),
         ("images", 1, {"file_name": "sub/../../secret.png"}, "leaves .*images; allowed: a path below it"),
-        ("images", 1, {"file_name": "/secret.png"}, "leaves .*images"),
         ("images", 1, {"file_name": "..\\secret.png"}, "leaves .*images"),
         ("images", 1, {"width": 20, "height": 40}, "a.png .id 0. is said to be 20 wide and 40 high; .* 40 wide and 20"),
-        ("images", 1, {"width": 20, "height": 20}, "said to be 20 wide and 20 high; allowed: as the file is, 40 wide"),
     ],
 )
 def test_a_wrong_entry_is_named_with_its_file(folder, kind, position, entries, problem):
@@ -267,9 +253,7 @@ def test_a_wrong_entry_is_named_with_its_file(folder, kind, position, entries, p
     ("entries", "problem"),
     [
         ({"images": None}, "images is null; allowed: a list"),
-        ({"annotations": {}}, "annotations is of type dict; allowed: a list"),
         ({"images": []}, "images is empty"),
-        ({"images": [None]}, r"images\[0\] is null; allowed: an object"),
         ({"annotations": [None]}, "annotation number 0 is null"),
         ({"images": [{"id": 1}]}, r"images\[0\], id 1: file_name is missing"),
     ],
@@ -372,19 +356,6 @@ def test_keypoints_move_with_their_image(folder):
     # Half as wide, twice as high; the center of pixel (10, 4) is (10.5, 4.5).
     np.testing.assert_allclose(points.arrays["keypoints"][1, 1], [[5.25, 9, 2], [0, 0, 0]])
     assert not points.arrays["keypoints"][1, [0, 2]].any()
-    for keypoints, problem in (
-        ([10, 4, 2], "keypoints: 3 numbers; allowed: 6"),
-        ([10, 4, 2, 41, 3, 1], "keypoint 'right_eye': outside a.png"),
-        ([10, float("inf"), 2, 0, 0, 0], "keypoints: not finite"),
-        ([10, 4, 7, 0, 0, 0], r"keypoints: visibility 7; allowed: 0 \(not labeled\)"),
-    ):
-        annotate(folder, keypoints=keypoints)
-        with pytest.raises(ValueError, match=f"annotation 31: {problem}"):
-            coco_source(folder / "instances_train.json", folder / "images", 16, 3, keypoints=True)
-    categories[1]["keypoints"] = ["tail"]
-    change(folder / "instances_train.json", categories=categories)
-    with pytest.raises(ValueError, match="'early' and 'late': they have different keypoints"):
-        coco_source(folder / "instances_train.json", folder / "images", 16, 3, keypoints=True)
 
 
 def test_a_category_needs_names_to_have_keypoints(folder):
@@ -520,9 +491,8 @@ def test_areas_are_from_a_200th_to_twice_that_of_the_box():
     assert object_area({"area": 0}, box) == (200, True)
     assert object_area({"area": 399}, box) == (399, False)
     assert object_area({"area": 0, "iscrowd": 1}, box) == (0, False)
-    for area in (-1,):
-        with pytest.raises(ValueError, match=r"area=.*: not an area; allowed: 0 or more square pixels, or no area"):
-            object_area({"area": area}, box)
+    with pytest.raises(ValueError, match=r"area=.*: not an area; allowed: 0 or more square pixels, or no area"):
+        object_area({"area": -1}, box)
 
 
 def test_a_box_leaves_its_image_by_at_most_a_pixel():
@@ -563,12 +533,11 @@ def test_a_note_lists_five_annotations():
     ("names", "points", "problem"),
     [
         ("ab", [5, 3, 2, 6, 3, 2], "category 'late': keypoints='ab'; allowed: a list of names"),
-        ([1, 2], [5, 3, 2, 6, 3, 2], r"category 'late': keypoints=\[1, 2\]; allowed: a list of names"),
         (["a", "b"], [5, 3, 2, "6", 3, 2], "annotation 1: keypoints=.*: not a list of numbers; allowed: x, y, vis"),
-        (["a", "b"], "532632", "annotation 1: keypoints='532632': not a list of numbers"),
         (["a", "b"], [5, 3, 2], "annotation 1: keypoints: 3 numbers; allowed: 6, three for each name"),
         (["a", "b"], [5, 3, 3, 6, 3, 2], "annotation 1: keypoints: visibility 3; allowed: 0"),
         (["a", "b"], [5, float("nan"), 2, 6, 3, 2], "annotation 1: keypoints: not finite"),
+        (["a", "b"], [5, 3, 2, 41, 3, 1], "annotation 1: keypoint 'b': outside a.png"),
     ],
 )
 def test_keypoints_that_are_none_are_named(folder, names, points, problem):

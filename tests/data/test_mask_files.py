@@ -86,10 +86,7 @@ FLAT = np.zeros((8, 8), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("data", "problem"),
-    [
-        (encoded(FLAT, "JPEG"), "a mask in JPEG, which does not keep numbers; allowed: PNG"),
-    ],
+    ("data", "problem"), [(encoded(FLAT, "JPEG"), "a mask in JPEG, which does not keep numbers; allowed: PNG")]
 )
 def test_masks_in_lossy_formats_are_refused(data, problem):
     with pytest.raises(ValueError, match=problem):

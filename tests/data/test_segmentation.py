@@ -158,10 +158,8 @@ def test_a_wrong_mask_is_named(tmp_path, mask, size, problem):
     ("masks", "problem"),
     [
         ([[0, 255]], "the training masks hold 0, 255, fewer than two classes besides void .255"),
-        ([[255, 255]], "the training masks hold 255, fewer than two"),
         ([[0, 0]], "the training masks hold 0, fewer than two"),
         ([[0, 200]], r"hold 2 values, 0, 200; allowed: .* numbered from 0 without gaps"),
-        ([[1, 2]], r"hold 2 values, 1, 2; allowed"),
         ([list(range(65))], r"hold 65 values, .*; allowed: without classes.json up to 64 classes"),
         ([list(range(256))], r"hold 256 values, 0, 1, .* and 248 more, to 255; allowed: .*resized or smoothed"),
     ],
@@ -177,10 +175,6 @@ def test_masks_without_two_classes_or_with_shades_say_what_they_hold_and_what_to
 def test_a_size_that_loses_the_classes_is_blamed_and_not_the_masks(tmp_path):
     pairs(tmp_path, [np.eye(6, dtype=np.uint8)] * 2, [(6, 6)] * 2)
     with pytest.raises(ValueError, match=r"image_size=\(1, 1\): leaves 1 classes of train; allowed: 2"):
-        segmentation_splits(tmp_path, (1, 1))
-    pairs(tmp_path, [np.array([[0, 255]])] * 2)
-    (tmp_path / "classes.json").write_text('{"classes": ["sky", "road"]}')
-    with pytest.raises(ValueError, match="the training masks hold 0, 255, fewer than two classes"):
         segmentation_splits(tmp_path, (1, 1))
 
 
@@ -202,15 +196,14 @@ def test_the_values_of_classes_may_be_stated(tmp_path):
     [
         ({"classes": ["a"]}, "has classes a; allowed: two or more"),
         ({"classes": ["a", "b", "a"]}, "has classes a, b, a; allowed: two or more, each name once"),
-        ({"classes": ["a", "b"], "void": 0}, "has void 0, which is also class 'a'"),
         ({"classes": ["a", "b"], "values": [0, 255], "void": 255}, "has void 255, which is also class 'b'"),
-        ({"classes": ["a", "b"], "values": [0]}, "has values 0; allowed: 2 different ones"),
         ({"classes": ["a", "b"], "values": [0, 256]}, "has values 0, 256; allowed: 2 different ones from 0 to 255"),
-        ({"classes": "ab"}, "classes.json is no"),
         ({"classes": ["a", "b"], "values": [0.9, 1.9]}, "classes.json is no .*0.9 is no integer"),
-        ({"classes": ["a", "b"], "values": [0, True]}, "classes.json is no .*True is no integer"),
         ({"classes": ["a", "b"], "void": 7.5}, "classes.json is no .*7.5 is no integer"),
         ([], "classes.json is no"),
+        ({"classes": ["a", "b"], "void": -1}, "has void -1 and 2 classes; allowed: void 0 to 255, at most 255"),
+        ({"classes": [str(k) for k in range(256)]}, "has void None and 256 classes"),
+        ({"classes": ["a", "b"], "values": [3, 3]}, "has values 3, 3; allowed: 2 different ones"),
     ],
 )
 def test_classes_that_contradict_themselves_are_refused(tmp_path, described, problem):
@@ -399,23 +392,6 @@ def test_two_files_of_a_name_two_lists_of_classes_and_two_sizes_are_refused(tmp_
     assert segmentation_splits(tmp_path, 4)["valid"].class_names == ("a", "b", "c")
     write(tmp_path / "train" / "images" / "0.bmp", png(picture(0), "BMP"))
     with pytest.raises(ValueError, match=r"train/images/0\.bmp and train/images/0\.png have the same name"):
-        segmentation_splits(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("described", "problem"),
-    [
-        ({"classes": ["a", "b"], "void": 256}, "has void 256 and 2 classes; allowed: void 0 to 255, at most 255"),
-        ({"classes": ["a", "b"], "void": -1}, "has void -1 and 2 classes"),
-        ({"classes": [str(k) for k in range(256)]}, "has void None and 256 classes"),
-        ({"classes": ["a", "b"], "values": [0, -1]}, "has values 0, -1; allowed: 2 different ones from 0 to 255"),
-        ({"classes": ["a", "b"], "values": [3, 3]}, "has values 3, 3; allowed: 2 different ones"),
-    ],
-)
-def test_numbers_of_classes_are_bytes(tmp_path, described, problem):
-    pairs(tmp_path, [MASK])
-    (tmp_path / "classes.json").write_text(json.dumps(described))
-    with pytest.raises(ValueError, match=problem):
         segmentation_splits(tmp_path)
 
 

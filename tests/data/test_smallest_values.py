@@ -33,10 +33,7 @@ LEAST = {
     "questions.questions": ({}, {"count": 0, "grid": 3, "size": 24}),
     "sample_images.sample_image": ({"name": "china"}, {"height": 1}),
     "scene_rays.scene_rays": ({}, {"num_views": 1, "size": 8}),
-    "scenes.scenes": (
-        {"largest": 3, "size": 4},
-        {"count": 0, "max_boxes": 1, "smallest": 3, "overlap": 0, "empty": 0},
-    ),
+    "scenes.scenes": ({"largest": 3, "size": 4}, {"count": 0, "max_boxes": 1, "smallest": 3, "overlap": 0, "empty": 0}),
     "sentiment.sentiment_sentences": ({}, {"count": 1}),
     "solid_images.solid_images": ({}, {"count": 1, "size": 8, "num_points": 1, "grid": 0}),
     "solid_meshes.revolve_profile": ({"profile": TRIANGLE}, {"segments": 3}),

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore import ops
-from dlcore.data.solid_meshes import (
-    SOLID_MESHES,
-    posed_solid_mesh,
-    revolve_profile,
-    solid_clouds,
-    solid_mesh,
-)
+from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh, revolve_profile, solid_clouds, solid_mesh
 
 # A polygon of n corners on the unit circle has the area n/2 sin(2π/n): 2 for the square, 1.299 for the triangle.
 DISC = 12 * np.sin(2 * np.pi / 24)

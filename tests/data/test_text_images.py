@@ -41,12 +41,7 @@ def test_an_image_depends_on_seed_and_index_alone_and_excluded_strings_do_not_co
     assert set(rest.names) == {"1"}
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"alphabet": "121"}, "alphabet='121': empty, or a character twice"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [({"alphabet": "121"}, "alphabet='121': empty, or a character twice")])
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         text_images(4, **options)

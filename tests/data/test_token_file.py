@@ -69,10 +69,8 @@ def test_tokens_of_other_dtypes_are_the_same_rows(tmp_path, dtype, is_npy):
     ("tokens", "dtype", "message"),
     [
         (TOKENS.astype(np.uint32), "uint16", "every second number is 0 to 3, as in a file of uint32; allowed: dtype="),
-        (TOKENS.astype(np.uint32) + 2**16, "uint16", "every second number is 0 to 3, as in a file of uint32"),
         (TOKENS.astype(np.int64), "uint16", "as in a file of int64; allowed: dtype=int64"),
         (TOKENS.astype(np.uint16)[:99], "uint32", "198 bytes; allowed: a multiple of 4, whole numbers of uint32"),
-        (np.zeros(201, np.uint8), "uint16", "201 bytes; allowed: a multiple of 2, whole numbers of uint16"),
         (TOKENS.astype(np.uint16), "uint32", r"token 0 is 65602536; allowed: 0 to 50256"),  # 1000 + 1001 * 2^16
         (-TOKENS.astype(np.int32), "int32", "token 0 is -1000; allowed: 0 to 50256"),
         (TOKENS, "uint8", "dtype='uint8': unknown; allowed: uint16, uint32, int32, int64"),
@@ -111,7 +109,6 @@ def test_a_text_of_four_letters_is_no_file_of_wider_numbers(tmp_path):
     ("content", "problem"),
     [
         (b"the quick brown fox jumps over the lazy dog " * 10, "a text, b'the quick brown fox ', ...; allowed: its"),
-        ("ä".encode() * 300, "a text, "),
         (b"PK\x03\x04" + bytes(60), "a .zip or .npz; allowed: numbers of uint16"),
         (b"\x1f\x8b\x08\0" + bytes(60), "compressed by gzip; allowed: numbers of uint16"),
     ],
@@ -124,14 +121,11 @@ def test_files_of_another_kind_are_no_tokens(tmp_path, content, problem):
 
 
 def test_an_npy_that_holds_no_tokens_is_named(tmp_path):
-    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
-    with pytest.raises(ValueError, match=r"a .npy of float32\[2, 3\]; allowed: one axis of whole numbers"):
-        token_rows(tmp_path / "x.npy", 1, 1)
     for tokens in (np.ones((2, 3), np.int32), np.ones(6, np.float32)):
         np.save(tmp_path / "y.npy", tokens)
-        with pytest.raises(ValueError, match="allowed: one axis of whole numbers"):
+        with pytest.raises(ValueError, match=r"a .npy of \w+\[[\d, ]+\]; allowed: one axis of whole numbers"):
             token_rows(tmp_path / "y.npy", 1, 1)
-    (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:20])
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "y.npy").read_bytes()[:20])
     with pytest.raises(ValueError, match=r"cut.npy': .*; allowed: a .npy of whole numbers"):
         token_rows(tmp_path / "cut.npy", 1, 1)
 

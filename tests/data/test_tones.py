@@ -32,12 +32,7 @@ def test_a_tone_is_the_same_whatever_the_number_and_differs_by_seed():
     np.testing.assert_array_equal(tones(14, 0).arrays["label"][[0, 11, 12]], [0, 11, 0])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"count": 0}, "count=0"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "message"), [({"count": 0}, "count=0")])
 def test_bad_numbers_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         tones(**wrong)

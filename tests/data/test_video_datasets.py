@@ -204,10 +204,7 @@ def test_youtube8m_has_features(tmp_path):
         del feature["labels"].int64_list.value[-1]
     del feature["mean_rgb"].float_list.value[1:]
     for record, message in (
-        (
-            example.SerializeToString(),
-            "mean_rgb of d has 1 numbers, or one that is not finite; allowed",
-        ),
+        (example.SerializeToString(), "mean_rgb of d has 1 numbers, or one that is not finite; allowed"),
         (b"\xff\xff", "record 0 is no example with an id; allowed: the video-level files"),
         (tf_example_generated_pb2.Example().SerializeToString(), "record 0 is no example with an id"),
     ):
@@ -247,10 +244,8 @@ MOMENTS = {"training/a/a.mp4": "", "validationSet.csv": "", "moments_categories.
     ("name", "files", "message"),
     [
         ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,0.5,1,0"}, "has 7 columns; allowed: id, second, x1"),
-        ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,50,90,1,0"}, "is no such line; allowed: id, second, x1"),
         ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,1.5,1,1,0"}, "is no such line; allowed: id, second, x1"),
         ("ava", {"ava_train_v2.2.csv": "v1,nan,0.1,0.1,0.5,0.5,1,0"}, "is no such line; allowed: id, second, x1"),
-        ("ava", {"ava_train_v2.2.csv": "v1,x,0.1,0.1,0.5,0.5,1,0"}, "is no such line; allowed: id, second, x1"),
         ("charades", {"Charades_v1_train.csv": "video,labels\nA,c000 1 2\n"}, "a line has no id; allowed: columns id"),
         ("charades", {"Charades_v1_train.csv": "id,actions\nA\n"}, "a line has no actions; allowed: columns id and"),
         ("charades", {"Charades_v1_train.csv": "id,actions\nA,c000 1.0.0 2\n"}, "'c000 1.0.0 2' is no such line"),

@@ -80,12 +80,7 @@ def test_a_vowel_is_the_same_whatever_the_number_and_differs_by_seed():
     np.testing.assert_array_equal(vowels(12, 0, length=8).arrays["label"][[0, 9, 10, 11]], [0, 9, 0, 1])
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda: vowels(0), "count=0"),
-    ],
-)
+@pytest.mark.parametrize(("function", "message"), [(lambda: vowels(0), "count=0")])
 def test_bad_numbers_are_refused(function, message):
     with pytest.raises(ValueError, match=message):
         function()

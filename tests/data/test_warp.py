@@ -211,12 +211,7 @@ def test_the_range_of_what_is_drawn():
     assert 0.8 <= float(corner[0] - 5) / 5 <= 1.2
 
 
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("degrees", -1),
-    ],
-)
+@pytest.mark.parametrize(("argument", "value"), [("degrees", -1)])
 def test_bad_ranges_are_named(argument, value):
     with pytest.raises(ValueError, match=f"{argument}="):
         augment.random_warp(**{argument: value})

@@ -14,7 +14,7 @@ from dlcore.experiment import resolved_run as module
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Measure, Sanity
-from dlcore.experiment.resolved_run import ResolvedRun, check_settings, config_of, restore_state
+from dlcore.experiment.resolved_run import ResolvedRun, check_settings, config_of
 from dlcore.setting import FlagError, Setting
 
 FLAGS = {
@@ -157,55 +157,3 @@ def test_a_folder_of_other_settings_or_of_another_page_is_refused_with_each_diff
     message = r"^f was made with other settings: experiment a.page there, b.page here; rate=0.1 there, 0.2 here; "
     with pytest.raises(FlagError, match=message + r"old=1 there, None here. Choose another --run_dir$"):
         check_settings("f", "a.page", before, "b.page", {"rate": 0.2, "sizes": (1, 2)}, ["rate", "sizes", "old"])
-
-
-@pytest.fixture
-def restored(monkeypatch, tmp_path):
-    """Restore a state from a stand-in of a store with these steps; return (step, state), and the calls of the store."""
-
-    def call(select, steps=(10, 20), best=10, damaged=()):
-        asked = []
-
-        class Checkpoints:
-            def __init__(self, folder, **words):
-                asked.append((folder, words))
-
-            def best_step(self):
-                return best
-
-            def restore(self, abstract, step=None):
-                asked.append((abstract, step))
-                if step in damaged:
-                    raise OSError(f"step {step} is damaged")
-                if not steps:
-                    return None
-                return (step or max(steps)), SimpleNamespace(state=f"state of {step or max(steps)}"), {}
-
-            def close(self):
-                asked.append("closed")
-
-        monkeypatch.setattr("dlcore.run.checkpoint.Checkpoints", Checkpoints)
-        monkeypatch.setattr("dlcore.run.pmap.program_for", lambda *args: SimpleNamespace(abstract_carry=args))
-        run = run_of(run_dir=str(tmp_path))
-        monkeypatch.setattr(run, "placement", lambda: "placement", raising=False)
-        return restore_state(run, "learner", "batch", select), asked
-
-    return call
-
-
-def test_the_best_or_the_last_checkpoint_is_restored(restored, tmp_path):
-    found, asked = restored("best")
-    assert found == (10, "state of 10")
-    abstract = ("learner", "batch", "placement", 3)
-    assert asked == [(tmp_path / "checkpoints", {"mode": "min", "read_only": True}), (abstract, 10), "closed"]
-    assert restored("last")[0] == (20, "state of 20")
-    assert restored("best", best=None)[0] == (20, "state of 20")
-
-
-def test_a_damaged_best_checkpoint_is_replaced_by_the_newest(restored, caplog, tmp_path):
-    assert restored("best", damaged=[10])[0] == (20, "state of 20")
-    assert "step 10 is damaged: the newest that can be read replaces it" in caplog.text
-    with pytest.raises(OSError, match="damaged"):
-        restored("last", damaged=[None])
-    with pytest.raises(FileNotFoundError, match=f"^there is no checkpoint in {tmp_path}$"):
-        restored("last", steps=())

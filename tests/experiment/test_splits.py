@@ -39,11 +39,7 @@ def test_facts_keep_what_the_data_say_that_predict_takes():
 
 def test_a_batch_of_zeros_has_the_described_shapes():
     batch = zero_batch(batch_facts(CLIPS), 5)
-    assert described(batch) == {
-        "clip": ((5, 2, 4, 4, 3), "uint8"),
-        "label": ((5,), "int32"),
-        "index": ((5,), "int32"),
-    }
+    assert described(batch) == {"clip": ((5, 2, 4, 4, 3), "uint8"), "label": ((5,), "int32"), "index": ((5,), "int32")}
     assert not batch["clip"].any()
     assert batch["index"].tolist() == [0, 1, 2, 3, 4]
     assert described(zero_batch({}, 2)) == {"index": ((2,), "int32")}

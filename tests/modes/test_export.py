@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -18,7 +17,6 @@ from dlcore.data.decoding import load_center_crop, load_image
 from dlcore.data.digits import digits
 from dlcore.data.facts import Facts
 from dlcore.data.source import Source
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.main import run
@@ -28,7 +26,6 @@ from dlcore.modes.export import LOADER, detection_rule, export_function, input_r
 from dlcore.modes.exported_loader import predict as loaded_predict
 from dlcore.modes.exported_loader import preprocess, read
 from dlcore.nn.cache import Cache
-from dlcore.nn.folding import Fold
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.run.evaluate import predict
 from dlcore.setting import FlagError
@@ -380,115 +377,6 @@ def test_only_batches_of_arrays_are_exported():
         example({"a": {"image": batch["image"]}})
 
 
-@pytest.fixture
-def exported(monkeypatch, tmp_path):
-    """Export a run of stand-ins, whose reloaded function gives outputs smaller by `difference`; return the calls."""
-
-    def call(difference=0.0, outputs="logits", fold=False, refuse=False, decoder="pillow", **spec):
-        asked = {}
-        spec = {"image_shape": [8, 12, 1], "mean": [0.5], "train_size": 7, **spec}
-        batch = {"image": np.zeros((2, 8, 12, 1), np.float32), "byte": np.zeros((2, 1), np.uint8)}
-
-        def predict(weights, inputs):
-            return {outputs: inputs["image"].sum((1, 2)) * weights["w"] + inputs["byte"]}
-
-        def folded(function, weights, samples):
-            asked["samples"] = samples
-            return "folded", {"folded/w/kernel": np.ones(1)}
-
-        def export_function(folder, function, weights, inputs, about):
-            asked.update(function=function, weights=sorted(weights), inputs=inputs, about=about)
-            if refuse:
-                raise ValueError("function: cannot be traced; allowed: others")
-            folder.mkdir()
-            manifest = {"inputs": {"image": IMAGE["image"]}, "outputs": {name: {} for name in outputs.split(",")}}
-            (folder / "manifest.json").write_text(json.dumps(manifest))
-            (folder / "more").write_bytes(b"x" * 200_000)
-            return manifest
-
-        def again(weights, inputs):
-            asked["run_on"] = {name: (x.shape, float(x.min()), float(x.max())) for name, x in inputs.items()}
-            rest = {"byte": np.zeros((3, 1), np.uint8)}
-            return jax.tree.map(lambda x: x - difference, predict({"w": 2.0}, {**rest, **inputs}))
-
-        monkeypatch.setattr(export, "config_of", lambda run: {"spec": spec, "settings": {"a": 1}, "commit": "c"})
-        monkeypatch.setattr(export, "example_batch", lambda run, spec: batch)
-        monkeypatch.setattr(export, "restore_state", lambda *args: asked.update(restored=args[1:]) or (40, "state"))
-        monkeypatch.setattr(export, "flat_predict", lambda learner, state: (predict, {"w": jnp.float32(2)}))
-        monkeypatch.setattr(export, "_fold_predict", folded)
-        monkeypatch.setattr(export, "export_function", export_function)
-        monkeypatch.setattr(export, "load_exported", lambda folder: ({}, {"w": 1}, again))
-        run = SimpleNamespace(
-            folder=tmp_path, flags=Flags({"select": "best", "fold_batch_norm": fold, "decoder": decoder}),
-            experiment=SimpleNamespace(name="a.page"),
-            training=lambda spec: SimpleNamespace(build=lambda: "learner"),
-        )  # fmt: skip
-        assert export.MODE.run(run) == 0
-        return SimpleNamespace(**asked, predict=predict)
-
-    return call
-
-
-def test_an_export_says_its_run_and_how_near_it_is_to_predict(exported, tmp_path, capsys):
-    asked = exported(0.25)
-    assert asked.restored == ("learner", {**asked.inputs}, "best")
-    assert (asked.function, asked.weights) == (asked.predict, ["w"])
-    assert asked.about == {
-        "experiment": "a.page", "step": 40, "settings": {"a": 1}, "commit": "c",
-        "spec": {"image_shape": [8, 12, 1], "mean": [0.5]},
-    }  # fmt: skip
-    shape, low, high = asked.run_on["image"]
-    assert (shape, 0 <= low < high <= 1) == ((3, 8, 12, 1), True)
-    folder = tmp_path / "export"
-    assert capsys.readouterr().out.splitlines() == [
-        f"run: {tmp_path}",
-        f"{folder}: step 40, 1 arrays, 0.2 MB, for cpu, cuda, tpu",
-        "loaded again and run on 3 examples: at most 2.5e-01 from predict here",
-    ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["export"]
-
-
-def test_an_export_replaces_an_earlier_one_and_nothing_else(exported, tmp_path, capsys):
-    exported()
-    (tmp_path / "export" / "old").touch()
-    exported()
-    assert f"{tmp_path / 'export'}: the earlier export is replaced" in capsys.readouterr().out
-    assert not (tmp_path / "export" / "old").exists()
-    (tmp_path / "export" / "manifest.json").unlink()
-    with pytest.raises(ValueError, match="export: holds other files than an export; allowed: after they are moved aw"):
-        exported()
-    (tmp_path / "export" / "manifest.json").touch()
-    message = r"^--mode=export: predict of a.page as a function: cannot be traced; allowed: others, or the other modes"
-    with pytest.raises(FlagError, match=message):
-        exported(refuse=True)
-
-
-def test_the_manifest_of_a_classifier_or_a_detector_says_more(exported, tmp_path, capsys):
-    def manifest(outputs, **words):
-        exported(outputs=outputs, **words)
-        return json.loads((tmp_path / "export" / "manifest.json").read_text())
-
-    assert not {"input", "detections"} & set(manifest("logits"))
-    assert "input" in manifest("probabilities", class_names=["a"], decoder="opencv")
-    assert "opencv" not in capsys.readouterr().out
-    assert manifest("probabilities", class_names=["a"], decoder="opencv", crop_pct=0.5)["input"]["crop_pct"] == 0.5
-    assert "load.py decodes with Pillow, as --mode=predict; evaluation used --decoder=opencv" in capsys.readouterr().out
-    assert "boxes" in manifest("boxes,scores,labels,valid")["detections"]
-
-
-def test_merged_batch_norms_must_give_the_same_up_to_rounding(exported, tmp_path, capsys):
-    """Outputs are at most 2 * 96 + 255 = 447, of which a thousandth is allowed: 1e-4 is less, 0.5 is more."""
-    asked = exported(1e-4, fold=True)
-    assert (asked.function, asked.weights) == ("folded", ["folded/w/kernel", "w"])
-    assert (asked.samples["image"].dtype, asked.samples["byte"].dtype) == (np.float32, np.uint8)
-    assert asked.samples["byte"].max() > 1
-    with pytest.raises(FlagError, match=r"^--fold_batch_norm: outputs change by 5.0e-01, because the network uses a l"):
-        exported(0.5, fold=True)
-    assert not (tmp_path / "export").exists()
-    exported(0.5)
-    assert (tmp_path / "export").exists(), "without merging the difference is only said"
-
-
 def test_the_loader_ranks_the_classes_of_files_and_arrays(monkeypatch, tmp_path):
     """With a function whose classes have the mean and the rest of an image, and a third that ties with the second."""
 
@@ -523,32 +411,3 @@ def test_the_loader_ranks_the_classes_of_files_and_arrays(monkeypatch, tmp_path)
             exported_loader.predict(bad, "images")
     with pytest.raises(ValueError, match=r"^text: does not classify images; allowed: run"):
         exported_loader.predict(images, "text")
-
-
-def test_merged_batch_norms_are_weights_of_the_exported_function(monkeypatch, capsys):
-    """With folds that say where they come from, in place of a network."""
-
-    def find(call):
-        asked.append(call())
-        return folds
-
-    def predict(weights, inputs):
-        return weights["w"] * inputs["x"]
-
-    asked, folds = [], {"a/conv": Fold("a/norm", 1, 2), "dense": Fold("norm", 3, 4)}
-    monkeypatch.setattr(export, "find_folds", find)
-    monkeypatch.setattr(
-        export, "apply_folds", lambda function, merged: lambda *arguments: (function(*arguments), merged)
-    )
-    function, arrays = export._fold_predict(predict, {"w": 5}, {"x": np.arange(2)})
-    np.testing.assert_array_equal(asked, [[0, 5]])
-    names = ("a/conv/kernel", "a/conv/bias", "dense/kernel", "dense/bias")
-    assert arrays == {f"folded/{name}": value for value, name in enumerate(names, 1)}
-    weights = {"w": 2} | {name: 10 * value for name, value in arrays.items()}
-    assert function(weights, {"x": 7}) == (14, {"a/conv": Fold("a/norm", 10, 20), "dense": Fold("norm", 30, 40)})
-    assert capsys.readouterr().out == "2 batch norms are merged into the layers before them\n"
-    folds.clear()
-    with pytest.raises(
-        FlagError, match="--fold_batch_norm: no batch norm is applied to the output of a convolution or"
-    ):
-        export._fold_predict(predict, {"w": 5}, {"x": np.arange(2)})

@@ -13,7 +13,6 @@ from dlcore.classification import supervised
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.diagnostics.gradient_check import VERDICTS, LeafCheck, verdict
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run, Sanity
 from dlcore.learner import Learner, State
 from dlcore.main import run
@@ -44,10 +43,7 @@ class Small(nn.Module):
 def planted():
     def build(run):
         return supervised.learner(
-            model=Small(run.dtype),
-            optimizer=run.optimizer(),
-            preprocess=run.arguments()["preprocess"],
-            l2=run.flags.l2,
+            model=Small(run.dtype), optimizer=run.optimizer(), preprocess=run.arguments()["preprocess"], l2=run.flags.l2
         )
 
     return with_run(experiment, build=build)
@@ -213,45 +209,3 @@ def test_of_large_examples_few_are_checked(width, count):
     with jax.enable_x64(True):
         gradcheck.losses_after_burn_in(stand_in(halving(seen), regularizer=None), splits(width))
     chex.assert_shape(seen[1]["image"], (count, width))
-
-
-LINES = {
-    "happy": LeafCheck("a/kernel", 3, 0, 1.0, 1.0, 1e-8, 0, "happy"),
-    "wrong": LeafCheck("b", 2, 1, 1.5, -1.5, 1.0, 4, "wrong"),
-    "none": LeafCheck("b/bias", 0, 3, 0.0, 0.0, 0.0, 0, None),
-}
-
-
-@pytest.mark.parametrize(
-    ("data_loss", "penalty", "status", "last"),
-    [
-        (["happy"], ["happy", "none"], 0, "no gradient is wrong"),
-        (["happy", "wrong"], ["wrong"], 1, "2 arrays have a gradient that does not agree with its numerical gradient"),
-        (["happy"], ["none"], 1, "penalty: nothing was compared, so nothing was proven"),
-        (["none"], ["happy"], 1, "  happy: "),
-    ],
-)
-def test_the_table_ends_with_what_was_found(monkeypatch, capsys, data_loss, penalty, status, last):
-    asked, lines = [], {"data loss": data_loss, "penalty": penalty}
-    found = {name: name for name in lines}, "params"
-    monkeypatch.setattr(gradcheck, "load_data", lambda run: splits())
-    monkeypatch.setattr(gradcheck, "losses_after_burn_in", lambda run, data: found)
-    monkeypatch.setattr(
-        gradcheck,
-        "check_gradient",
-        lambda loss, params, **options: asked.append((loss, params, options)) or [LINES[name] for name in lines[loss]],
-    )
-    run = stand_in(None)
-    run.training_of = lambda data: None
-    run.flags = Flags({"gradcheck_h": 1e-4, "gradcheck_method": "centered", "gradcheck_samples": 5, "seed": 3})
-    assert gradcheck.gradcheck(run) == status
-    out = capsys.readouterr().out
-    assert out.splitlines()[-1].startswith(last)
-    assert "data loss: centered against jax.grad, float64, after up to 20 steps\n" in out
-    options = {"samples": 5, "h": 1e-4, "method": "centered", "seed": 3, "allow_random": True}
-    assert asked == [(name, "params", options) for name in lines]
-    rows = [" ".join(line.split()) for line in out.splitlines()]
-    if "wrong" in data_loss:
-        assert "b 2 of 3 1.5000e+00 -1.5000e+00 1.0e+00 4 wrong" in rows
-    if "none" in penalty:
-        assert "b/bias 0 of 3 0 nothing to compare: gradients below rounding" in rows

@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dlcore.experiment.flags import Flags
+from dlcore.learner import Learner
 from dlcore.modes import members as module
 from dlcore.modes.members import members_of, restore_members
 from dlcore.setting import FlagError
@@ -54,45 +56,9 @@ def test_a_member_of_other_classes_or_images_is_refused(open_members, name, othe
     assert str(raised.value) == f"--members=c: its {name} is {other}; allowed: {SPEC[name]}"
 
 
-@pytest.fixture
-def restored(monkeypatch):
-    """Restore the runs of these names on fakes that return what they were called with."""
-
-    def call(*names):
-        runs = [
-            SimpleNamespace(name=name, training=lambda spec: SimpleNamespace(build=lambda: f"learner of {spec}"))
-            for name in names
-        ]
-        monkeypatch.setattr(module, "config_of", lambda run: {"spec": run.name})
-        monkeypatch.setattr(module, "average_views", lambda *args: ("views", *args))
-        monkeypatch.setattr(
-            module, "restore_state", lambda run, *args: ({"a": 7, "b": 8}[run.name], (f"state of {run.name}", *args))
-        )
-        return restore_members(runs, "flip", "best", "example")
-
-    return call
-
-
-def views(name):
-    return ("views", f"learner of {name}", "flip", "example")
-
-
-def test_one_run_is_its_learner_over_the_views_and_its_state(restored):
-    assert restored("a") == (views("a"), 7, ("state of a", views("a"), "example", "best"))
-
-
-def test_several_runs_are_their_ensemble_and_each_has_its_own_state(restored, monkeypatch):
-    monkeypatch.setattr(module, "ensemble", lambda *args: ("ensemble", *args))
-    learner, step, states = restored("b", "a")
-    assert learner == ("ensemble", [views("b"), views("a")], "example")
-    assert step == 8, "that of the first run"
-    assert states == tuple((f"state of {name}", views(name), "example", "best") for name in "ba")
-
-
-def test_several_runs_of_no_classifier_are_refused_as_flags(restored, monkeypatch):
-    def refuse(learners, example):
-        raise ValueError("run: number 1 is no classifier")
-
-    monkeypatch.setattr(module, "ensemble", refuse)
-    with pytest.raises(FlagError, match=r"^--run: number 1 is no classifier$"):
-        restored("a", "b")
+def test_several_runs_of_no_classifier_are_refused_as_flags(monkeypatch):
+    learner = Learner(lambda rng, batch: 0.0, None, None, lambda state, batch: {"features": batch["image"]})
+    run = SimpleNamespace(training=lambda spec: SimpleNamespace(build=lambda: learner))
+    monkeypatch.setattr(module, "config_of", lambda run: {"spec": {}})
+    with pytest.raises(FlagError, match=r"^--run: number 1 is no classifier"):
+        restore_members([run, run], "none", "best", {"image": np.zeros((2, 3, 3, 1), np.float32)})

@@ -26,7 +26,7 @@ from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
 from dlcore.modes.sanity import CHECKS, Bench, Check, above_chance
 from dlcore.run.hooks import STOP
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.setting import FlagError, settings_of
+from dlcore.setting import settings_of
 from experiments.classification import distillation
 from experiments.classification.supervised import experiment
 from tests.overriding import with_run
@@ -625,32 +625,6 @@ def test_a_learner_without_a_loss_says_not_applicable(capsys):
     verdicts, out = table(capsys, overfit, status=0)
     assert verdicts == dict.fromkeys(NAMES, "applicable")
     assert out.count("not applicable") == len(NAMES)
-
-
-def test_the_error_without_input_says_what_the_page_reads():
-    from dlcore.modes import predict
-    from experiments.sequence import language_model, seq2seq
-
-    for page, kind in ((seq2seq, "TEXT_OR_FILE"), (language_model, "PROMPT_OR_FILE")):
-        run = resolve(page.experiment, [], predict.MODE.settings)
-        with pytest.raises(
-            FlagError, match=f"--run, --input: missing; allowed: --mode=predict --run=RUN --input={kind}$"
-        ):
-            predict._predict_files(ResolvedRun(page.experiment, run))
-
-
-@pytest.mark.parametrize(("losses", "rises"), [([1.0, 1.5, 2.0, 2.5], True), ([1.0, 1.5, 1.5, 2.5], False)])
-def test_the_penalty_must_raise_the_loss_at_every_strength(monkeypatch, losses, rises):
-    strengths = []
-    monkeypatch.setattr(Bench, "learner", lambda bench, **changes: SimpleNamespace(loss=changes or True))
-    monkeypatch.setattr(
-        Bench, "initial_loss", lambda bench, learner: strengths.append(learner.loss) or losses[len(strengths) - 1]
-    )
-    resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
-    row = PENALTY(Bench(resolved, resolved.load()))
-    assert strengths == [{"l2": strength} for strength in (0.0, 1e-4, 1e-3, 1e-2)]
-    shown = " < ".join(f"{loss:.4f}" for loss in losses)
-    assert row == (NAMES[1], shown, "--l2 in (0.0, 0.0001, 0.001, 0.01)", rises)
 
 
 def test_of_many_classes_and_of_clips_of_a_video_little_can_be_said(monkeypatch):

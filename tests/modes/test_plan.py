@@ -2,10 +2,8 @@
 
 import importlib.util
 import json
-import pickle
 import re
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import chex
@@ -213,10 +211,7 @@ def test_the_text_names_the_shortage_the_best_mesh_and_what_helps():
             "exceeds available HBM (15.75G).",
             (21.30 * 2**30, 15.75 * 2**30),
         ),
-        (
-            "RESOURCE_EXHAUSTED: permanent error. Used 512.50M of 256K hbm.",
-            (512.5 * 2**20, 256 * 2**10),
-        ),
+        ("RESOURCE_EXHAUSTED: permanent error. Used 512.50M of 256K hbm.", (512.5 * 2**20, 256 * 2**10)),
         ("INTERNAL: something else", None),
     ],
 )
@@ -392,38 +387,13 @@ def test_the_status_is_1_where_nothing_fits(tmp_path, monkeypatch, verdicts, sta
     assert run(experiment, [*MLP, "--mode=plan", "--topology=h100:1", f"--run_dir={tmp_path}"]) == status
 
 
-COMPILER = """#!/bin/sh
-cp "$3" "$TASK"
-echo a word of a library
-echo "{\\"module\\": \\"$1 $2\\", \\"flags\\": \\"$XLA_FLAGS\\", \\"platforms\\": \\"$JAX_PLATFORMS\\"}"
-echo '{"mesh": "data:2"}'
-"""
-
-
-def test_a_process_of_its_own_compiles_for_as_many_simulated_devices(tmp_path, monkeypatch):
-    """A script in its place shows its arguments, its environment and its task."""
-    script = tmp_path / "python"
-    script.write_text(COMPILER)
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setenv("TASK", str(tmp_path / "task"))
-    monkeypatch.setenv("XLA_FLAGS", "--a=1 --xla_force_host_platform_device_count=3")
-    some, pairs = resolved(), [("data:2", "fsdp")]
-    batch = {"x": jax.ShapeDtypeStruct((2, 3), np.float32)}
-    for name, flags in (("h100:2", "--a=1 --xla_force_host_platform_device_count=2"), ("v5e:2x4", "")):
-        facts, case = compiled_cases(some, {"num_classes": 4}, batch, topology_of(name), pairs)
-        assert facts == {"module": "-m dlcore.modes.plan.worker", "flags": flags, "platforms": "cpu"}
-        assert case == {"mesh": "data:2"}
-        task = pickle.loads((tmp_path / "task").read_bytes())
-        assert task == {
-            "file": str(Path(experiment.file).resolve()),
-            "settings": some.identity,
-            "spec": {"num_classes": 4},
-            "batch": batch,
-            "platform": "gpu" if name == "h100:2" else "tpu",
-            "topology": name,
-            "cases": pairs,
-        }
+def test_a_single_tpu_is_described_as_one_chip(monkeypatch):
+    asked, found = [], SimpleNamespace(devices=("a", "b"))
+    describe = lambda **words: asked.append(words) or found  # noqa: E731
+    monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", describe)
+    assert worker._devices("tpu", "v5e:1x1") == worker._devices("tpu", "v5e:2x4") == ["a", "b"]
+    single = {"platform": "tpu", "topology_name": "v5e:1x1", "chips_per_host_bounds": (1, 1, 1)}
+    assert asked == [single, {"platform": "tpu", "topology_name": "v5e:2x4"}]
 
 
 @pytest.mark.parametrize(("errors", "message"), [("echo first; echo; echo 'the last'; echo", "the last"), (":", "3")])
@@ -434,39 +404,6 @@ def test_the_last_words_of_a_failed_compiler_are_the_error(tmp_path, monkeypatch
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(ValueError, match=f"^planning for h100:2 failed: {message}$"):
         list(compiled_cases(resolved(), {}, {}, topology_of("h100:2"), []))
-
-
-def test_the_worker_prints_the_facts_and_each_case(tmp_path, monkeypatch, capsys):
-    some = resolved("--optimizer=sgd")
-    spec, batch = planned_batch(some)
-    cases = [("data:2", "fsdp"), ("data:1,model:2", "tensor")]
-    task = {"file": str(Path(experiment.file).resolve()), "settings": some.identity, "spec": spec, "batch": batch}
-    path = tmp_path / "task.pickle"
-    measured, described = [], []
-    monkeypatch.setattr(
-        worker, "measure", lambda learner, *arguments: measured.append(arguments) or {"mesh": arguments[2]}
-    )
-    monkeypatch.setattr(
-        "jax.experimental.topologies.get_topology_desc",
-        lambda **words: described.append(words) or SimpleNamespace(devices=("a", "b")),
-    )
-    for platform, name, devices in (
-        ("gpu", "h100:2", jax.devices("cpu")),
-        ("tpu", "v5e:1x1", ["a", "b"]),
-        ("tpu", "v5e:2x4", ["a", "b"]),
-    ):
-        path.write_bytes(pickle.dumps({**task, "platform": platform, "topology": name, "cases": cases}))
-        measured.clear()
-        worker.main(str(path))
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert lines[0]["parameters"] == 2410
-        assert lines[1:] == [{"mesh": "data:2"}, {"mesh": "data:1,model:2"}]
-        assert measured == [(batch, devices, mesh, rule) for mesh, rule in cases]
-        monkeypatch.setattr(worker, "step_facts", lambda learner, batch: {"parameters": 2410})
-    assert described == [
-        {"platform": "tpu", "topology_name": "v5e:1x1", "chips_per_host_bounds": (1, 1, 1)},
-        {"platform": "tpu", "topology_name": "v5e:2x4"},
-    ]
 
 
 @pytest.mark.parametrize(

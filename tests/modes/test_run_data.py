@@ -174,11 +174,7 @@ def test_images_of_another_size_are_measured_in_the_size_of_the_run(trained, cap
 
 @pytest.mark.parametrize(
     ("kind", "shape", "given"),
-    [
-        (int | None, [8, 8, 3], 8),
-        (int | None, [6, 8, 3], (6, 8)),
-        (tuple[int, int] | None, [8, 8, 3], (8, 8)),
-    ],
+    [(int | None, [8, 8, 3], 8), (int | None, [6, 8, 3], (6, 8)), (tuple[int, int] | None, [8, 8, 3], (8, 8))],
 )
 def test_a_page_gets_the_size_of_the_runs_images_as_its_flag_takes_it(tmp_path, kind, shape, given):
     """A side where the flag is a side: captions of Flickr8k could not be evaluated with a pair."""

@@ -79,17 +79,6 @@ def test_snapshots_are_as_far_apart_as_asked_and_survive_a_resume(tmp_path):
 
     assert go(50) == [10, 30, 50]
     assert go(90) == [10, 30, 50, 70, 90]
-    with pytest.raises(ValueError, match="every=0: too small; allowed: at least 1"):
-        Watch(learner, None, 0)
-
-
-@pytest.mark.weekly
-def test_bad_intervals_are_named():
-    learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=optax.sgd(0.1))
-    batch = batch_at(digits("train"), 0, 8)
-    with pytest.raises(ValueError, match="every=0: too small; allowed: at least 1"):
-        Watch(learner, batch, 0)
-    assert Watch(learner, batch, 1).every == 1
 
 
 def look(dead, ratio):
@@ -122,15 +111,6 @@ def test_a_finding_is_said_when_its_kind_is_new(watched, capsys):
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in said] == ["step 40"]
     assert "50% of the units of relu give 0" in said[0]
-
-
-def test_the_report_gets_the_snapshots_and_the_order_of_the_kernels(watched, monkeypatch):
-    asked = []
-    monkeypatch.setattr(watch_module, "monitor_panels", lambda snapshots, order: [len(snapshots), order])
-    monkeypatch.setattr(watch_module, "kernels_in_order", lambda *args: asked.append(args) or ["a/kernel"])
-    watched(20, 0.0, {})
-    assert watched.panels(SimpleNamespace(learner="of the run", state="state")) == [1, ["a/kernel"]]
-    assert asked == [("of the run", "state", watched.batch)]
 
 
 def test_a_run_is_watched_in_one_process_and_under_jit(monkeypatch):

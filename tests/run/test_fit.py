@@ -521,8 +521,7 @@ def test_time_before_a_resume_counts(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("first", "then"),
-    [("data:8", "data:1"), ("data:1", "data:8"), ("data:8", "data:4,model:2"), ("pmap", "data:2")],
+    ("first", "then"), [("data:8", "data:1"), ("data:1", "data:8"), ("data:8", "data:4,model:2"), ("pmap", "data:2")]
 )
 def test_another_number_of_devices_goes_on_to_a_tolerance(tmp_path, first, then):
     def placed(spec):
@@ -552,13 +551,7 @@ def test_start_runs_once_and_never_on_a_resume(tmp_path):
         return state.replace(params={"w": np.full(3, 2.0, np.float32)})
 
     still = regression(rate=0.0)
-    options = {
-        "learner": still,
-        "steps": 6,
-        "folder": tmp_path,
-        "start": start,
-        "saving": Saving(seconds=0, steps=2),
-    }
+    options = {"learner": still, "steps": 6, "folder": tmp_path, "start": start, "saving": Saving(seconds=0, steps=2)}
     interrupted(5, **options)
     assert calls == [0]
     result = train(**options)
@@ -584,17 +577,6 @@ def test_another_training_is_refused_and_nothing_is_written_over(tmp_path):
         with pytest.raises(ValueError, match=message):
             train(steps, folder=tmp_path, **words)
     assert ((tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)) == before
-
-
-@pytest.mark.slow
-def test_another_seed_and_fewer_steps_are_refused(tmp_path):
-    train(8, folder=tmp_path)
-    before = checkpoints(tmp_path)
-    with pytest.raises(ValueError, match=r"seed=1: the checkpoints in .* are of seed 0; allowed: that seed"):
-        train(8, folder=tmp_path, seed=1)
-    with pytest.raises(ValueError, match=r"steps=2: the checkpoint in .* is of step 8; allowed: at least 8"):
-        train(2, folder=tmp_path)
-    assert checkpoints(tmp_path) == before
 
 
 def test_another_model_is_refused_by_its_first_differing_leaf(tmp_path):

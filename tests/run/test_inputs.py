@@ -323,9 +323,6 @@ class Backbone(nn.Module):
     ("change", "message"),
     [
         ({"steps": 1.5}, r"^steps=1.5: no whole number; allowed: integers from 1$"),
-        ({"steps": "3"}, "^steps='3': no whole number"),
-        ({"steps": np.nan}, "^steps=nan: no whole number"),
-        ({"eval_every": 1.5}, r"^eval_every=1.5: no whole number"),
         ({"eval_batch_size": 0}, "^eval_batch_size=0: too small; allowed: at least 1$"),
         ({"valid": [1, 2]}, "^valid=list: is no source; allowed: Source, or None$"),
         ({"learner": Backbone()}, "^learner=Backbone: no learner; allowed: a Learner"),
@@ -366,10 +363,7 @@ def test_a_checkpoint_belongs_to_the_training_of_its_seed_length_hooks_and_data(
     for words, message in (
         ({"seed": 1}, "seed=1: the checkpoints in 'f' are of seed 0; allowed: that seed, or another folder"),
         ({"steps": 7}, "steps=7: the checkpoint in 'f' is of step 8; allowed: at least 8, or another folder"),
-        (
-            {"hook_types": ("A", "C")},
-            "hooks[1]=C: the checkpoint in 'f' holds the memory of B; allowed: the same",
-        ),
+        ({"hook_types": ("A", "C")}, "hooks[1]=C: the checkpoint in 'f' holds the memory of B; allowed: the same"),
         ({"data": [3]}, "folder='f': its checkpoints were made on other data, [1, 2]; allowed: [3]"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):

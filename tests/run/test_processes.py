@@ -10,12 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental import multihost_utils
 
 from dlcore.main import run
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.run.processes import Membership, agree, barrier, is_first, join_processes, leave, membership, on_host, same
+from dlcore.run.processes import Membership, agree, join_processes, membership, on_host, same
 from experiments.bench.compare_runs import differences, final_arrays
 from experiments.classification import supervised
 from launch import local
@@ -87,40 +86,6 @@ def test_alone_nothing_changes(monkeypatch):
 STEPS = 60
 
 
-@pytest.mark.parametrize(
-    ("message", "status"),
-    [
-        ("DEADLINE_EXCEEDED: Barrier timed out. Barrier_id: save_finalize", 134),
-        ("UNAVAILABLE: failed to connect to all addresses", 134),
-        ("RESOURCE_EXHAUSTED: Out of memory", 1),
-    ],
-)
-def test_a_lost_process_is_no_error_of_the_run(tmp_path, monkeypatch, capsys, message, status):
-    """orbax waits for the others in a barrier, and may notice their end before the heartbeat does."""
-
-    class Manager:
-        def wait_until_finished(self):
-            raise jax.errors.JaxRuntimeError(message)
-
-    class Left(BaseException):
-        pass
-
-    def leave(status):
-        raise Left(status)
-
-    store = Checkpoints(tmp_path, read_only=True)
-    store._manager = Manager()
-    for name, value in OURS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: None)
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(os, "_exit", leave)
-    with pytest.raises(Left) as left, join_processes():
-        store.wait()
-    assert left.value.args == (status,)
-    assert ("another process of the run is gone (" in capsys.readouterr().err) is (status == 134)
-
-
 class Left(BaseException):
     """An exit, which a test can catch."""
 
@@ -142,38 +107,34 @@ def several(monkeypatch):
     return asked
 
 
-def test_a_process_joins_as_the_launcher_says_and_leaves_in_order(several, capsys):
-    with join_processes("auto", 0.5, 20.5):
-        assert len(several) == 1
-    assert several == [
-        {
-            "coordinator_address": "host:1234", "num_processes": 4, "process_id": 3,
-            "cluster_detection_method": "deactivate", "initialization_timeout": 20, "heartbeat_timeout_seconds": 1,
-            "shutdown_timeout_seconds": 3600,
-        },
-        "shutdown",
-    ]  # fmt: skip
-    assert capsys.readouterr().err == "process 3 of 4 joins at host:1234, for at most 20.5 s\n"
-    with join_processes("on", heartbeat_seconds=7):
-        pass
-    assert (several[2]["heartbeat_timeout_seconds"], several[2]["initialization_timeout"]) == (7, 300)
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("DEADLINE_EXCEEDED: Barrier timed out. Barrier_id: save_finalize", 134),
+        ("UNAVAILABLE: failed to connect to all addresses", 134),
+        ("RESOURCE_EXHAUSTED: Out of memory", 1),
+    ],
+)
+def test_a_lost_process_is_no_error_of_the_run(several, tmp_path, capsys, message, status):
+    """orbax waits for the others in a barrier, and may notice their end before the heartbeat does."""
+
+    class Manager:
+        def wait_until_finished(self):
+            raise jax.errors.JaxRuntimeError(message)
+
+    store = Checkpoints(tmp_path, read_only=True)
+    store._manager = Manager()
+    with pytest.raises(Left) as left, join_processes():
+        store.wait()
+    assert left.value.args == (status,)
+    assert ("another process of the run is gone (" in capsys.readouterr().err) is (status == 134)
 
 
-def test_jax_itself_may_find_a_launcher_where_it_is_asked_to(several, monkeypatch):
+def test_without_a_launcher_what_to_set_is_said(several, monkeypatch):
     for name in OURS:
         monkeypatch.delenv(name)
     with join_processes("auto"):
         assert several == []
-    with join_processes("on"):
-        pass
-    names = ("coordinator_address", "num_processes", "process_id", "cluster_detection_method")
-    assert [several[0][name] for name in names] == [None] * 4
-    assert several[1:] == ["shutdown"]
-    monkeypatch.setattr(jax, "process_count", lambda: 1)
-    with join_processes("on"):
-        pass
-    assert len(several) == 3
-    assert several[-1] != "shutdown", "a single process has no others to leave"
 
     def refuse(**options):
         raise ValueError("no cluster")
@@ -201,41 +162,6 @@ def test_a_preempted_process_leaves_in_order_and_an_error_with_1(several, capsys
     assert caught.value.args == (1,)
     assert several.count("shutdown") == 1, "only the preempted process waits for the others"
     assert "ValueError: odd" in capsys.readouterr().err
-
-
-def test_processes_agree_where_all_do_and_take_the_number_of_the_first(several, monkeypatch):
-    """The number -1 stands for None on its way."""
-    sent = []
-    for others, mine, agreed in (([1, 0], True, False), ([1, 1], True, True), ([1, 1], False, False)):
-        monkeypatch.setattr(multihost_utils, "process_allgather", lambda x, others=others: np.array([*others, x]))
-        assert agree(mine) is agreed
-    for first, received in ((7, 7), (0, 0), (-1, None)):
-        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda x, y=first: sent.append(int(x)) or y)
-        assert same(5) == received
-    assert same(None) is None
-    assert sent == [5, 5, 5, -1]
-    names = []
-    monkeypatch.setattr(multihost_utils, "sync_global_devices", names.append)
-    barrier("end")
-    monkeypatch.setattr(jax, "process_count", lambda: 1)
-    barrier("alone")
-    leave(3)
-    assert names == ["end"]
-
-
-def test_arrays_are_gathered_whole_and_keys_stay_keys(several, monkeypatch):
-    monkeypatch.setattr(multihost_utils, "process_allgather", lambda x, tiled: np.concatenate([x] * 2) if tiled else x)
-    key = jax.random.split(jax.random.key(1), 3)
-    gathered = on_host({"a": np.arange(2), "key": key})
-    np.testing.assert_array_equal(gathered["a"], [0, 1, 0, 1])
-    assert jax.dtypes.issubdtype(gathered["key"].dtype, jax.dtypes.prng_key)
-    np.testing.assert_array_equal(jax.random.key_data(gathered["key"])[3:], jax.random.key_data(key))
-
-
-def test_process_0_is_the_first(monkeypatch):
-    assert is_first()
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    assert not is_first()
 
 
 def words(folder, **more):

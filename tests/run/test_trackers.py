@@ -94,11 +94,7 @@ def test_rows_after_the_checkpoint_wait_for_the_next(tmp_path):
     write(tmp_path, memory.open, rows, publish_step=4)
     assert [step for _, step, _ in memory.rows] == [2, 4]
     write(tmp_path, memory.open, [{"step": 6, "split": "train", "loss": -6.0}], resume_step=4)
-    assert memory.rows == [
-        (0, 2, {"train/loss": 2.0}),
-        (1, 4, {"train/loss": 4.0}),
-        (2, 6, {"train/loss": -6.0}),
-    ]
+    assert memory.rows == [(0, 2, {"train/loss": 2.0}), (1, 4, {"train/loss": 4.0}), (2, 6, {"train/loss": -6.0})]
     assert list(memory.runs) == ["id0"]
 
 

@@ -4,13 +4,7 @@ import math
 
 import numpy as np
 
-from dlcore.search.trials import (
-    OffsetPipeline,
-    experiment_of,
-    run_of,
-    summary,
-    trial_of,
-)
+from dlcore.search.trials import OffsetPipeline, experiment_of, run_of, summary, trial_of
 
 PAGE = "experiments.classification.supervised"
 FLAGS = ["--model=mlp", "--model.hidden=16", "--augment=none", "--batch_size=64", "--steps=20", "--ema=none"]

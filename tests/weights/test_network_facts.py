@@ -39,28 +39,6 @@ def test_a_network_must_take_the_channels_and_tell_the_classes_apart():
         check_fits(FOUND._replace(mean=None), channels=1)
 
 
-def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
-    for place in (module, small_classifier):
-        create = lambda name, **fields: SimpleNamespace(**{"num_classes": 9} | fields)  # noqa: E731
-        monkeypatch.setattr(place, "create_model", create)
-    monkeypatch.setattr(module, "add_mlp_head", lambda model, units: (vars(model), units))
-    assert module.num_classes(FOUND) == 3
-    assert module.num_classes(FOUND._replace(spec={})) == 9
-    found = FOUND._replace(fields={"width": 4, "depth": 1})
-    assert vars(module.model_of(found, depth=2)) == {"num_classes": 3, "width": 4, "depth": 2}
-    assert module.model_of(FOUND._replace(settings={"head": "mlp", "head_units": 7})) == ({"num_classes": 3}, 7)
-    linear = FOUND._replace(settings={"head": "linear", "head_units": 7})
-    assert vars(module.model_of(linear)) == {"num_classes": 3}
-    assert vars(small_classifier.default_model(Flags({"smoke": True}), num_classes=2)) == {
-        "width": 16, "stem_stride": 2, "stages": (1,), "num_classes": 2,
-    }  # fmt: skip
-    assert vars(small_classifier.default_model(Flags({"smoke": False}))) == {
-        "width": 16,
-        "stem_stride": 2,
-        "num_classes": 9,
-    }
-
-
 @pytest.mark.parametrize(
     ("page", "technique", "model", "classes", "headless", "message"),
     [
@@ -144,29 +122,6 @@ def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_process
     ):
         monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
         assert sizes(published) == (side, None)
-
-
-def test_a_loaded_network_has_all_facts_of_its_weights(opened):
-    variables = {"params": {"w": 1}}
-    asked = opened(NAMED._replace(fields={"width": 4}, spec={"side": [8, 12], "input_size": [16, 24]}), variables)
-    found = module.load_network("w", "teacher", channels=1)
-    assert found[:4] == ("tiny", {"width": 4}, "the model", variables)
-    assert (found.mean.tolist(), found.std.tolist(), found.mean.dtype) == ([0.5], [0.25], np.float32)
-    assert found[6:] == (("a", "b", "c"), (8, 12), (16, 24), True)
-    assert asked == [("w", "teacher", False)]
-    opened(FOUND._replace(spec={"side": 8, "num_classes": 2}), variables)
-    assert module.load_network("w")[6:] == (("0", "1"), 8, None, False)
-
-
-def test_of_a_run_with_a_backbone_the_backbone_is_taken_without_its_head(opened):
-    variables = {"params": {"backbone": {"stem": 1, "head": 2}, "neck": 3}, "other": {"neck": 4}}
-    run = NAMED._replace(page="self_supervised.moco", spec={"image_shape": [16, 16, 1]})
-    opened(run, variables)
-    assert module.load_network("w", headless=True).variables == {"params": {"stem": 1}}
-    assert module.classifier_variables(run) == {"params": {"stem": 1}}
-    assert module.classifier_variables(NAMED) is variables, "a file has no pages"
-    with pytest.raises(ValueError, match=r"a run of self_supervised.moco, without a head; allowed: runs of a classif"):
-        module.load_network("w")
 
 
 def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp_path):

@@ -110,22 +110,6 @@ def test_a_field_of_the_model_changes_the_normalization_of_published_weights_alo
     assert already.in_model({"transform_input": False}).std == (0.5,) * 3
 
 
-def test_arrays_of_each_source_are_read_by_its_reader(monkeypatch, tmp_path):
-    np.savez(tmp_path / "w.npz", meta="{}", **{"params/a/b": np.arange(2, dtype=np.float16), "params/c": np.ones(1)})
-    packed = FOUND._replace(path=tmp_path / "w.npz").variables()["params"]
-    np.testing.assert_array_equal(packed["a"]["b"], [0, 1])
-    assert {packed["a"]["b"].dtype, packed["c"].dtype} == {np.dtype(np.float32)}
-    monkeypatch.setattr(module, "load_weights", lambda path: ({}, ("converted", path)))
-    assert FOUND.variables() == ("converted", Path("w"))
-    monkeypatch.setattr(module, "from_pretrained", lambda source: SimpleNamespace(variables={"params": [1, source]}))
-    found = FOUND._replace(spec={module.PUBLISHED: True}, path=Path("hf:a/b")).variables()
-    assert [type(leaf) for leaf in found["params"]] == [np.ndarray] * 2
-    assert [leaf.item() for leaf in found["params"]] == [1, "hf:a/b"]
-    monkeypatch.setattr(Weights, "read", lambda weights: SimpleNamespace(variables={"params": weights}))
-    run = FOUND._replace(page="p", settings={"adapt": "none"})
-    assert run.variables() == {"params": run}
-
-
 def test_a_damaged_packed_file_is_named(tmp_path):
     (tmp_path / "w.npz").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"^init_from='.*w.npz': empty, damaged or no .npz; allowed: an .npz that"):
@@ -145,23 +129,6 @@ def test_the_adapter_of_a_fine_tuned_run_is_merged_or_the_run_is_refused(monkeyp
     monkeypatch.setattr(module, "merge_adapter", refuse)
     with pytest.raises(ValueError, match=r"^init_from='w': trained with --adapt=lora: no part of the parameters"):
         run.variables()
-
-
-@pytest.mark.parametrize(
-    ("settings", "mode", "average"),
-    [
-        ({"select": "best", "ema": 0.99}, "min", True),
-        ({"select": "best", "ema": None}, "min", False),
-        ({"select": "last"}, None, False),
-        ({}, None, False),
-    ],
-)
-def test_a_run_is_read_as_it_was_tested(monkeypatch, settings, mode, average):
-    """Its best step in the sense of its task's score, and the average of its parameters where it kept one."""
-    asked = []
-    monkeypatch.setattr(module, "read_tested_weights", lambda folder, **words: asked.append((folder, words)))
-    FOUND._replace(settings=settings, monitor_mode="min").read("codebook")
-    assert asked == [(Path("w"), {"mode": mode, "step": None, "average": average, "fields": ("codebook",)})]
 
 
 def test_a_run_of_before_its_mode_was_recorded_is_read_at_the_step_that_it_was_tested_at(tmp_path):
