@@ -590,35 +590,6 @@ def test_sac_plays_at_random_before_learning_starts_and_its_policy_after(learn_o
     assert set(played(5).tolist()) == {0}
 
 
-def test_sac_starts_with_its_temperature_and_a_copy_of_the_critic(monkeypatch):
-    monkeypatch.setattr(sac, "start", lambda *rest: deterministic_state(0))
-    monkeypatch.setattr(sac, "start_off_policy", lambda agent, environment, targets, settings: (agent, targets))
-    made = sac.learner(
-        model=Proportional(),
-        optimizer=optax.sgd(0.1, momentum=0.9),
-        environment=constant_reward(False),
-        initial_temperature=0.25,
-    )
-    state, targets = made.init(jax.random.key(0), {})
-    assert float(state.params["log_temperature"]) == pytest.approx(np.log(0.25))
-    assert set(state.opt_state) == {"actor", "critic", "log_temperature"}
-    np.testing.assert_array_equal(targets["critic"], [1, 2])
-    # The leaves whose first axis is that of the instances, which several devices share.
-    assert set(made.batched) == {"environment/*", "observation", "episode_return", "replay/data/*"}
-
-
-def test_td3_starts_with_a_state_of_the_optimizer_for_each_part_and_copies_of_both(monkeypatch):
-    monkeypatch.setattr(td3, "start", lambda *rest: deterministic_state(0))
-    monkeypatch.setattr(td3, "start_off_policy", lambda agent, environment, targets, settings: (agent, targets))
-    made = td3.learner(
-        model=Proportional(), optimizer=optax.sgd(0.1, momentum=0.9), environment=constant_reward(False, 1)
-    )
-    state, targets = made.init(jax.random.key(0), {})
-    assert (set(state.opt_state), int(state.opt_state["count"])) == ({"actor", "critic", "count"}, 0)
-    chex.assert_equal_shape([state.opt_state["critic"][0].trace, state.params["critic"]])
-    assert targets is state.params
-
-
 def test_a_target_by_hand_has_no_slope():
     """y = 3 r + 0.5 Q of the next state, unless the task is over."""
     data = Transition(None, None, np.float32([1, 2]), np.array([False, True]), None)
