@@ -95,7 +95,7 @@ def test_two_steps_of_training_by_hand():
     assert found["batch_stats"]["steps"] == 2
 
 
-CHILD, REWARDS = np.zeros(6, int), np.ones(2, np.float32)
+CHILD = np.zeros(6, int)
 TRAIN = {"image": np.zeros((3, 4, 4, 1)), "label": np.zeros(3, int)}
 DATA = TRAIN | {f"valid_{name}": array for name, array in TRAIN.items()}
 
