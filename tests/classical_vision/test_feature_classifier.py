@@ -90,12 +90,6 @@ def test_the_decay_is_chosen_on_the_validation_split():
     assert choose_l2((x, y), (x, y), 3, (0.1,), steps=5)[1] == 0.1
 
 
-def test_bad_arguments():
-    x, y = points()
-    with pytest.raises(ValueError, match=r"labels.shape=\(89,\)"):
-        fit_classifier(x, y[1:], 3)
-
-
 @pytest.mark.covers("FE-04")
 def test_a_classifier_fits_standardized_features_from_even_scores(monkeypatch):
     """The last layer starts at 0, a hidden one at the deviation sqrt(2 / D)."""

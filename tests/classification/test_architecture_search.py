@@ -95,22 +95,6 @@ def test_two_steps_of_training_by_hand():
     assert found["batch_stats"]["steps"] == 2
 
 
-CHILD = np.zeros(6, int)
-TRAIN = {"image": np.zeros((3, 4, 4, 1)), "label": np.zeros(3, int)}
-DATA = TRAIN | {f"valid_{name}": array for name, array in TRAIN.items()}
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: nas.train_child(None, CHILD[:5], DATA), r"architecture=.*wrong shape or dtype; allowed: int\[6\]"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_a_controller_reads_the_choices_before_and_starts_uniform():
     controller, rng = nas.Controller(hidden_size=3), np.random.default_rng(0)
     shapes = jax.eval_shape(controller.init, jax.random.key(0), jnp.zeros(6, jnp.int32))

@@ -99,15 +99,9 @@ def test_the_evaluator_joins_batches(golden):
     assert measure.source == "texts"
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: bleu("a", [["a"]]), "allowed: a list of texts"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_errors():
+    with pytest.raises(ValueError, match="allowed: a list of texts"):
+        bleu("a", [["a"]])
 
 
 @pytest.mark.covers("ME-14")

@@ -169,12 +169,7 @@ def test_the_background_of_a_composite_is_bit_equal():
     np.testing.assert_array_equal(result[:, :2], edited[:, :2])
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda x, m: repaint(fake, x, m, x, lambda k: x, grid_of(3), resamples=0), "resamples=0: out of range"),
-    ],
-)
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(jnp.zeros((1, 4, 4, 3)), jnp.zeros((1, 4, 4, 1)))
+def test_bad_input():
+    x = jnp.zeros((1, 4, 4, 3))
+    with pytest.raises(ValueError, match="resamples=0: out of range"):
+        repaint(fake, x, x[..., :1], x, lambda k: x, grid_of(3), resamples=0)

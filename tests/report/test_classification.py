@@ -11,20 +11,7 @@ from PIL import Image
 from dlcore.metrics import Calibration
 from dlcore.report import classifier
 from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
-
-
-def cells(html):
-    """The body of the first table, as text."""
-    body = re.search(r"<tbody>(.*?)</tbody>", html, re.DOTALL)[1]
-    return [
-        [re.sub("<[^>]+>", "", c) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", r)] for r in body.split("<tr>")[1:]
-    ]
-
-
-def images_in(html):
-    """Every PNG of a panel, decoded."""
-    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
+from tests.report.parts_of_panels import cells, images_in
 
 
 def test_small_confusion_matrix_is_a_table_with_recall_and_precision():

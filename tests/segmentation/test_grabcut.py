@@ -178,15 +178,9 @@ def test_only_the_largest_part_stays():
     assert not largest_component(np.zeros((2, 2), bool)).any()
 
 
-@pytest.mark.parametrize(
-    ("saliency", "settings", "text"),
-    [
-        (np.zeros((4, 5)), {}, "saliency.shape=\\(4, 5\\)"),
-    ],
-)
-def test_bad_input_is_named(saliency, settings, text):
-    with pytest.raises(ValueError, match=text):
-        grabcut(np.zeros((4, 4, 3)), saliency, **settings)
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"saliency.shape=\(4, 5\)"):
+        grabcut(np.zeros((4, 4, 3)), np.zeros((4, 5)))
 
 
 @pytest.mark.weekly

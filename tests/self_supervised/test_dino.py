@@ -215,6 +215,5 @@ def test_usage_does_not_depend_on_the_batches():
 
 
 def test_temperatures_are_above_zero():
-    for temperatures, name in (((0.0, 0.1), "teacher_temperature=0"),):
-        with pytest.raises(ValueError, match=f"{name}: out of range; allowed: above 0"):
-            dino.dino_losses(jnp.ones((2, 1, 3)), jnp.ones((2, 1, 3)), jnp.zeros(3), *temperatures)
+    with pytest.raises(ValueError, match="teacher_temperature=0: out of range; allowed: above 0"):
+        dino.dino_losses(jnp.ones((2, 1, 3)), jnp.ones((2, 1, 3)), jnp.zeros(3), 0.0, 0.1)

@@ -99,15 +99,9 @@ def test_images_become_those_of_the_network():
     np.testing.assert_allclose(same, image / 255, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("own", "given", "message"),
-    [
-        (1, 3, r"images of 3 channels, and the network was trained on 1; allowed: images of 1, or a network trained"),
-    ],
-)
-def test_other_channels_are_refused(own, given, message):
-    with pytest.raises(ValueError, match=message):
-        page.converted(identity((4, 4, own)), (4, 4, own), (2, 2, given))
+def test_other_channels_are_refused():
+    with pytest.raises(ValueError, match="images of 3 channels, and the network was trained on 1; allowed: images of"):
+        page.converted(identity((4, 4, 1)), (4, 4, 1), (2, 2, 3))
 
 
 @pytest.mark.covers("TL-18")
