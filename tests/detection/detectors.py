@@ -153,8 +153,7 @@ class SixAnchors(nn.Module):
     """Outputs for six anchors, in proportion to the one number of an image."""
 
     ANCHORS = Anchors(
-        np.float32([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [8, 8, 16, 16], [0, 0, 8, 17], [40, 40, 48, 48]]),
-        (6,),
+        np.float32([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [8, 8, 16, 16], [0, 0, 8, 17], [40, 40, 48, 48]]), (6,)
     )
 
     @nn.compact

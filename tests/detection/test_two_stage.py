@@ -71,13 +71,7 @@ def test_proposals_are_labeled_by_the_boxes_which_are_proposals_too():
     )
     assert int(sampled.valid.sum()) == 5
     rows = {tuple(box): int(target) for box, target in zip(sampled.boxes[:5].tolist(), sampled.target, strict=False)}
-    assert rows == {
-        (0, 0, 10, 6): 4,
-        (0, 0, 10, 10): 4,
-        (20, 20, 40, 40): 2,
-        (0, 0, 10, 4): 0,
-        (50, 50, 60, 60): 0,
-    }
+    assert rows == {(0, 0, 10, 6): 4, (0, 0, 10, 10): 4, (20, 20, 40, 40): 2, (0, 0, 10, 4): 0, (50, 50, 60, 60): 0}
     assert (sampled.target[:4] > 0).tolist() == [True, True, True, False]
     assert sampled.matched[:4][sampled.target[:4] == 2].tolist() == [1]
 

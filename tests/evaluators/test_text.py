@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.chrf import chrf
-from dlcore.evaluators.text import (
-    bleu,
-    cider,
-    edit_distance,
-    rouge_l,
-    sentence_bleu,
-    text_evaluator,
-    word_error_rate,
-)
+from dlcore.evaluators.text import bleu, cider, edit_distance, rouge_l, sentence_bleu, text_evaluator, word_error_rate
 
 GOLDEN = "tests/goldens/metrics_text.npz"
 

@@ -7,15 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.editing import (
-    Editing,
-    composite,
-    edit_images,
-    inversion_edit,
-    repaint,
-    sdedit,
-    strength_grid,
-)
+from dlcore.generative.editing import Editing, composite, edit_images, inversion_edit, repaint, sdedit, strength_grid
 from dlcore.generative.samplers import ddim_sample, ddpm_sample
 from dlcore.generative.schedules import add_noise, sampling_grid, timesteps
 from tests.generative.test_samplers import ABAR, fake, gaussian, grid_of

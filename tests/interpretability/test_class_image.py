@@ -31,13 +31,7 @@ def variables():
 
 def climbed(variables, steps=60, **settings):
     learner = class_image.learner(
-        model=MODEL,
-        variables=variables,
-        mean=MEAN,
-        std=STD,
-        optimizer=optax.adam(0.05),
-        side=16,
-        **settings,
+        model=MODEL, variables=variables, mean=MEAN, std=STD, optimizer=optax.adam(0.05), side=16, **settings
     )
     source = Source({"label": np.arange(4, dtype=np.int32)})
     state = jax.jit(learner.init)(jax.random.key(0), source[np.arange(4)])

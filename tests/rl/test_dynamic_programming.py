@@ -75,8 +75,7 @@ def test_a_sweep_takes_the_best_action_of_the_last_values(float64):
     # value travels one state a sweep.
     process = gridworld.make("...G", gamma=0.5).mdp
     np.testing.assert_allclose(
-        dp.value_sweeps(process, 4),
-        [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0.5, 1, 0], [0.25, 0.5, 1, 0], [0.25, 0.5, 1, 0]],
+        dp.value_sweeps(process, 4), [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0.5, 1, 0], [0.25, 0.5, 1, 0], [0.25, 0.5, 1, 0]]
     )
 
 

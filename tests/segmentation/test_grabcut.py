@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from dlcore.segmentation.grabcut import (
-    SAMPLES,
-    color_model,
-    grabcut,
-    largest_component,
-    minimum_cut,
-    neighbor_weights,
-)
+from dlcore.segmentation.grabcut import SAMPLES, color_model, grabcut, largest_component, minimum_cut, neighbor_weights
 from experiments.segmentation import saliency_grabcut
 
 

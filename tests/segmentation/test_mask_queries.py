@@ -22,12 +22,7 @@ from dlcore.segmentation import mask_queries
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.mask_losses import MaskLossWeights, PointSampling
-from dlcore.segmentation.mask_queries import (
-    MaskOutputs,
-    instance_detections,
-    panoptic_segments,
-    semantic_scores,
-)
+from dlcore.segmentation.mask_queries import MaskOutputs, instance_detections, panoptic_segments, semantic_scores
 from dlcore.segmentation.maskformer import MaskFormer
 from tests.detection.detectors import Small
 from tests.detection.hub_folders import check_published

@@ -311,10 +311,7 @@ def stripes(n):
     """Images that are dark at the top and bright at the bottom."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 1, 6)[None, :, None, None]
-    return {
-        "image": (ramp + 0.1 * rng.random((n, 6, 6, 1))).astype(np.float32),
-        "index": np.arange(n, dtype=np.int32),
-    }
+    return {"image": (ramp + 0.1 * rng.random((n, 6, 6, 1))).astype(np.float32), "index": np.arange(n, dtype=np.int32)}
 
 
 @pytest.fixture(scope="module")

@@ -391,14 +391,7 @@ def test_tokens_of_all_parts_count_alike(monkeypatch):
     learner.update(after, batch)
     keys = [key for *_, key in calls]
     assert len(set(keys)) == 4
-    assert [call[:3] for call in calls] == [
-        (
-            0.3,
-            0.6,
-            1,
-        ),
-        (0.3, 0.6, 2),
-    ] * 2
+    assert [call[:3] for call in calls] == [(0.3, 0.6, 1), (0.3, 0.6, 2)] * 2
     value, _ = learner.loss(state.params, state, large)
     assert float(value) == 3
     assert float(learner.loss(state.params, state, large | {"count": 0})[0]) == 6  # without a token nothing is divided

@@ -47,11 +47,7 @@ class Stages(nn.Module):
 
 def learner(parts):
     model = Stages()
-    tx = partial_optimizer(
-        parts,
-        lambda rate, start: create_optimizer("adamw", 0.01 * rate, weight_decay=0.5),
-        STEPS,
-    )
+    tx = partial_optimizer(parts, lambda rate, start: create_optimizer("adamw", 0.01 * rate, weight_decay=0.5), STEPS)
     return supervised.learner(model=PartlyFrozen(model, parts), optimizer=tx)
 
 

@@ -257,8 +257,7 @@ def test_every_page_with_images_serves_or_has_no_encoder():
 @pytest.mark.slow
 @pytest.mark.covers("TL-18", "SS-01")
 @pytest.mark.parametrize(
-    "name",
-    ["self_supervised.mae", "self_supervised.dino", "self_supervised.colorization", "self_supervised.rotation"],
+    "name", ["self_supervised.mae", "self_supervised.dino", "self_supervised.colorization", "self_supervised.rotation"]
 )
 def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, monkeypatch):
     """On the run's own images nothing is converted; DINO's are the teacher's, colorization's of images in gray."""

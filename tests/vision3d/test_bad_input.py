@@ -20,20 +20,10 @@ from dlcore.classical_vision.ransac import fit_line, ransac_line
 from dlcore.classical_vision.stereo import depth_to_disparity, disparity_to_depth, disparity_to_points
 from dlcore.classical_vision.two_view import fit_essential, triangulate
 from dlcore.data.rasterizer import rasterize, shade
-from dlcore.losses import (
-    chamfer_loss,
-    chamfer_normal_loss,
-    edge_length_loss,
-    normal_consistency_loss,
-)
+from dlcore.losses import chamfer_loss, chamfer_normal_loss, edge_length_loss, normal_consistency_loss
 from dlcore.metrics import chamfer_distance
 from dlcore.ops import mesh
-from dlcore.ops.camera import (
-    camera_matrix,
-    distort,
-    project,
-    unproject,
-)
+from dlcore.ops.camera import camera_matrix, distort, project, unproject
 from dlcore.ops.point_sets import nearest_neighbors, stack_points
 from dlcore.ops.surface_nets import surface_nets
 from dlcore.vision3d.implicit_surface import extract_surface
