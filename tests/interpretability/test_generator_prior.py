@@ -1,5 +1,7 @@
 """A linear generator and classifier, whose optimum has a formula, and what is refused."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from dlcore.experiment.experiment import Experiment
 from dlcore.interpretability.generator_prior import ascend_code
 from experiments.studies import generator_prior as study
 
@@ -57,3 +60,38 @@ def test_the_verdict_asks_for_confidence_and_for_images_like_real_ones():
     assert not result(0.0, 5.0, 0.9, 3.0, 9.0).holds
     assert not result(0.0, 5.0, 0.995, 10.0, 9.0).holds
     assert not result(0.0, -1.0, 0.995, 3.0, 9.0).holds
+
+
+@pytest.mark.covers("VI-12")
+def test_the_distances_belong_to_their_arms(monkeypatch):
+    """A generator whose images are all near .9, as the real ones are; free pixels stay where their noise began."""
+
+    class Decoder:
+        latent_dim = 2
+
+        def __init__(self, shape):
+            pass
+
+        def apply(self, variables, z, method):
+            return (jnp.log(9.0) + 0.01 * jnp.tile(z, 2).reshape(-1, 2, 2, 1),)
+
+    kernel = jnp.asarray(RNG.normal(size=(4, 10)).astype(np.float32))
+    network = SimpleNamespace(
+        model=SimpleNamespace(apply=lambda variables, x: x.reshape(len(x), -1) @ kernel),
+        variables={},
+        mean=np.zeros(1, np.float32),
+        std=np.ones(1, np.float32),
+        input_size=None,
+    )
+    phase = SimpleNamespace(spec={"image_shape": [2, 2, 1]}, flags=SimpleNamespace(group=lambda name: {}), params={})
+    real = np.clip(0.9 + 0.001 * RNG.normal(size=(50, 2, 2, 1)), 0, 1).astype(np.float32)
+    monkeypatch.setattr(study, "VAE", Decoder)
+    monkeypatch.setattr(Experiment, "trained", lambda *args: "run")
+    monkeypatch.setattr(study.earlier_run, "load", lambda run: phase)
+    monkeypatch.setattr(study, "digits_network", lambda steps, seed: "network")
+    monkeypatch.setattr(study, "load_network", lambda source: network)
+    splits = SimpleNamespace(test=SimpleNamespace(arrays={"image": real}))
+    monkeypatch.setattr(study, "load", lambda name: splits)
+    numbers = study.study(steps=1, per_class=3, num_seeds=2).numbers
+    assert max(numbers["Fréchet distance, over the code"]) < 0.01
+    assert min(numbers["Fréchet distance, over the pixels"]) > 0.1
