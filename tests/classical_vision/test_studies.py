@@ -1,13 +1,16 @@
 """The experiments of features in smoke settings, and verdicts on numbers that were written for them."""
 
+from typing import NamedTuple
+
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.data.image_classification import load
 from dlcore.evaluators.knn import knn_predict
-from experiments.classical_vision import features, learned_features, match, retrieval
+from experiments.classical_vision import features, flow, learned_features, match, retrieval
 from tests.random_weights import random_like
 
 
@@ -116,3 +119,24 @@ def test_images_without_matches_are_refused():
 def test_where_omniglot_is_not():
     with pytest.raises(FileNotFoundError, match=r"data_dir=.nowhere.: has no omniglot28.npz"):
         retrieval.omniglot("nowhere")
+
+
+@pytest.mark.slow
+def test_each_flow_is_of_its_method(monkeypatch):
+    """Of a motion by (2, 1), Lucas-Kanade finds all and Horn-Schunck half: sqrt(1 + 1/4) is left."""
+
+    def lucas_kanade(first, *_):
+        return Local(jnp.broadcast_to(jnp.array([2.0, 1]), (*first.shape, 2)), jnp.ones(first.shape, bool))
+
+    monkeypatch.setattr(flow, "dense_lucas_kanade", lucas_kanade)
+    monkeypatch.setattr(flow, "horn_schunck", lambda a, *_: jnp.broadcast_to(jnp.array([1.0, 0.5]), (*a.shape, 2)))
+    numbers = flow.study(height=48, right=2.0, down=1.0).numbers
+    errors = {name: numbers[f"{name}: endpoint error"] for name in ("Lucas-Kanade", "Horn-Schunck", "no motion")}
+    assert errors == pytest.approx({"Lucas-Kanade": 0, "Horn-Schunck": 1.25**0.5, "no motion": 5**0.5}, abs=1e-6)
+
+
+class Local(NamedTuple):
+    """What dense_lucas_kanade returns."""
+
+    flow: jax.Array
+    mask: jax.Array
