@@ -15,14 +15,16 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.denoising import Targets
+from dlcore.detection.detr import DETR
 from dlcore.detection.single_stage import Outputs
 from dlcore.learner import ModelState
+from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn import Conv
 from tests.models.tracing import layers_traced_once
 
 __all__ = [
-    *("GOLDENS", "TARGETS", "Golden", "Image", "SixAnchors", "Small", "check_mined_update", "encoded", "jitted"),
-    *("mined_step", "parameters", "source"),
+    *("GOLDENS", "TARGETS", "TINY_DETR", "Golden", "Image", "SixAnchors", "Small", "check_mined_update", "encoded"),
+    *("jitted", "mined_step", "parameters", "source"),
 ]
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -72,6 +74,19 @@ def parameters(model, size=(64, 64)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(shapes["params"])
         if str(path[:-1]) not in frozen and "['backbone']['head']" not in jax.tree_util.keystr(path)
     )
+
+
+TINY_DETR = DETR(
+    ResNet(stages=(1, 1), block=BasicBlock, width=8),
+    5,
+    "layer2",
+    num_queries=6,
+    features=32,
+    num_heads=4,
+    hidden_features=64,
+    encoder_layers=2,
+    decoder_layers=2,
+)
 
 
 class Small(nn.Module):
