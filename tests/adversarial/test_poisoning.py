@@ -44,12 +44,6 @@ def test_scores_are_squares_along_the_main_direction():
     assert set(np.argsort(-spectral_scores(mixed))[:10]) == set(range(90, 100))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: flip_labels(np.zeros(3, int), 1.5, 2), "rate=1.5: out of range; allowed: 0 to 1"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"rate=1.5: out of range; allowed: 0 to 1"):
+        flip_labels(np.zeros(3, int), 1.5, 2)

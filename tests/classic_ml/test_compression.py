@@ -63,16 +63,10 @@ def test_prototypes_classify_by_the_majority_of_their_examples():
     assert prototype_accuracy(prototypes, train, labels, test, truth) == 0.75  # 3 is read as 0
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda p, x: pca_code(p, x, x, 4, 0.1), r"num_components=4: out of range; allowed: 1..3"),
-    ],
-)
-def test_bad_input_is_refused(call, message):
+def test_bad_input_is_refused():
     x = np.random.default_rng(0).normal(size=(5, 3))
-    with pytest.raises(ValueError, match=message):
-        call(fit_svd(x), x)
+    with pytest.raises(ValueError, match=r"num_components=4: out of range; allowed: 1..3"):
+        pca_code(fit_svd(x), x, x, 4, 0.1)
 
 
 def test_prototypes_of_two_far_groups_keep_their_own():

@@ -108,11 +108,6 @@ def test_skewness_is_scipys():
     np.testing.assert_array_equal(skewness(np.ones((3, 1))), [0])
 
 
-def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"x.shape=\(3,\)"):
-        gaussian_mle(np.zeros(3))
-
-
 def test_kernels_of_two_far_groups_are_scikit_learns():
     from sklearn.neighbors import KernelDensity
 

@@ -22,12 +22,6 @@ def test_labels_become_positions_among_those_that_occur():
     np.testing.assert_array_equal(examples.label, [2, 1, 2, 0])
 
 
-@pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
-        (np.zeros(3), np.zeros(3, int), r"images.shape=\(3,\): too few axes; allowed: \[N, ...\]"),
-    ],
-)
-def test_bad_examples_are_refused(images, labels, message):
-    with pytest.raises(ValueError, match=message):
-        as_examples(images, labels)
+def test_bad_examples_are_refused():
+    with pytest.raises(ValueError, match=r"images.shape=\(3,\): too few axes; allowed: \[N, ...\]"):
+        as_examples(np.zeros(3), np.zeros(3, int))

@@ -59,11 +59,6 @@ def test_in_polar_coordinates_the_annulus_is_linear():
     assert (linear_training.predict(model, polar(new)) == new_label).all()
 
 
-def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"bits=17: out of range; allowed: \[2, 16\]"):
-        parity(17)
-
-
 def test_points_fill_their_regions_and_stay_inside():
     """Of 4000 points some are within a hundredth of each border; 3/4 of a disc are outside half its radius."""
 

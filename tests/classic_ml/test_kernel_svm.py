@@ -74,12 +74,6 @@ def test_digits_of_ten_classes():
     assert (answers == truth).mean() >= theirs - 0.02
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: train(np.ones((3, 2)), [1, 1, 1]), "only one class"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_errors():
+    with pytest.raises(ValueError, match="only one class"):
+        train(np.ones((3, 2)), [1, 1, 1])

@@ -49,8 +49,6 @@ def test_two_steps_are_worked_numbers():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"x.shape=\(3, 2\) and y.shape=\(2,\)"):
-        least_squares(np.zeros((3, 2)), np.zeros(2))
     for bad in ({"momentum": 1}, {"momentum": -0.1}, {"learning_rate": 0}, {"learning_rate": np.inf}):
         name, value = next(iter(bad.items()))
         with pytest.raises(ValueError, match=f"{name}={value}: (out of range|not finite)"):

@@ -52,15 +52,9 @@ def test_far_apart_classes_do_not_overflow():
     np.testing.assert_array_equal(logistic.predict(model, x), [0, 0, 1, 1])
 
 
-@pytest.mark.parametrize(
-    ("labels", "l2", "message"),
-    [
-        ([1, 1], 1.0, r"labels=\[1\]: only one class"),
-    ],
-)
-def test_bad_input_is_refused(labels, l2, message):
-    with pytest.raises(ValueError, match=message):
-        logistic.train(np.eye(2), np.array(labels), l2=l2)
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"labels=\[1\]: only one class"):
+        logistic.train(np.eye(2), np.array([1, 1]), l2=1.0)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])

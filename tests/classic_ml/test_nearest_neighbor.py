@@ -31,11 +31,7 @@ def cosine(a, b):
     return 1 - a @ b / np.sqrt((a @ a) * (b @ b))
 
 
-DISTANCES = {
-    "l1": lambda a, b: np.abs(a - b).sum(),
-    "l2": lambda a, b: np.sqrt(((a - b) ** 2).sum()),
-    "cosine": cosine,
-}
+DISTANCES = {"l1": lambda a, b: np.abs(a - b).sum(), "l2": lambda a, b: np.sqrt(((a - b) ** 2).sum()), "cosine": cosine}
 
 
 @pytest.mark.covers("DD-04")
@@ -65,10 +61,7 @@ def test_neighbors_are_scikit_learns(case):
 @pytest.mark.covers("DD-02", "DD-03")
 @pytest.mark.parametrize(
     ("metric", "expected"),
-    [
-        ("l1", {1: 0.952, 3: 0.958}),
-        ("l2", {1: 0.960, 3: 0.968, 5: 0.966, 10: 0.956, 20: 0.954, 50: 0.926, 100: 0.886}),
-    ],
+    [("l1", {1: 0.952, 3: 0.958}), ("l2", {1: 0.960, 3: 0.968, 5: 0.966, 10: 0.956, 20: 0.954, 50: 0.926, 100: 0.886})],
 )
 def test_accuracies_on_digits(metric, expected):
     images, labels, test_images, test_labels = data()

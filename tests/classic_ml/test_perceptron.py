@@ -57,6 +57,5 @@ def test_the_margin_is_the_least_signed_distance():
     x = np.array([[3.0, 1], [1, 2]])
     assert perceptron.margin(np.array([3.0, 4]), x, np.array([1, 1])) == pytest.approx(11 / 5)
     assert perceptron.margin(np.array([3.0, 4]), x, np.array([1, -1])) == pytest.approx(-11 / 5)
-    for w in (np.zeros(2),):
-        with pytest.raises(ValueError, match=r"no direction; allowed: \[2\], not all 0"):
-            perceptron.margin(w, x, np.array([1, 1]))
+    with pytest.raises(ValueError, match=r"no direction; allowed: \[2\], not all 0"):
+        perceptron.margin(np.zeros(2), x, np.array([1, 1]))

@@ -83,12 +83,6 @@ def test_the_cover_is_the_smallest_centered_patch_that_is_far_enough():
     assert (equal_edits(image, 36)["covered"] != image).sum() == 86**2
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: contrast(np.eye(2), np.array([1.0, 0.0])), r"x\[0\]: equals the query"),
-    ],
-)
-def test_bad_input_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"x\[0\]: equals the query"):
+        contrast(np.eye(2), np.array([1.0, 0.0]))

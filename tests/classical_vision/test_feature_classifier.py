@@ -90,12 +90,6 @@ def test_the_decay_is_chosen_on_the_validation_split():
     assert choose_l2((x, y), (x, y), 3, (0.1,), steps=5)[1] == 0.1
 
 
-def test_bad_arguments():
-    x, y = points()
-    with pytest.raises(ValueError, match=r"labels.shape=\(89,\)"):
-        fit_classifier(x, y[1:], 3)
-
-
 @pytest.mark.covers("FE-04")
 def test_a_classifier_fits_standardized_features_from_even_scores(monkeypatch):
     """The last layer starts at 0, a hidden one at the deviation sqrt(2 / D)."""
@@ -155,19 +149,6 @@ def test_the_objective_is_the_mean_loss_and_half_the_squared_weights(monkeypatch
     np.testing.assert_allclose(weights, [[1 - slope - l2, -1 + slope + l2]], rtol=1e-4)
     _, history = fit(x, labels, layers, l2, "hinge", 1)
     np.testing.assert_allclose(history, [(7 + 2) / 2 + penalty], rtol=1e-5)
-
-
-def test_of_equally_good_penalties_the_largest_is_chosen(monkeypatch):
-    """Of four examples .1 knows three, as .01 does, and .001 two."""
-    right = {0.1: [0, 1, 1, 1], 0.01: [0, 1, 1, 1], 0.001: [0, 0, 1, 1]}
-
-    def fit(features, labels, num_classes, *, l2, steps):
-        assert (features, labels, num_classes, steps) == ("x", "y", 3, 5)
-        return SimpleNamespace(predict=lambda valid: np.array(right[l2]), l2=l2)
-
-    monkeypatch.setattr(feature_classifier, "fit_classifier", fit)
-    best, l2, accuracy = choose_l2(("x", "y"), ("v", [0, 1, 1, 0]), 3, (0.01, 0.1, 0.001), steps=5)
-    assert (best.l2, l2, accuracy) == (0.1, 0.1, {0.1: 0.75, 0.01: 0.75, 0.001: 0.5})
 
 
 def test_features_stand_beside_each_other_in_rows():

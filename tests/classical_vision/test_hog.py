@@ -128,9 +128,8 @@ def test_brightness_and_contrast_hardly_matter():
 
 def test_bad_arguments():
     images = np.zeros((1, 16, 16, 1), np.float32)
-    for shape, dtype in (((1, 8, 8, 1), "uint8"), ((0, 16, 16, 1), "float32"), ((16, 16, 1), "float32")):
-        with pytest.raises(ValueError, match=rf"images={dtype}\[.*: wrong type; allowed: floating \[N, H, W, C\]"):
-            hog(np.zeros(shape, dtype), block=(2, 2))
+    with pytest.raises(ValueError, match=r"images=uint8\[.*: wrong type; allowed: floating \[N, H, W, C\]"):
+        hog(np.zeros((1, 8, 8, 1), np.uint8), block=(2, 2))
     with pytest.raises(ValueError, match=r"block=\(3, 3\): larger than .* allowed: at most \(2, 2\) cells of \(8, 8\)"):
         hog(images)
     assert jax.eval_shape(lambda x: cell_histograms(x, 1, 4), images).shape == (1, 4, 4, 1)

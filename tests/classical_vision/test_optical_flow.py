@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dlcore.classical_vision.optical_flow import (
-    dense_lucas_kanade,
-    endpoint_error,
-    horn_schunck,
-    lucas_kanade,
-)
+from dlcore.classical_vision.optical_flow import dense_lucas_kanade, endpoint_error, horn_schunck, lucas_kanade
 
 GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
 

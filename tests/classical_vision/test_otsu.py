@@ -22,12 +22,6 @@ def test_two_levels_are_parted():
     assert otsu_threshold(np.full(4, 0.7)) == otsu_threshold(np.array(0.7)) == 0.7
 
 
-@pytest.mark.parametrize(
-    ("values", "bins"),
-    [
-        ([], 4),
-    ],
-)
-def test_bad_input_is_named(values, bins):
+def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"allowed: (at least|finite)"):
-        otsu_threshold(np.array(values), bins)
+        otsu_threshold(np.array([]), 4)

@@ -5,12 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.classical_vision.stereo import (
-    block_matching,
-    depth_to_disparity,
-    disparity_to_depth,
-    disparity_to_points,
-)
+from dlcore.classical_vision.stereo import block_matching, depth_to_disparity, disparity_to_depth, disparity_to_points
 
 
 def row_texture(x, rows, seed=0):

@@ -81,9 +81,6 @@ def test_bad_input_is_named():
         triangulate(np.zeros((2, 3, 4)), np.full((2, 5, 2), np.nan))
     with pytest.raises(ValueError, match="second: 8 points on one line"):  # the first pass
         fit_essential(np.random.default_rng(0).normal(size=(8, 2)), np.outer(np.arange(8), [1, 2.0]))
-    for first, second in (((7, 2), (7, 2)), ((8, 2), (9, 2)), ((8, 3), (8, 3)), ((8, 2, 1), (8, 2, 1))):
-        with pytest.raises(ValueError, match="N at least 8"):
-            fit_essential(np.zeros(first), np.zeros(second))
     with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
         structure_from_motion(jax.random.key(0), np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((3, 3)))
     assert "allowed" in str(error.value)
@@ -92,14 +89,6 @@ def test_bad_input_is_named():
         structure_from_motion(key, plane[:7], plane[:7], K)
     with pytest.raises(ValueError, match="second: 8 pixels of 9 pairs; allowed: as many as first has"):
         structure_from_motion(key, plane, plane[:8], K)
-    for cameras, pixels in (
-        ((2, 4, 3), (2, 5, 2)),
-        ((2, 3, 4), (3, 5, 2)),
-        ((2, 3, 4), (2, 5, 3)),
-        ((2, 12), (2, 5, 2)),
-    ):
-        with pytest.raises(ValueError, match=r"do not fit; allowed: \[V, 3, 4\]"):
-            triangulate(np.zeros(cameras), np.zeros(pixels))
 
 
 def test_a_view_that_does_not_show_a_point_does_not_count():

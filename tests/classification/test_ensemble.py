@@ -60,9 +60,8 @@ def test_snapshots_are_taken_at_the_lowest_rate_of_each_cosine_cycle():
 
 
 def test_bad_arguments():
-    for shape in ((0, 3), (3,)):
-        with pytest.raises(ValueError, match=rf"logits=\({shape[0]},.*: no member"):
-            ensemble_log_probabilities(jnp.zeros(shape))
+    with pytest.raises(ValueError, match=r"logits=\(0,.*: no member"):
+        ensemble_log_probabilities(jnp.zeros((0, 3)))
     with pytest.raises(ValueError, match="cycles=0"):
         snapshot_steps(5, 0)
     for axis in (-1, 1, 2, -3):

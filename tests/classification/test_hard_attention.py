@@ -275,12 +275,6 @@ def test_a_learner_starts_with_heads_of_zeros_for_glimpses_of_its_size():
     assert learner.classes(None, {}) == {"label": 3}
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: centers(2, (4, 8, 1)), r"size=\(4, 8, 1\): no sides of a scene"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"size=\(4, 8, 1\): no sides of a scene"):
+        centers(2, (4, 8, 1))

@@ -4,17 +4,28 @@ import importlib.util
 import json
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
+from dlcore.detection.anchors import Anchors
 from dlcore.detection.denoising import Targets
+from dlcore.detection.detr import DETR
+from dlcore.detection.single_stage import Outputs
+from dlcore.learner import ModelState
+from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn import Conv
 from tests.models.tracing import layers_traced_once
 
-__all__ = ["GOLDENS", "TARGETS", "Golden", "Image", "Small", "encoded", "jitted", "mined_step", "parameters", "source"]
+__all__ = [
+    *("GOLDENS", "TARGETS", "TINY_DETR", "Golden", "Image", "SixAnchors", "Small", "check_mined_update", "encoded"),
+    *("jitted", "mined_step", "parameters", "source"),
+]
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 _SPEC = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
@@ -63,6 +74,19 @@ def parameters(model, size=(64, 64)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(shapes["params"])
         if str(path[:-1]) not in frozen and "['backbone']['head']" not in jax.tree_util.keystr(path)
     )
+
+
+TINY_DETR = DETR(
+    ResNet(stages=(1, 1), block=BasicBlock, width=8),
+    5,
+    "layer2",
+    num_queries=6,
+    features=32,
+    num_heads=4,
+    hidden_features=64,
+    encoder_layers=2,
+    decoder_layers=2,
+)
 
 
 class Small(nn.Module):
@@ -138,3 +162,49 @@ def mined_step(before, scale, anchors, boxes, labels, positives, candidates, cou
             losses[1] += np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5).sum() / total
             slopes["deltas"][a] += s * np.clip(error, -1, 1) / total
     return {name: before[name] - rate * slopes[name] for name in before}, losses
+
+
+class SixAnchors(nn.Module):
+    """Outputs for six anchors, in proportion to the one number of an image."""
+
+    ANCHORS = Anchors(
+        np.float32([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [8, 8, 16, 16], [0, 0, 8, 17], [40, 40, 48, 48]]), (6,)
+    )
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        logits, deltas = (self.param(n, nn.initializers.zeros, (6, k)) for n, k in (("logits", 3), ("deltas", 4)))
+        return Outputs(images[:, 0] * logits, images[:, 0] * deltas), self.ANCHORS
+
+
+def check_mined_update(learner, own, rate, factor=1):
+    """Check an update of SGD whose images are multiplied by `factor`; `own` are the candidates of the first image.
+
+    Entropy and smooth L1 of positives and the two hardest negatives of each, over the two positives of the batch. The
+    fifth anchor overlaps a box by 0.47. The second box has an IoU of 64 / 144 with its best anchor alone; the third
+    image has no object, and two negatives; the fourth does not count.
+    """
+    rng = np.random.default_rng(0)
+    before = {"logits": rng.normal(size=(6, 3)), "deltas": rng.normal(size=(6, 4))}
+    before["logits"][4, 0] = -3  # the hardest negative, if it is one
+    before = jax.tree.map(np.float32, before)
+    scale = np.array([1.0, 0.7, 1.3, 2.0], np.float32)
+    boxes = np.array([[[0, 0, 8, 8]], [[8, 8, 20, 20]], [[0, 0, 8, 8]], [[0, 0, 8, 8]]], np.float32)
+    batch = {
+        "image": scale.reshape(4, 1, 1, 1) / factor,
+        "boxes": boxes,
+        "labels": np.array([[1], [0], [0], [0]]),
+        "box_mask": np.array([[True], [True], [False], [True]]),
+        "mask": np.array([1, 1, 1, 0], np.float32),
+        "index": np.arange(4),
+    }
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    every = set(range(6))
+    new, losses = mined_step(
+        before, scale[:3], SixAnchors.ANCHORS.boxes, boxes, batch["labels"], [{0: 0}, {3: 0}, {}],
+        [own, every - {3}, every], [2, 2, 2], rate,
+    )  # fmt: skip
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-5)
+    assert metrics["classification"].compute() == pytest.approx(losses[0], rel=1e-5)
+    assert metrics["box"].compute() == pytest.approx(losses[1], rel=1e-5)

@@ -278,9 +278,7 @@ def test_true_boxes_reach_a_model_that_takes_them_in_training_alone():
     """A box from (1, 0) to (3, 2) of 2 x 4 pixels (rows, columns): center (1/2, 1/2), sides 1/2 and 1."""
     batch = {"image": np.zeros((1, 2, 4, 1), np.float32)}
     targets = np.array([[[1, 0, 3, 2]]], np.float32), np.array([[5]]), np.array([[True]])
-    predict = jax.jit(
-        lambda key: dense.predict_locations(Sized(), {}, {}, batch, key, targets)[0].outputs.value,
-    )
+    predict = jax.jit(lambda key: dense.predict_locations(Sized(), {}, {}, batch, key, targets)[0].outputs.value)
     _, boxes, labels, valid = predict(jax.random.key(0))
     assert boxes.tolist() == [[[0.5, 0.5, 0.5, 1]]]
     assert (labels.tolist(), valid.tolist()) == ([[5]], [[True]])

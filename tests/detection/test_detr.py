@@ -18,9 +18,8 @@ from dlcore.interpretability.attention_maps import query_attention_maps
 from dlcore.learner import ModelState
 from dlcore.metrics.detection import cardinality_error
 from dlcore.models import create_model
-from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.ops.boxes import box_convert, generalized_box_iou
-from tests.detection.detectors import Golden, Small, jitted, parameters, source
+from tests.detection.detectors import TINY_DETR, Golden, Small, jitted, parameters, source
 from tests.wiring import assert_wiring
 
 image_losses = jax.jit(detr.image_losses)
@@ -40,20 +39,9 @@ def golden():
 
 @pytest.fixture(scope="module")
 def theirs(golden):
-    model = DETR(
-        ResNet(stages=(1, 1), block=BasicBlock, width=8),
-        5,
-        "layer2",
-        num_queries=6,
-        features=32,
-        num_heads=4,
-        hidden_features=64,
-        encoder_layers=2,
-        decoder_layers=2,
-    )
-    variables, x = from_torch_names(model, golden.weights), golden.images("pixel_values")
+    variables, x = from_torch_names(TINY_DETR, golden.weights), golden.images("pixel_values")
     names = ("encoder_1", "decoder_norm")
-    apply = jax.jit(lambda v, x: model.apply(v, x, capture_intermediates=lambda module, _: module.name in names))
+    apply = jax.jit(lambda v, x: TINY_DETR.apply(v, x, capture_intermediates=lambda module, _: module.name in names))
     (outputs, sides), seen = apply(variables, x)
     return outputs, sides, seen["intermediates"]
 

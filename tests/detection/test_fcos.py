@@ -9,7 +9,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import Source
 from dlcore.detection import fcos
 from dlcore.detection.anchors import Grid
 from dlcore.detection.fcos import FCOS, Outputs
@@ -19,7 +18,7 @@ from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
 from dlcore.ops.replica import REPLICA
 from dlcore.run import Placement, evaluate, fit, make_mesh
-from tests.detection.detectors import Golden, parameters
+from tests.detection.detectors import Golden, jitted, parameters, source
 from tests.experiment.arguments import arguments_of
 from tests.wiring import assert_wiring
 
@@ -255,29 +254,9 @@ def build(**settings):
     return fcos.learner(model=model, optimizer=optax.sgd(0.05), **arguments_of(fcos.learner, **settings))
 
 
-def source(count, seed=0):
-    rng = np.random.default_rng(seed)
-    corner, size = rng.uniform(0, 16, (count, 3, 2)), rng.uniform(6, 30, (count, 3, 2))
-    valid = np.arange(3) < rng.integers(0, 4, count)[:, None]
-    return Source(
-        {
-            "image": rng.normal(size=(count, 32, 32, 3)).astype(np.float32),
-            "boxes": np.concatenate([corner, np.minimum(corner + size, 32)], -1).astype(np.float32) * valid[..., None],
-            "labels": np.where(valid, rng.integers(0, 3, (count, 3)), -1).astype(np.int32),
-            "box_mask": valid,
-        }
-    )
-
-
-def jitted(**settings):
-    learner = build(**settings)
-    functions = ("init", "update", "evaluate", "predict", "loss")
-    return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in functions})
-
-
 @pytest.fixture(scope="module")
 def learner():
-    return jitted()
+    return jitted(build())
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +339,7 @@ def test_only_training_is_augmented(state):
     def drop_all(key, example):
         return {**example, "box_mask": example["box_mask"] & False}
 
-    augmented, rows = jitted(augment=drop_all), source(6)[:]
+    augmented, rows = jitted(build(augment=drop_all)), source(6)[:]
     assert augmented.update(state, rows)[1]["loss"].count == 0
     assert augmented.evaluate(state, rows)["loss"].count > 0
 

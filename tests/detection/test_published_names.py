@@ -17,24 +17,11 @@ from dlcore.detection.ssd import SSD
 from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs
 from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models import create_model
-from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.models.torch_weights import _torch_name, fill_from_torch
 from dlcore.models.vit import ViT
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.vision3d.dpt import DPT
-from tests.detection.detectors import GOLDENS, Golden
-
-TINY = DETR(
-    ResNet(stages=(1, 1), block=BasicBlock, width=8),
-    5,
-    "layer2",
-    num_queries=6,
-    features=32,
-    num_heads=4,
-    hidden_features=64,
-    encoder_layers=2,
-    decoder_layers=2,
-)
+from tests.detection.detectors import GOLDENS, TINY_DETR, Golden
 
 
 def with_timms_resnet(weights, front):
@@ -112,11 +99,11 @@ LAYOUTS = {
 @pytest.mark.covers("AT-32")
 def test_detr_from_every_published_layout():
     golden = Golden("hf_detr")
-    want = from_torch_names(TINY, golden.weights)
+    want = from_torch_names(TINY_DETR, golden.weights)
     for about, rename in LAYOUTS.items():
         weights = rename(golden.weights)
         assert set(weights) != set(golden.weights), about
-        jax.tree.map(np.testing.assert_array_equal, from_torch_names(TINY, weights), want)
+        jax.tree.map(np.testing.assert_array_equal, from_torch_names(TINY_DETR, weights), want)
     assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_mean" in as_published(golden.weights)
     chex.assert_shape(as_the_authors(golden.weights)["transformer.decoder.layers.1.multihead_attn.in_proj_bias"], (96,))
 

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 from scipy.optimize import linear_sum_assignment
 
-from dlcore.detection import d_fine, deformable_detr, query_losses, rt_detr
+from dlcore.detection import query_losses, rt_detr
 from dlcore.detection.detr import Outputs
 from dlcore.detection.query_losses import QueryCosts, QueryWeights
 from dlcore.detection.rt_detr import QueryOutputs
@@ -97,32 +97,6 @@ def test_the_last_layer_alone_may_have_losses_and_others_may_have_no_denoising()
 SETTINGS = {"optimizer": optax.sgd(0.1), "preprocess": abs, "augment": min, "costs": QueryCosts(1.0, 2.0, 3.0)}
 SETTINGS |= {"weights": QueryWeights(1.5, 4.0, 3.0), "auxiliary": False, "score_thresh": 0.25, "detections_per_img": 7}
 """Nobody calls the functions."""
-
-
-@pytest.mark.parametrize("module", [deformable_detr, rt_detr, d_fine])
-def test_each_detector_of_queries_passes_its_settings_on(module, monkeypatch):
-    model = Stub()
-    monkeypatch.setattr(module, "query_learner", dict)
-    for classification in ("focal", "varifocal"):
-        given = {**SETTINGS, "model": model, "classification": classification}
-        passed = module.learner(**given)
-        passed.pop("more_losses", None)
-        assert passed == given
-
-
-def test_the_learner_of_queries_hands_its_settings_to_losses_and_detections(monkeypatch):
-    monkeypatch.setattr(query_losses, "detector_learner", dict)
-    for name in ("image_losses", "postprocess"):
-        monkeypatch.setattr(query_losses, name, lambda *_, **settings: settings)
-    given = {**SETTINGS, "model": Stub(), "classification": "focal", "more_losses": max}
-    passed = query_losses.query_learner(**given)
-    losses, postprocess = passed.pop("losses"), passed.pop("postprocess")
-    assert passed == {name: given[name] for name in ("model", "optimizer", "preprocess", "augment")}
-    names = ("costs", "weights", "classification", "auxiliary", "more_losses")
-    outputs = Outputs(LOGITS[None], BOXES[None])
-    assert losses(outputs, SIDES, *TRUTH) == {name: given[name] for name in names}
-    detections = ("score_thresh", "detections_per_img")
-    assert postprocess(outputs, SIDES, (10, 10)) == {name: given[name] for name in detections}
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.scenes import scenes
-from dlcore.detection import selective_search as search
 from dlcore.detection.selective_search import (
     SPACES,
     color_space,
@@ -128,29 +127,8 @@ def test_random_boxes_reach_all_edges_and_are_as_small_as_allowed():
     assert random_boxes(2000, (20, 30)).max(0).tolist() == [22, 12, 30, 20]  # 8 is the least side
     # As high as the image, as few of the drawn boxes are.
     np.testing.assert_array_equal(random_boxes(3, (9, 12), smallest=9, seed=1)[:, [1, 3]], [[0, 9]] * 3)
-    for smallest in (0,):
-        with pytest.raises(ValueError, match=f"smallest={smallest}: out of range; allowed: 1 to 9"):
-            random_boxes(3, (9, 12), smallest=smallest)
-
-
-def test_boxes_are_sorted_by_random_ranks_that_are_smallest_for_late_merges(monkeypatch):
-    """Two boxes in each of two spaces and scales: each pair has the ranks 2 u and v, of u and v in [0, 1]."""
-    cuts = []
-
-    def cut(values, scale, sigma, min_size):
-        cuts.append((values.shape[-1], scale, sigma, min_size))
-        return len(cuts)
-
-    monkeypatch.setattr(search, "graph_segmentation", cut)
-    monkeypatch.setattr(search, "merge_regions", lambda values, n: np.array([[0, 0, n, 9], [0, 0, 9, 9]]))
-    found = selective_search(np.zeros((9, 9, 3), np.uint8))
-    assert cuts == [(3, scale, 0.8, 20) for scale in (50, 100) * 2]
-    draws = np.random.default_rng(0).random((4, 2)) * [2, 1]
-    rows = sorted([(u, [0, 0, n, 9]) for n, (u, _) in enumerate(draws, 1)] + [(draws[:, 1].min(), [0, 0, 9, 9])])
-    assert found.tolist() == [box for _, box in rows]
-    gray = selective_search(np.zeros((9, 9, 3), np.uint8), spaces=("gray",), scales=(7.0,), sigma=0.1, min_size=3)
-    assert cuts[4:] == [(1, 7, 0.1, 3)]
-    assert sorted(gray.tolist()) == [[0, 0, 5, 9], [0, 0, 9, 9]]
+    with pytest.raises(ValueError, match="smallest=0: out of range; allowed: 1 to 9"):
+        random_boxes(3, (9, 12), smallest=0)
 
 
 @pytest.mark.slow

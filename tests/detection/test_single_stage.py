@@ -8,18 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import Source
 from dlcore.detection import single_stage
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.single_stage import Outputs, SingleStage, hardest, image_losses
-from dlcore.learner import ModelState
-from dlcore.nn import Conv
 from dlcore.ops.boxes import encode_boxes
 from dlcore.run import Placement, fit, make_mesh
-from tests.detection.detectors import mined_step
+from tests.detection.detectors import SixAnchors, Small, check_mined_update, source
 from tests.experiment.arguments import arguments_of
 
 FOUR = Anchors(np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [40, 40, 48, 48]], np.float32), (4,))
@@ -139,15 +135,6 @@ def test_perfect_outputs_give_the_boxes_back():
 # The learner
 
 
-class Small(nn.Module):
-    """Two maps, of strides 8 and 16."""
-
-    @nn.compact
-    def features(self, x, train=False):
-        x = nn.relu(Conv(4, (3, 3), 8, padding=1, name="first")(x))
-        return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
-
-
 MODEL = SingleStage(
     Small(),
     3,
@@ -165,20 +152,6 @@ def build(**settings):
     settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
     return single_stage.learner(
         model=MODEL, optimizer=optax.sgd(0.02), **arguments_of(single_stage.learner, **settings)
-    )
-
-
-def source(count):
-    rng = np.random.default_rng(0)
-    corner, size = rng.uniform(0, 16, (count, 3, 2)), rng.uniform(6, 30, (count, 3, 2))
-    valid = np.arange(3) < rng.integers(0, 4, count)[:, None]
-    return Source(
-        {
-            "image": rng.normal(size=(count, 32, 32, 3)).astype(np.float32),
-            "boxes": np.concatenate([corner, np.minimum(corner + size, 32)], -1).astype(np.float32) * valid[..., None],
-            "labels": np.where(valid, rng.integers(0, 3, (count, 3)), -1).astype(np.int32),
-            "box_mask": valid,
-        }
     )
 
 
@@ -211,51 +184,8 @@ def test_bad_settings_are_named():
         build(bg_iou_thresh=0.6)
 
 
-SIX = Anchors(
-    np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [8, 8, 16, 16], [0, 0, 8, 17], [40, 40, 48, 48]], np.float32),
-    (6,),
-)
-
-
-class Given(nn.Module):
-    """Outputs for six anchors, in proportion to the one number of an image."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        logits, deltas = (self.param(n, nn.initializers.zeros, (6, k)) for n, k in (("logits", 3), ("deltas", 4)))
-        return Outputs(images[:, 0] * logits, images[:, 0] * deltas), SIX
-
-
 @pytest.mark.covers("DE-15")
 def test_one_update_by_hand():
-    """Entropy and smooth L1 of positives and the two hardest negatives of each, over the two positives of the batch.
-
-    The fifth anchor overlaps a box by 0.47, between the thresholds, and is in no term. The second box
-    has an IoU of 64 / 144 with its best anchor alone; the third image has no object, and two negatives; the fourth does
-    not count.
-    """
-    rate, rng = 0.5, np.random.default_rng(0)
-    learner = single_stage.learner(model=Given(), optimizer=optax.sgd(rate), neg_to_pos_ratio=2.0)
-    before = {"logits": rng.normal(size=(6, 3)), "deltas": rng.normal(size=(6, 4))}
-    before["logits"][4, 0] = -3  # the hardest negative, if it is one
-    before = jax.tree.map(np.float32, before)
-    scale = np.array([1.0, 0.7, 1.3, 2.0], np.float32)
-    boxes = np.array([[[0, 0, 8, 8]], [[8, 8, 20, 20]], [[0, 0, 8, 8]], [[0, 0, 8, 8]]], np.float32)
-    batch = {
-        "image": scale.reshape(4, 1, 1, 1),
-        "boxes": boxes,
-        "labels": np.array([[1], [0], [0], [0]]),
-        "box_mask": np.array([[True], [True], [False], [True]]),
-        "mask": np.array([1, 1, 1, 0], np.float32),
-        "index": np.arange(4),
-    }
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
-    after, metrics = jax.jit(learner.update)(state, batch)
-    own, every = {1, 2, 3, 5}, set(range(6))
-    new, losses = mined_step(
-        before, scale[:3], SIX.boxes, boxes, batch["labels"], [{0: 0}, {3: 0}, {}], [own, every - {3}, every],
-        [2, 2, 2], rate,
-    )  # fmt: skip
-    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-5)
-    assert metrics["classification"].compute() == pytest.approx(losses[0], rel=1e-5)
-    assert metrics["box"].compute() == pytest.approx(losses[1], rel=1e-5)
+    """The fifth anchor overlaps a box by a number between the thresholds, and is in no term."""
+    learner = single_stage.learner(model=SixAnchors(), optimizer=optax.sgd(0.5), neg_to_pos_ratio=2.0)
+    check_mined_update(learner, {1, 2, 3, 5}, 0.5)

@@ -11,15 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.detection import dense, ssd
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import Thresholds
 from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, match_default_boxes
 from dlcore.detection.torch_weights import from_torch_names
-from dlcore.learner import ModelState
-from tests.detection.detectors import GOLDENS, Golden, Small, jitted, mined_step, parameters, source
+from tests.detection.detectors import GOLDENS, Golden, SixAnchors, Small, check_mined_update, jitted, parameters, source
 from tests.wiring import assert_wiring
 
 SSD300 = SSD(ReducedVGG16(), 90)
@@ -149,57 +147,14 @@ def test_images_without_boxes_learn_the_background():
     assert learner.update._cache_size() == 1
 
 
-SIX = Anchors(
-    np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [8, 8, 16, 16], [0, 0, 8, 17], [40, 40, 48, 48]], np.float32),
-    (6,),
-)
-
-
-class Given(nn.Module):
-    """Outputs for six anchors, in proportion to the one number of an image."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        logits, deltas = (self.param(n, nn.initializers.zeros, (6, k)) for n, k in (("logits", 3), ("deltas", 4)))
-        return Outputs(images[:, 0] * logits, images[:, 0] * deltas), SIX
-
-
 @pytest.mark.covers("DE-17")
 def test_one_update_by_hand():
-    """Entropy and smooth L1 of positives and the two hardest negatives of each, over the two positives of the batch.
-
-    The fifth default box overlaps a box by 0.47, and is background like the others. The second box
-    has an IoU of 64 / 144 with its best anchor alone; the third image has no object, and two negatives; the fourth does
-    not count.
-    """
-    rate, rng = 0.5, np.random.default_rng(0)
+    """The fifth default box is background like the others."""
     learner = ssd.learner(
-        model=Given(), optimizer=optax.sgd(rate), preprocess=lambda images: 2 * images, neg_to_pos_ratio=2.0,
+        model=SixAnchors(), optimizer=optax.sgd(0.5), preprocess=lambda images: 2 * images, neg_to_pos_ratio=2.0,
         min_positives=1,
     )  # fmt: skip
-    before = {"logits": rng.normal(size=(6, 3)), "deltas": rng.normal(size=(6, 4))}
-    before["logits"][4, 0] = -3  # the hardest negative, if it is one
-    before = jax.tree.map(np.float32, before)
-    scale = np.array([1.0, 0.7, 1.3, 2.0], np.float32)
-    boxes = np.array([[[0, 0, 8, 8]], [[8, 8, 20, 20]], [[0, 0, 8, 8]], [[0, 0, 8, 8]]], np.float32)
-    batch = {
-        "image": scale.reshape(4, 1, 1, 1) / 2,
-        "boxes": boxes,
-        "labels": np.array([[1], [0], [0], [0]]),
-        "box_mask": np.array([[True], [True], [False], [True]]),
-        "mask": np.array([1, 1, 1, 0], np.float32),
-        "index": np.arange(4),
-    }
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
-    after, metrics = jax.jit(learner.update)(state, batch)
-    own, every = {1, 2, 3, 4, 5}, set(range(6))
-    new, losses = mined_step(
-        before, scale[:3], SIX.boxes, boxes, batch["labels"], [{0: 0}, {3: 0}, {}], [own, every - {3}, every],
-        [2, 2, 2], rate,
-    )  # fmt: skip
-    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-5)
-    assert metrics["classification"].compute() == pytest.approx(losses[0], rel=1e-5)
-    assert metrics["box"].compute() == pytest.approx(losses[1], rel=1e-5)
+    check_mined_update(learner, {1, 2, 3, 4, 5}, 0.5, factor=2)
 
 
 def test_the_wiring_of_ssd_is_as_it_was():

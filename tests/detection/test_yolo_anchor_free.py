@@ -108,24 +108,6 @@ def test_one_step_by_hand(assignment, step):
         chex.assert_trees_all_close(after.params, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_each_assignment_has_its_settings(monkeypatch):
-    """Both are called with the locations, as many at most as `assignment_topk`."""
-    seen = []
-
-    def assign(logits, pred_boxes, grid, boxes, labels, valid, **settings):
-        seen.append(settings)
-        return jnp.full(len(logits), -1), jnp.zeros(len(logits))
-
-    params = {"logits": np.zeros((4, 2), np.float32), "side_logits": np.zeros((4, 4, 3), np.float32)}
-    state = ModelState(np.int32(0), jax.random.key(0), params, (), {})
-    more = {"assignment_topk": 3, "alignment_alpha": 1.5, "alignment_beta": 2.5, "center_radius": 0.5, "iou_cost": 4.0}
-    for kind in ("task_aligned", "sim_ota"):
-        monkeypatch.setattr(yolo_anchor_free, f"{kind}_assignment", assign)
-        learner = yolo_anchor_free.learner(model=Constant(), optimizer=optax.sgd(0.1), assignment=kind, **more)
-        jax.eval_shape(learner.evaluate, state, BATCH)
-    assert seen == [{"alpha": 1.5, "beta": 2.5, "topk": 3}, {"center_radius": 0.5, "iou_cost": 4.0, "topk": 3}]
-
-
 @pytest.mark.slow
 @pytest.mark.covers("DE-33")
 def test_detections_are_the_means_of_the_distributions():

@@ -90,17 +90,10 @@ def test_the_area_of_the_annotation_counts_and_not_that_of_the_box():
     np.testing.assert_allclose(coco_map(truth, box, 1, 1, areas=[400]).stats[3:6], [1, -1, -1])
 
 
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"num_images": 0}, r"num_images=0: nothing to measure; allowed: at least 1"),
-        # A 200th of 9 by 9 is 0.405, twice that area 162.
-    ],
-)
-def test_numbers_and_lengths_that_do_not_fit_are_named(fields, problem):
+def test_numbers_and_lengths_that_do_not_fit_are_named():
     rows = {"truth": [[0, 0, 0, 0, 9, 9, 0]], "detections": [[0, 0, 0, 0, 9, 9, 1]]}
-    with pytest.raises(ValueError, match=problem):
-        coco_map(**rows | {"num_images": 1, "num_classes": 1} | fields)
+    with pytest.raises(ValueError, match=r"num_images=0: nothing to measure; allowed: at least 1"):
+        coco_map(**rows, num_images=0, num_classes=1)
 
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 7))])

@@ -183,15 +183,6 @@ def test_moments_that_do_not_fit_are_named():
     assert frechet_distance(mean, rounded, mean, cov) == pytest.approx(0, abs=1e-3)
     with pytest.raises(ValueError, match="mean_g"):
         frechet_distance(mean, cov, np.array([0.0, np.inf]), cov)
-    three, nine = np.zeros(3), np.eye(3)
-    for moments_of, name in (
-        ((three, cov, mean, cov), "cov_f"),
-        ((mean, nine, mean, cov), "cov_f"),
-        ((mean, cov, three, cov), "mean_g"),
-        ((mean, cov, mean, nine), "cov_g"),
-    ):
-        with pytest.raises(ValueError, match=f"^{name}=.*wrong shape"):
-            frechet_distance(*moments_of)
     with pytest.raises(ValueError, match=r"g.shape=\(4, 2\): another width than f, \(4, 3\)"):
         frechet_of_features(np.zeros((4, 3)), np.zeros((4, 2)))
     with pytest.raises(ValueError, match="add up to 1"):

@@ -49,9 +49,8 @@ def test_wilson_s_interval_by_hand():
     assert wilson_interval(8, 10) == wilson_interval(8, 10, 1.96)
     # 1 of 1: (1 + 1.9208 -+ 1.96 sqrt(0 + 3.8416 / 4)) / 4.8416 = (2.9208 - 1.9208) / 4.8416, and 1.
     assert wilson_interval(1, 1) == pytest.approx((1 / 4.8416, 1))
-    for right, count in ((-1, 5),):
-        with pytest.raises(ValueError, match=f"right={right}: of count={count}; allowed: 0 to count"):
-            wilson_interval(right, count)
+    with pytest.raises(ValueError, match="right=-1: of count=5; allowed: 0 to count"):
+        wilson_interval(-1, 5)
 
 
 def test_a_group_without_positives_has_no_true_positive_rate():

@@ -33,11 +33,6 @@ def test_dead_features_and_bad_input():
     x, y = data(50)
     with pytest.raises(ValueError, match=r"labels=\[1\]: the only class; allowed: at least two classes"):
         probe_predict(x, np.ones(50, int), x)
-    with pytest.raises(ValueError, match=r"queries=\(50, 2\): another width than the bank; allowed: \[M, 3\]"):
-        probe_predict(x, y, x[:, :2])
-    for arguments, name in (((y, y, x), "bank"), ((x, y, y), "queries")):
-        with pytest.raises(ValueError, match=f"^{name}=.*wrong shape"):
-            probe_predict(*arguments)
     with pytest.raises(ValueError, match=r"labels=\[\]: the only class"):
         probe_predict(x[:0], y[:0], x)
     with pytest.raises(ValueError, match=r"queries=\[0\]: none; allowed: at least 1"):

@@ -39,11 +39,6 @@ def test_the_evaluator_joins_batches():
     assert measure.finish(acc)["modes"] == 8
 
 
-def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"samples=\(3, 3\), centers=\(8, 2\): wrong shapes"):
-        mode_coverage(np.zeros((3, 3)), ring_centers(), 0.02)
-
-
 def test_a_mode_is_covered_from_the_least_share_of_samples_within_three_deviations_on():
     """Ten samples: at 0 one, at 0 + 3 x 0.5 one more, one just beyond; at 10 four, at 20 three, at 30 none."""
     centers, samples = np.array([[0.0], [10], [20], [30]]), np.array([[0], [1.5], [1.75], *[[10]] * 4, *[[20]] * 3])

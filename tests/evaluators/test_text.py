@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.chrf import chrf
-from dlcore.evaluators.text import (
-    bleu,
-    cider,
-    edit_distance,
-    rouge_l,
-    sentence_bleu,
-    text_evaluator,
-    word_error_rate,
-)
+from dlcore.evaluators.text import bleu, cider, edit_distance, rouge_l, sentence_bleu, text_evaluator, word_error_rate
 
 GOLDEN = "tests/goldens/metrics_text.npz"
 
@@ -99,15 +91,9 @@ def test_the_evaluator_joins_batches(golden):
     assert measure.source == "texts"
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: bleu("a", [["a"]]), "allowed: a list of texts"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_errors():
+    with pytest.raises(ValueError, match="allowed: a list of texts"):
+        bleu("a", [["a"]])
 
 
 @pytest.mark.covers("ME-14")

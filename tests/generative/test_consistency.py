@@ -30,6 +30,7 @@ from dlcore.learner import example_keys
 from dlcore.weights import earlier_run
 from dlcore.weights.open import Weights
 from experiments import find_experiment
+from tests.generative.one_number import Timed
 from tests.generative.test_ddpm import Mlp, mmd, moons
 from tests.generative.test_edm import exact, read
 from tests.generative.test_samplers import fake
@@ -187,15 +188,10 @@ def test_every_step_of_a_consistency_model_is_that_of_diffusers():
         np.testing.assert_allclose(step, reference, atol=1e-4 * reference.std())
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"consistency_levels": ConsistencyLevels(sigma_min=90.0)}, r"sigma_min=90\.0: out of range; allowed: above 0"),
-    ],
-)
-def test_settings_that_cannot_be_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        learner(model=Scaled(), optimizer=optax.sgd(0.1), **{"shape": (2,), "num_steps": 10, **settings})
+def test_settings_that_cannot_be_are_named():
+    levels = ConsistencyLevels(sigma_min=90.0)
+    with pytest.raises(ValueError, match=r"sigma_min=90\.0: out of range; allowed: above 0"):
+        learner(model=Scaled(), optimizer=optax.sgd(0.1), shape=(2,), num_steps=10, consistency_levels=levels)
 
 
 def test_other_shapes_are_named():
@@ -256,15 +252,6 @@ def test_one_step_is_better_than_one_and_two_of_ddim():
         for n, sampler in samplers.items():
             distance[name, n] = mmd(np.asarray(jax.jit(sampler.predict)(state, batch)["sample"]), moons(500, 1))
     assert distance["consistency", 1] < 0.5 * min(distance["ddim", 1], distance["ddim", 2]), distance
-
-
-class Timed(nn.Module):
-    """Predicts its one parameter times a thousandth of the time."""
-
-    @nn.compact
-    def __call__(self, x, t):
-        time = jnp.broadcast_to(t, x.shape[:1]).reshape(-1, *[1] * (x.ndim - 1))
-        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ()) * time / 1000
 
 
 @pytest.mark.covers("GE-35")

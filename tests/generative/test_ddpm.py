@@ -20,6 +20,7 @@ from dlcore.learner import example_keys
 from dlcore.optim import create_optimizer, use_ema
 from dlcore.run import Placement, fit, make_mesh
 from tests.experiment.arguments import arguments_of
+from tests.generative.one_number import Constant
 
 
 class Mlp(nn.Module):
@@ -33,14 +34,6 @@ class Mlp(nn.Module):
         for _ in range(2):
             h = nn.silu(nn.Dense(self.width)(h))
         return nn.Dense(x.shape[-1])(h)
-
-
-class Constant(nn.Module):
-    """Predicts its one parameter everywhere."""
-
-    @nn.compact
-    def __call__(self, x, t):
-        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ())
 
 
 def images(n=8, seed=0):

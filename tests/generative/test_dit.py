@@ -19,11 +19,7 @@ from tests.wiring import assert_wiring
 def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
     model = DiT(width=8, depth=1, num_heads=2, num_classes=3)
     learner = ddpm.learner(
-        model=model,
-        optimizer=optax.sgd(0.1),
-        shape=(4, 4, 1),
-        condition=class_condition(3),
-        condition_dropout=0.0,
+        model=model, optimizer=optax.sgd(0.1), shape=(4, 4, 1), condition=class_condition(3), condition_dropout=0.0
     )
     rng = np.random.default_rng(0)
     batch = {

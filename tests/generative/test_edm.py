@@ -5,21 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.generative.diffusion import noise_of
 from dlcore.generative.edm import EDMSampling, edm_factors, edm_sample, learner, precondition, sample_sigmas
 from dlcore.generative.schedules import karras_sigmas
 from dlcore.learner import example_keys
+from tests.generative.one_number import Constant, Timed
 from tests.generative.test_samplers import GOLDEN_2, fake
-
-
-class Constant(nn.Module):
-    """Predicts its one parameter everywhere."""
-
-    @nn.compact
-    def __call__(self, x, t):
-        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ())
 
 
 def read(case):
@@ -132,15 +124,6 @@ def test_churn_by_hand():
 def test_levels_that_cannot_be_are_named():
     with pytest.raises(ValueError, match=r"s_tmin=60: above s_tmax, .*; allowed: at most s_tmax=50"):
         EDMSampling(s_tmin=60).sigmas()
-
-
-class Timed(nn.Module):
-    """Predicts its one parameter times a thousandth of the time."""
-
-    @nn.compact
-    def __call__(self, x, t):
-        time = jnp.broadcast_to(t, x.shape[:1]).reshape(-1, *[1] * (x.ndim - 1))
-        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ()) * time / 1000
 
 
 def test_the_network_gets_a_thousand_times_c_noise_in_training_and_sampling():

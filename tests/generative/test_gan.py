@@ -285,10 +285,7 @@ def test_degenerate_batches_stay_finite():
     update = jax.jit(learner.update)
     rows = {**images(4), "mask": np.ones(4, np.float32)}
     state = learner.init(jax.random.key(0), rows)
-    for degenerate in (
-        {**rows, "image": np.zeros_like(rows["image"])},
-        {**rows, "mask": np.zeros(4, np.float32)},
-    ):
+    for degenerate in ({**rows, "image": np.zeros_like(rows["image"])}, {**rows, "mask": np.zeros(4, np.float32)}):
         after, metrics = update(state, degenerate)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 

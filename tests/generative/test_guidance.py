@@ -136,12 +136,6 @@ def test_cfg_pp_by_hand():
     np.testing.assert_allclose(clipped[1][1], [np.sqrt(b) * np.array([1, -1]) + np.sqrt(1 - b) * 0.2], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda n: guide_interval(n, 0, 0, 2.0, interval=(3, 3)), r"interval=\(3, 3\): empty; allowed: \(low, high\)"),
-    ],
-)
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(lambda x, t, y: x)
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"interval=\(3, 3\): empty; allowed: \(low, high\)"):
+        guide_interval(lambda x, t, y: x, 0, 0, 2.0, interval=(3, 3))

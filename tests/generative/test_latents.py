@@ -58,8 +58,6 @@ def test_a_step_along_the_direction_raises_the_attribute_by_its_length():
     np.testing.assert_allclose(
         7 + moved @ np.array([2.0, 0, -1]), attribute[:4] + np.array([[-1], [0], [2]]), atol=1e-2
     )
-    with pytest.raises(ValueError, match=r"codes=\(200, 3\), attribute=\(3,\): do not fit; allowed: \[N, Z\]"):
-        attribute_direction(codes, attribute[:3])
 
 
 @pytest.mark.covers("GE-18")

@@ -15,13 +15,7 @@ from dlcore.generative.pipeline import KINDS, Pipeline, open_pipeline
 from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder, open_tokenizer
 from dlcore.models import from_pretrained
 from dlcore.run.sharding import make_mesh, sharding_of
-from tests.generative.pipelines import (
-    VOCAB,
-    write_clip_tokenizer,
-    write_json,
-    write_pipeline,
-    write_t5_tokenizer,
-)
+from tests.generative.pipelines import VOCAB, write_clip_tokenizer, write_json, write_pipeline, write_t5_tokenizer
 
 WORDS = "a red sq"
 START, END = VOCAB - 2, VOCAB - 1
@@ -428,25 +422,6 @@ def test_the_condition_of_each_pipeline_is_made_of_its_texts(one_call):
         np.testing.assert_array_equal(pooled, both_pooled)
 
 
-def test_a_network_is_called_as_its_pipeline_wants(one_call):
-    """Beside the latents and the times some arguments are None."""
-    start = latents((8, 4, 3), count=1)
-    for name, are_absent in (
-        ("StableDiffusionPipeline", (True, False, True, True)),
-        ("StableDiffusionXLPipeline", (True, False, True, False)),
-        ("StableDiffusion3Pipeline", (False, False)),
-        ("PixArtAlphaPipeline", (False,)),
-    ):
-        model = Recorder(with_variance) if name == "PixArtAlphaPipeline" else Recorder()
-        pipeline = pipeline_of(name, (Reader(10, 3), Reader(20, 5)), model)
-        images, calls = draw(pipeline, size=(16, 8), guidance=1)
-        ((variables, z, times, *arguments),) = calls
-        assert (variables, times.tolist()) == ("weights", [250])
-        np.testing.assert_allclose(z, start, rtol=1e-6)
-        np.testing.assert_allclose(images, (1 + 2 * z / 10 + 0.1) / 2, rtol=1e-5)
-        assert tuple(x is None for x in arguments) == are_absent
-
-
 @pytest.mark.parametrize("guidance", [3.0, None])
 def test_flux_reads_squares_of_four_latents_channel_by_channel(guidance, one_call):
     z = latents((4, 6, 3), count=1)
@@ -464,23 +439,6 @@ def test_flux_reads_squares_of_four_latents_channel_by_channel(guidance, one_cal
     assert word_positions is None
     np.testing.assert_array_equal(positions, image_positions(2, 3))
     assert strength is None if guidance is None else strength.tolist() == [3]
-
-
-def test_draw_passes_on_the_noise_of_each_image_and_the_condition_of_all(one_call):
-    pipeline = pipeline_of("StableDiffusionPipeline", (Reader(10, 4),), Recorder(channels=(8,)))
-    _, calls = draw(pipeline, count=3, seed=5, size=(6, 4), steps=1)
-    assert (len(calls), one_call.pop()) == (2, 1)  # with the words and without
-    for _, z, _, _, states, *_ in calls:
-        np.testing.assert_allclose(z, latents((3, 2, 3), seed=5, count=3), rtol=1e-6)
-        np.testing.assert_array_equal(states, np.full((3, 2, 4), 10))
-    # By default one square image of the size of the training, with the published number of steps and seed 0.
-    for words, guidance in (("a", 1), ("", None)):
-        _, calls = draw(pipeline, words, guidance=guidance)
-        assert (len(calls), one_call.pop()) == (1, 50)
-        np.testing.assert_allclose(calls[0][1], latents((8, 8, 3), count=1), rtol=1e-6)
-    flux = pipeline_of("FluxPipeline", (Reader(10, 4), Reader(20, 4)), Recorder(has_guidance=True))
-    _, calls = draw(flux)
-    assert (len(calls), one_call.pop(), calls[0][-1].tolist()) == (1, 28, [3.5])
 
 
 def test_sides_are_multiples_of_what_network_and_autoencoder_cannot_divide(one_call):
@@ -508,26 +466,6 @@ def test_words_guide_and_latents_are_decoded(one_call):
         images, _ = draw(pipeline, guidance=guidance, size=(16, 8))
         expected = (1 + (0.1 + 0.2 * strength) / 10 + 0.1) / 2
         np.testing.assert_allclose(images, np.full((1, 8, 4, 3), expected), rtol=1e-6)
-
-
-def test_open_pipeline_opens_each_part_in_its_folder(tmp_path, monkeypatch):
-    options = {"sharding": "split", "param_dtype": "bfloat16"}
-    monkeypatch.setattr("dlcore.generative.pipeline.from_pretrained", lambda folder, **given: (folder.name, given))
-    monkeypatch.setattr("dlcore.generative.pipeline.open_prompt_encoder", lambda *part, **given: (*part, given))
-    write_json(tmp_path / "scheduler" / "scheduler_config.json", {"shift": 3.0})
-    parts = {f"text_encoder{end}": ["transformers", "Encoder"] for end in ("", "_2", "_3")}
-    index = {"_class_name": "StableDiffusion3Pipeline", **parts}
-    for count, left_out in ((3, {}), (2, {"text_encoder_3": [None, None]})):
-        write_json(tmp_path / "model_index.json", index | left_out)
-        pipeline = open_pipeline(tmp_path, **options)
-        assert (pipeline.name, pipeline.scheduler) == ("StableDiffusion3Pipeline", {"shift": 3.0})
-        assert (pipeline.network, pipeline.autoencoder) == (("transformer", options), ("vae", options))
-        encoders = KINDS["StableDiffusion3Pipeline"].encoders[:count]
-        assert pipeline.encoders == tuple((tmp_path, *part, options) for part in encoders)
-        assert pipeline.index == index | left_out
-    write_json(tmp_path / "model_index.json", index | {"text_encoder_2": [None, None], "text_encoder_3": [None, None]})
-    with pytest.raises(ValueError, match="text_encoder_2 was left out; allowed: all text encoders of a Stable"):
-        open_pipeline(tmp_path)
 
 
 def test_a_prompt_is_filled_up_to_its_window_where_asked(tmp_path, monkeypatch):

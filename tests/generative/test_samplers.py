@@ -101,12 +101,7 @@ def solver_steps(steps):
             {"clip_sample": False, "sigmas": "karras", "visited": lambda n: timesteps(1000, n, offset=1)},
         ),
         ("dpmpp_2m", dpmpp_sample, "linear", {"clip_sample": False, "visited": solver_steps}),
-        (
-            "sde_dpmpp_2m",
-            dpmpp_sample,
-            "linear",
-            {"clip_sample": False, "stochastic": True, "visited": solver_steps},
-        ),
+        ("sde_dpmpp_2m", dpmpp_sample, "linear", {"clip_sample": False, "stochastic": True, "visited": solver_steps}),
         ("unipc", unipc_sample, "linear", {"clip_sample": False, "visited": solver_steps}),
         ("dpm_1", dpmpp_sample, "linear", {"clip_sample": False, "order": 1, "visited": solver_steps}),
     ],

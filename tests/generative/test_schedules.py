@@ -116,15 +116,9 @@ def test_impossible_numbers_of_steps_are_named(steps):
         timesteps(1000, steps)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: timesteps(1000, 2.5), "num_inference_steps=2.5: out of range; allowed: whole numbers, 1 to 1000"),
-    ],
-)
-def test_impossible_schedules_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_impossible_schedules_are_refused():
+    with pytest.raises(ValueError, match=r"num_inference_steps=2.5: out of range; allowed: whole numbers, 1 to 1000"):
+        timesteps(1000, 2.5)
 
 
 def test_an_offset_beyond_the_last_timestep_is_named():

@@ -97,10 +97,7 @@ def test_one_update_of_both_players_by_hand():
     """The third image is masked. Hinge: logits c x and c v q are inside (-1, 1), so both have a slope."""
     learner = small(perceptual_weight=0.3, adversarial_weight=0.8, adversarial_start=4, restart_below=0.6)
     w, v, c = 1.2, 0.7, 0.4
-    params = {
-        "generator": {"w": np.float32(w), "v": np.float32(v)},
-        "discriminator": {"c": np.float32(c)},
-    }
+    params = {"generator": {"w": np.float32(w), "v": np.float32(v)}, "discriminator": {"c": np.float32(c)}}
 
     @jax.jit
     def run(state):

@@ -2,11 +2,13 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch
+from tests.interpretability.style_networks import MODEL
 from tests.models.parity import nhwc, read_golden, weight_rule
 from tests.models.tracing import layers_traced_once
 
@@ -41,3 +43,9 @@ def resnet18():
 
     images = nhwc(weight_rule().det_input(meta["inputs"]["x"]))
     return Explained(create_model("resnet18"), variables, images, jnp.full(2, meta["class"]), check)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """The first weights of the small VGG of the transfer of a style."""
+    return jax.jit(MODEL.init)(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))

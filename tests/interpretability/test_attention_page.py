@@ -33,11 +33,7 @@ def test_each_map_is_judged_by_the_boxes_under_its_own_name(monkeypatch):
     corner = np.zeros((4, 16, 16), np.float32)
     corner[:, 0, 15] = 1
     boxes = np.tile(np.float32([2, 6, 6, 10]), (4, 1))
-    scenes = {
-        "image": np.zeros((4, 16, 16, 3), np.uint8),
-        "label": np.arange(4, dtype=np.int32),
-        "box": boxes,
-    }
+    scenes = {"image": np.zeros((4, 16, 16, 3), np.uint8), "label": np.arange(4, dtype=np.int32), "box": boxes}
     monkeypatch.setattr(page, "single_shapes", lambda count, seed, size: scenes)
     monkeypatch.setattr(page, "small_vit", lambda size, width: FirstClass())
     monkeypatch.setattr(page, "fit", lambda net, *args, **kwargs: {"params": {"vit": {}}})

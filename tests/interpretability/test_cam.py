@@ -169,11 +169,7 @@ def test_maps_are_resized_as_torch_does():
     np.testing.assert_allclose(got, [[[0, 0.25, 0.75, 1]] * 2], atol=1e-6)
     # torch 2.14.1, interpolate(mode="bilinear", align_corners=False): smaller, and smaller in one direction.
     maps = np.round(np.sin(5 * np.arange(30)).reshape(1, 5, 6), 2).astype(np.float32)
-    smaller = [
-        [-0.4433, -0.2783, 0.6675, -0.185],
-        [-0.0175, 0.785, -0.54, -0.3825],
-        [0.4658, -0.6392, -0.0375, 0.6325],
-    ]
+    smaller = [[-0.4433, -0.2783, 0.6675, -0.185], [-0.0175, 0.785, -0.54, -0.3825], [0.4658, -0.6392, -0.0375, 0.6325]]
     wider = [
         [-0.7425, -0.6525, -0.3975, 0.2625, 0.6138, 0.6721, 0.1604, -0.375, -0.7825],
         [0.8125, 0.5838, 0.1933, -0.4533, -0.66, -0.5517, 0.0617, 0.5225, 0.83],

@@ -12,45 +12,16 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.image_optimization import image_learner
-from dlcore.models.vgg import VGG
 from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from tests.interpretability.linear import Linear
-
-MODEL = VGG(stages=(1, 1), width=8)
-MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
-
-
-@pytest.fixture(scope="module")
-def variables():
-    return jax.jit(MODEL.init)(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
+from tests.interpretability.style_networks import MEAN, STD, make, trained
 
 
 def pairs(count):
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(2, count, 16, 16, 3)).astype(np.float32)
     return Source({"content": images[0], "style": images[1]})
-
-
-def make(variables, optimizer=None, **settings):
-    return style_transfer.learner(
-        model=MODEL,
-        variables=variables,
-        mean=MEAN,
-        std=STD,
-        optimizer=optimizer or create_optimizer("adam", 0.05),
-        content_layer="relu2_1",
-        style_layers=("relu1_1", "relu2_1"),
-        **settings,
-    )
-
-
-def trained(learner, source, steps):
-    state = jax.jit(learner.init)(jax.random.key(0), source[np.arange(len(source))])
-    update = jax.jit(learner.update)
-    for _ in range(steps):
-        state, metrics = update(state, source[np.arange(len(source))])
-    return state, {name: float(m.compute()) for name, m in metrics.items()}
 
 
 @pytest.mark.weekly

@@ -114,15 +114,9 @@ def test_smooth_gradient_averages_the_gradient_over_noise():
     np.testing.assert_allclose(still, input_gradient(cubic, pixels), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("call", "text"),
-    [
-        (lambda: integration_points(4, "left"), "rule='left'.*gauss_legendre, right, midpoint"),
-    ],
-)
-def test_bad_settings_are_named(call, text):
-    with pytest.raises(ValueError, match=text):
-        call()
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match=r"rule='left'.*gauss_legendre, right, midpoint"):
+        integration_points(4, "left")
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.uint8])

@@ -10,19 +10,9 @@ from dlcore.data.source import Source
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.losses import gram_matrix
-from dlcore.models.vgg import VGG
-from dlcore.optim import create_optimizer
 from dlcore.run import evaluate
 from tests.interpretability.linear import Linear
-
-MODEL = VGG(stages=(1, 1), width=8)
-MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
-LAYERS = {"content_layer": "relu2_1", "style_layers": ("relu1_1", "relu2_1")}
-
-
-@pytest.fixture(scope="module")
-def variables():
-    return jax.jit(MODEL.init)(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
+from tests.interpretability.style_networks import LAYERS, MEAN, MODEL, STD, make, trained
 
 
 def pairs(count=1):
@@ -30,26 +20,6 @@ def pairs(count=1):
     content = np.kron(rng.uniform(size=(count, 4, 4, 3)), np.ones((1, 4, 4, 1))).astype(np.float32)
     style = np.tile(rng.uniform(size=(count, 2, 3, 3)), (1, 6, 4, 1)).astype(np.float32)
     return Source({"content": content, "style": style})
-
-
-def make(variables, optimizer=None, **settings):
-    return style_transfer.learner(
-        model=MODEL,
-        variables=variables,
-        mean=MEAN,
-        std=STD,
-        optimizer=optimizer or create_optimizer("adam", 0.05),
-        **LAYERS,
-        **settings,
-    )
-
-
-def trained(learner, source, steps, placement=None):
-    state = jax.jit(learner.init)(jax.random.key(0), source[np.arange(len(source))])
-    update = jax.jit(learner.update)
-    for _ in range(steps):
-        state, metrics = update(state, source[np.arange(len(source))])
-    return state, {name: float(m.compute()) for name, m in metrics.items()}
 
 
 @pytest.mark.weekly

@@ -21,9 +21,8 @@ def two_convolutions(x):
 
 def test_fields_by_hand_and_of_a_network_that_mixes_everything():
     assert receptive_field(two_convolutions, (1, 12, 16, 1)) == (Reach(2, -1, 5), Reach(2, -1, 5))
-    for function in (lambda x: x - x.mean((1, 2), keepdims=True),):
-        with pytest.raises(ValueError, match="a place of its map sees all of the image"):
-            receptive_field(function, (1, 8, 8, 1))
+    with pytest.raises(ValueError, match="a place of its map sees all of the image"):
+        receptive_field(lambda x: x - x.mean((1, 2), keepdims=True), (1, 8, 8, 1))
 
 
 @pytest.mark.covers("VI-04")

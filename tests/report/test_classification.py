@@ -11,20 +11,7 @@ from PIL import Image
 from dlcore.metrics import Calibration
 from dlcore.report import classifier
 from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
-
-
-def cells(html):
-    """The body of the first table, as text."""
-    body = re.search(r"<tbody>(.*?)</tbody>", html, re.DOTALL)[1]
-    return [
-        [re.sub("<[^>]+>", "", c) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", r)] for r in body.split("<tr>")[1:]
-    ]
-
-
-def images_in(html):
-    """Every PNG of a panel, decoded."""
-    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
+from tests.report.parts_of_panels import cells, images_in
 
 
 def test_small_confusion_matrix_is_a_table_with_recall_and_precision():
@@ -56,10 +43,7 @@ def test_large_confusion_matrix_is_a_picture_beside_the_most_frequent_confusions
     assert strength[0, 0] == 255
     assert (strength > 0).sum() == 102
     assert tuple(image[0, 0, :3]) != tuple(image[7 * scale, 9 * scale, :3])
-    assert cells(html) == [
-        ["&lt;class 7&gt;", "&lt;class 9&gt;", "40"],
-        ["&lt;class 9&gt;", "&lt;class 7&gt;", "3"],
-    ]
+    assert cells(html) == [["&lt;class 7&gt;", "&lt;class 9&gt;", "40"], ["&lt;class 9&gt;", "&lt;class 7&gt;", "3"]]
     assert "55.6 %" in html  # class 7: 50 / 90
 
 
@@ -171,10 +155,7 @@ def test_the_ten_most_frequent_confusions_and_lowest_recalls_stand_beside_the_pi
     confusions, recalls = (re.findall(r"<tr>(.*?)</tr>", part) for part in html.split("<h3>")[1:])
     texts = [[re.sub("<.*?>", " ", row).split() for row in rows] for rows in (confusions, recalls)]
     assert texts[0] == [["true", "predicted", "times"], *([str(k), str(k + 1), str(k)] for k in range(20, 10, -1))]
-    assert texts[1] == [
-        ["class", "recall"],
-        *([str(k), f"{100 * (40 - k) / 40:.1f}", "%"] for k in range(20, 10, -1)),
-    ]
+    assert texts[1] == [["class", "recall"], *([str(k), f"{100 * (40 - k) / 40:.1f}", "%"] for k in range(20, 10, -1))]
     (picture,) = images_in(html)
     assert picture.shape == (22 * 29, 22 * 29, 4)  # 640 / 22 = 29.1 pixels a cell
     assert "true class 0 (top) to 21 (bottom), predicted class 0 (left) to 21 (right)" in html

@@ -1,26 +1,8 @@
-import base64
-import io
-import re
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from dlcore.report.pictures import captioned_images, data_uri, examples, strip, to_uint8
-
-
-def images_in(html):
-    """Every PNG of a panel, decoded."""
-    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
-
-
-def shrunk(image, size):
-    """An enlarged image at its own size; every square must be of one color."""
-    scale = image.shape[0] // size
-    small = image[::scale, ::scale]
-    np.testing.assert_array_equal(small.repeat(scale, 0).repeat(scale, 1), image)
-    return small
+from tests.report.parts_of_panels import images_in, shrunk
 
 
 @pytest.mark.parametrize("channels", [None, 1, 3])

@@ -1,14 +1,5 @@
-import re
-
 from dlcore.report.tables import table, text
-
-
-def cells(html):
-    """The body of the first table, as text."""
-    body = re.search(r"<tbody>(.*?)</tbody>", html, re.DOTALL)[1]
-    return [
-        [re.sub("<[^>]+>", "", c) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", r)] for r in body.split("<tr>")[1:]
-    ]
+from tests.report.parts_of_panels import cells
 
 
 def test_table_of_rows():

@@ -63,11 +63,6 @@ def target(action_size: int = 1, best: float = 0.4) -> Environment:
     return Environment("target", reset, step, None, (1,), 1, *bounds)
 
 
-def keys_of(seed: int, count: int) -> jax.Array:
-    """Random keys."""
-    return jax.random.split(jax.random.key(seed), count)
-
-
 class TwoActions(nn.Module):
     """A policy of two logits and a value, in proportion to the one number that is observed."""
 

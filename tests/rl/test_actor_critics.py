@@ -205,15 +205,9 @@ def test_the_first_pass_meets_the_policy_that_acted():
         assert metrics["entropy"].compute() == pytest.approx(np.log(2), abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("learner", "name", "fields", "problem"),
-    [
-        (dqn.learner, "Pendulum-v1", {}, "continuous actions; allowed: discrete actions"),
-    ],
-)
-def test_environments_with_wrong_actions_are_refused(learner, name, fields, problem):
-    with pytest.raises(ValueError, match=problem):
-        learner(model=None, optimizer=None, environment=environments.make(name), **fields)
+def test_environments_with_wrong_actions_are_refused():
+    with pytest.raises(ValueError, match="continuous actions; allowed: discrete actions"):
+        dqn.learner(model=None, optimizer=None, environment=environments.make("Pendulum-v1"))
 
 
 def test_gamma_of_1_is_allowed_where_episodes_terminate():
@@ -588,35 +582,6 @@ def test_sac_plays_at_random_before_learning_starts_and_its_policy_after(learn_o
     played = jax.jit(lambda written: act(state.replace(replay=types.SimpleNamespace(written=written)), keys))
     assert set(played(4).tolist()) == {0, 1}
     assert set(played(5).tolist()) == {0}
-
-
-def test_sac_starts_with_its_temperature_and_a_copy_of_the_critic(monkeypatch):
-    monkeypatch.setattr(sac, "start", lambda *rest: deterministic_state(0))
-    monkeypatch.setattr(sac, "start_off_policy", lambda agent, environment, targets, settings: (agent, targets))
-    made = sac.learner(
-        model=Proportional(),
-        optimizer=optax.sgd(0.1, momentum=0.9),
-        environment=constant_reward(False),
-        initial_temperature=0.25,
-    )
-    state, targets = made.init(jax.random.key(0), {})
-    assert float(state.params["log_temperature"]) == pytest.approx(np.log(0.25))
-    assert set(state.opt_state) == {"actor", "critic", "log_temperature"}
-    np.testing.assert_array_equal(targets["critic"], [1, 2])
-    # The leaves whose first axis is that of the instances, which several devices share.
-    assert set(made.batched) == {"environment/*", "observation", "episode_return", "replay/data/*"}
-
-
-def test_td3_starts_with_a_state_of_the_optimizer_for_each_part_and_copies_of_both(monkeypatch):
-    monkeypatch.setattr(td3, "start", lambda *rest: deterministic_state(0))
-    monkeypatch.setattr(td3, "start_off_policy", lambda agent, environment, targets, settings: (agent, targets))
-    made = td3.learner(
-        model=Proportional(), optimizer=optax.sgd(0.1, momentum=0.9), environment=constant_reward(False, 1)
-    )
-    state, targets = made.init(jax.random.key(0), {})
-    assert (set(state.opt_state), int(state.opt_state["count"])) == ({"actor", "critic", "count"}, 0)
-    chex.assert_equal_shape([state.opt_state["critic"][0].trace, state.params["critic"]])
-    assert targets is state.params
 
 
 def test_a_target_by_hand_has_no_slope():

@@ -114,9 +114,7 @@ def test_four_episodes_are_enough_to_balance_the_pole():
     expert = demonstrations.record(environment, balance, jax.random.split(jax.random.key(0), 4))
     assert expert.mean_return == 500
     learner = behavior_cloning.learner(
-        model=behavior_cloning.actor(environment, 32),
-        optimizer=create_optimizer("adam", 3e-3),
-        environment=environment,
+        model=behavior_cloning.actor(environment, 32), optimizer=create_optimizer("adam", 3e-3), environment=environment
     )
     source = Source(demonstrations.select(expert))
     everything = source[np.arange(len(source))]

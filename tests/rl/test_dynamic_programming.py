@@ -75,8 +75,7 @@ def test_a_sweep_takes_the_best_action_of_the_last_values(float64):
     # value travels one state a sweep.
     process = gridworld.make("...G", gamma=0.5).mdp
     np.testing.assert_allclose(
-        dp.value_sweeps(process, 4),
-        [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0.5, 1, 0], [0.25, 0.5, 1, 0], [0.25, 0.5, 1, 0]],
+        dp.value_sweeps(process, 4), [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0.5, 1, 0], [0.25, 0.5, 1, 0], [0.25, 0.5, 1, 0]]
     )
 
 
@@ -188,9 +187,8 @@ def test_a_grid_of_10000_cells():
 def test_endless_episodes_without_a_discount_are_refused():
     process = sutton()
     into_the_wall = jnp.eye(4)[jnp.zeros(16, int)]
-    for call in (dp.evaluate_policy,):
-        with pytest.raises(ValueError, match="gamma=1: state 1 never reaches an absorbing state"):
-            call(process, into_the_wall)
+    with pytest.raises(ValueError, match="gamma=1: state 1 never reaches an absorbing state"):
+        dp.evaluate_policy(process, into_the_wall)
 
 
 def test_the_study_measures_what_it_says_and_its_verdict_turns():

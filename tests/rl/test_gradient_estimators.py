@@ -79,34 +79,3 @@ def test_the_graphs_truth_is_the_slope_of_its_mean():
         return weights @ ((x - 1) ** 2 + 2 * x / (1 + np.exp(-x))) / weights.sum()
 
     assert study.graph_exact(0.5) == pytest.approx((expected(0.501) - expected(0.499)) / 0.002, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_each_estimator_is_compared_under_its_name(monkeypatch):
-    """Estimates are 1, 2 with a baseline, and 3 by the path; a comparison is the estimate."""
-    score = lambda sample, log_probability, cost, params, keys, baseline=None: 1 if baseline is None else 2  # noqa: E731
-    monkeypatch.setattr(study, "score_function_gradients", score)
-    monkeypatch.setattr(study, "pathwise_gradients", lambda *_: 3)
-    exact = []
-    monkeypatch.setattr(study, "compare", lambda estimate, truth: exact.append(truth) or estimate)
-    monkeypatch.setattr(study, "enumerated_gradient", lambda *_: None)
-    assert study.quadratic(2, None, 0) == {"score": 1, "score with a baseline": 2, "pathwise": 3}
-    # E|x - c|^2 = |c|^2 + 2 0.7^2 at a mean of 0: its slopes are -2 c, and 4 0.7^2 by the logarithm.
-    center = np.random.default_rng(0).normal(size=2)
-    np.testing.assert_allclose(exact[0]["mean"], -2 * center, rtol=1e-5)
-    assert exact[0]["log_std"] == pytest.approx(4 * 0.49)
-    assert study.jump(None) == study.discrete(None, 0) == {"score": 1, "pathwise": 3}
-    monkeypatch.setattr(study, "compare", lambda estimate, truth: float(np.mean(estimate)))
-    monkeypatch.setattr(study, "surrogate_loss", lambda cost, log_probability: 0 * cost)
-    keys = jax.random.split(jax.random.key(0), 2)
-    assert study.graph(keys) == {"score": 1, "surrogate": 0, "pathwise": 3}
-    for problem in ("quadratic", "jump", "discrete", "graph"):
-        monkeypatch.setattr(study, problem, lambda *_, problem=problem: problem)
-    monkeypatch.setattr(study, "draw", lambda *_: None)
-    monkeypatch.setattr(study, "report", lambda results, figures: results)
-    assert study.study(num_samples=2, dimensions=(3,)) == {
-        "3 dimensions": "quadratic",
-        "jump": "jump",
-        "discrete": "discrete",
-        "graph": "graph",
-    }

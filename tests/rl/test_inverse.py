@@ -1,7 +1,6 @@
 """Inverse reinforcement learning: likelihoods by enumeration, their gradient by autodiff, and a reward found."""
 
 import itertools
-import types
 
 import jax
 import jax.numpy as jnp
@@ -100,33 +99,6 @@ def test_the_verdict_turns():
     assert not study.report(swapped).holds
     assert not study.report(good | {"tau, visits": [0.85]}).holds
     assert not study.report(good | {"total variation, features": [0.1]}).holds
-
-
-@pytest.mark.covers("RL-09")
-def test_each_reward_and_occupancy_stands_under_its_name(monkeypatch):
-    """The distance of a map from another is that of their first numbers."""
-    truth, uniform = np.full(4, 8.0), np.full(4, 5.0)
-
-    def explain(process, shown, features=None, *, steps, l2=0.0):
-        value = 3.0 if features is None else 1.0
-        assert l2 == (0.02 if features is None else 0)
-        return types.SimpleNamespace(reward=np.full(4, value), occupancy=np.full(4, value + 1))
-
-    monkeypatch.setattr(study, "world", lambda *_: (types.SimpleNamespace(mdp=None), np.zeros((4, 2)), truth))
-    for name, value in (("soft_policy", 7.0), ("demonstrate", None), ("visits", np.full(4, 6.0))):
-        monkeypatch.setattr(study.inverse, name, lambda *_, value=value: value)
-    monkeypatch.setattr(study.inverse, "explain", explain)
-    monkeypatch.setattr(study.mdp, "uniform_policy", lambda process: uniform)
-    monkeypatch.setattr(study.mdp, "state_distributions", lambda process, policy, horizon: np.full((1, 4), policy))
-    monkeypatch.setattr(study, "kendall_tau", lambda a, b: a[0] - b[0])
-    monkeypatch.setattr(study, "total_variation", lambda a, b: a[0] - b[0])
-    monkeypatch.setattr(study.gridworld, "on_grid", lambda grid, values: values[0])
-    numbers, maps = study.trial(2, 2, 1, 1, 1, 0)
-    # The true reward is 8, and the expert's occupancy 7.
-    taus = {"tau, features": 1 - 8, "tau, cells": 3 - 8, "tau, visits": 6 - 8}
-    distances = {"features": 2 - 7, "cells": 4 - 7, "visits": 6 - 7, "uniform policy": 5 - 7}
-    assert numbers == taus | {f"total variation, {name}": value for name, value in distances.items()}
-    assert maps == {"true reward": 8, "max. entropy, features": 1, "max. entropy, cells": 3, "visit counts": 6}
 
 
 @pytest.mark.covers("RL-09")

@@ -129,7 +129,4 @@ def test_rows_by_seed():
     ]
     joined, seeds = split_by_seed(history)
     assert joined == [{"step": 5, "split": "train", "loss": 1.5}, {"step": 5, "split": "valid", "loss": 3.0}]
-    assert seeds == [
-        {"step": 5, "split": "seed 0", "loss": 1.0},
-        {"step": 5, "split": "seed 1", "loss": 2.0},
-    ]
+    assert seeds == [{"step": 5, "split": "seed 0", "loss": 1.0}, {"step": 5, "split": "seed 1", "loss": 2.0}]

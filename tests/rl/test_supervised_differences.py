@@ -1,7 +1,5 @@
 """The four differences to supervised learning, small, and that no verdict survives a swap of agent and twin."""
 
-import types
-
 import numpy as np
 import pytest
 
@@ -43,20 +41,3 @@ def test_a_return_is_random_under_one_policy_and_a_loss_on_fixed_examples_is_not
 
 def test_the_power_of_a_length_by_hand():
     assert study.power([2, 4, 8], [[4, 4], [16, 16], [64, 64]]) == pytest.approx(2)
-
-
-@pytest.mark.covers("RL-11")
-def test_each_map_of_steps_stands_under_its_name(monkeypatch):
-    """The untrained policy stays in the first state, the trained one in the second: all of its distribution moves."""
-    place = {"uniform": 0, "best": 1}
-    monkeypatch.setattr(study.mdp, "uniform_policy", lambda process: "uniform")
-    best = types.SimpleNamespace(policy=np.array("best"))
-    monkeypatch.setattr(study.dp, "value_iteration", lambda process: best)
-    monkeypatch.setattr(study, "met", lambda process, policy: np.eye(process.num_states)[place[str(policy)]])
-    monkeypatch.setattr(study.gridworld, "on_grid", lambda grid, values: values)
-    numbers, maps = study.shift(800)
-    assert numbers["agent"] == 1
-    assert 0 < numbers["twin"] < 0.5
-    assert (maps["untrained policy"][0], maps["trained policy"][1]) == (1, 1)
-    assert maps["the twin's examples"].max() < 0.1
-    assert maps["the twin's examples"].sum() == pytest.approx(1)

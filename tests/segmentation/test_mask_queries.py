@@ -14,7 +14,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.masks import pack_masks
-from dlcore.learner import Labels, ModelState
+from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.models.pretrained.family import find_family
 from dlcore.models.swin import Swin
@@ -22,12 +22,7 @@ from dlcore.segmentation import mask_queries
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.mask_losses import MaskLossWeights, PointSampling
-from dlcore.segmentation.mask_queries import (
-    MaskOutputs,
-    instance_detections,
-    panoptic_segments,
-    semantic_scores,
-)
+from dlcore.segmentation.mask_queries import MaskOutputs, instance_detections, panoptic_segments, semantic_scores
 from dlcore.segmentation.maskformer import MaskFormer
 from tests.detection.detectors import Small
 from tests.detection.hub_folders import check_published
@@ -211,63 +206,6 @@ def batch_of(num_things):
         "semantic": np.full((2, 4, 4), 255, np.uint8),
         "index": np.arange(2),
     }
-
-
-def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch):
-    calls, applied, augmented = [], [], []
-
-    class Noted(Constant):
-        @nn.compact
-        def __call__(self, images, train=False):
-            applied.append((train, self.has_rng("dropout"), images.shape[-1]))
-            return super().__call__(images[..., :1] * self.param("scale", nn.initializers.ones, ()), train)
-
-    def segments(classes, masks, num_stuff, **thresholds):
-        calls.append((classes.shape, masks.shape, num_stuff, thresholds))
-        return masks[..., 0], classes[:, 0]
-
-    def objects(classes, masks, num_stuff, count):
-        calls.append((classes.shape, masks.shape, num_stuff, count))
-        return {"scores": classes[:, 0]}
-
-    def losses(classes, masks, *targets_and_key, **arguments):
-        compared.append(arguments)
-        return {"num_foreground": jnp.ones(()), "mask": masks.sum()}
-
-    compared = []
-    monkeypatch.setattr(mask_queries, "panoptic_segments", segments)
-    monkeypatch.setattr(mask_queries, "instance_detections", objects)
-    monkeypatch.setattr(mask_queries, "image_losses", losses)
-    settings = {"score_thresh": 0.6, "min_visible": 0.7}
-    learner = LEARNER(
-        model=Noted(), optimizer=optax.sgd(0.1), preprocess=lambda x: jnp.concatenate([x, x], -1), **settings,
-        augment=lambda key, example: (augmented.append(example["image"].shape), example)[1],
-    )  # fmt: skip
-    batch = batch_of(2)
-    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
-    assert {channels for *_, channels in applied} == {2}
-    applied.clear()
-    jax.eval_shape(learner.update, state, batch)
-    assert (set(applied), augmented) == ({(True, True, 2)}, [(4, 4, 2)])
-    applied.clear()
-    measured, outputs = (jax.eval_shape(function, state, batch) for function in (learner.evaluate, learner.predict))
-    value, terms = jax.eval_shape(learner.loss, state.params, state, batch)
-    assert (value.shape, set(terms)) == ((), set(measured) - {"mean_iou"})
-    assert set(applied) == {(False, False, 2)}
-    assert compared[0] == {"weights": WEIGHTS, "sampling": PointSampling(4, 2.0, 0.5), "auxiliary": True}
-    assert len(augmented) == 1
-    assert "mean_iou" in measured
-    assert calls[:2] == [((3, 3), (4, 4, 3), 1, settings), ((3, 3), (4, 4, 3), 1, 2)]
-    assert {name: x.shape for name, x in outputs.items()} == {
-        "scores": (2, 3), "classes": (2, 4, 4), "segments": (2, 4, 4), "segment_labels": (2, 3)
-    }  # fmt: skip
-    assert outputs["classes"].dtype == jnp.uint8
-    plain = mask_queries.learner(model=Noted(), optimizer=optax.sgd(0.1), num_stuff=1)
-    jax.eval_shape(plain.predict, state, batch)
-    assert [call[-1] for call in calls[-2:]] == [{"score_thresh": 0.8, "min_visible": 0.8}, 100]
-    assert plain.classes(state, batch) == {"labels": Labels(1, valid="box_mask")}
-    del batch["labels"]
-    assert plain.classes(state, batch) == {}
 
 
 def test_predictions_are_those_of_the_last_layer(monkeypatch):

@@ -132,13 +132,7 @@ def perfect(source):
         masks = jnp.array(batch["full"], jnp.float32)
         # Later shapes lie before earlier ones.
         scores = jnp.broadcast_to(0.9 + 0.01 * jnp.arange(masks.shape[1]), batch["labels"].shape)
-        return {
-            "boxes": boxes,
-            "scores": scores,
-            "labels": batch["labels"],
-            "valid": batch["box_mask"],
-            "masks": masks,
-        }
+        return {"boxes": boxes, "scores": scores, "labels": batch["labels"], "valid": batch["box_mask"], "masks": masks}
 
     def segment(batch):
         return {"classes": batch["semantic"]}

@@ -189,10 +189,7 @@ def test_one_update_by_hand():
 
     def total(params):
         masks = mask_loss(params["logits"][2]), mask_loss(params["logits"][0] + 0.1 * state.params["logits"][3])
-        errors = (
-            sum((params["iou"][m] - ious[m]) ** 2 for m in (1, 2, 3)) / 3,
-            (params["iou"][0] - second) ** 2,
-        )
+        errors = (sum((params["iou"][m] - ious[m]) ** 2 for m in (1, 2, 3)) / 3, (params["iou"][0] - second) ** 2)
         return sum(masks) / 2 + 2.0 * sum(errors) / 2
 
     assert metrics["loss"].compute() == pytest.approx(total(params), rel=1e-5)

@@ -143,15 +143,6 @@ def test_published_segmenters_have_the_classes_and_sizes_of_their_authors():
     assert [(net.width, net.depth) for net in encoders] == [(768, 12), (1024, 24), (1280, 32)]
 
 
-def test_older_names_and_optional_entries_are_those_of_the_network(monkeypatch):
-    monkeypatch.setattr(published_segmenters, "fill_from_torch", lambda *call, **settings: (*call, settings))
-    monkeypatch.setattr(published_segmenters, "_shapes", lambda model: "shapes")
-    model = published_segmenters.MODELS["segformer_b0"]()
-    shapes, weights, names, settings = published_segmenters.from_torch_names(model, {"more": 1})
-    assert (shapes, weights, names) == ("shapes", {"more": 1}, model.TORCH_NAMES)
-    assert settings == {"what": "SegFormer", "older": model.TORCH_OLD_NAMES, "optional": model.TORCH_OPTIONAL}
-
-
 def test_one_image_initializes_a_segmenter():
     (image,) = example_inputs(create_segmenter("lraspp_mobilenet_v3_large"))
     chex.assert_shape(image, (1, None, None, 3))

@@ -1,4 +1,4 @@
-"""Barlow Twins: one update by hand, the loss of planted correlations, and batches of one."""
+"""Barlow Twins: one update by hand, and the loss of planted correlations."""
 
 import jax
 import jax.numpy as jnp
@@ -45,13 +45,6 @@ def test_the_loss_of_planted_projections():
     assert barlow_twins.barlow_twins_loss(jnp.ones((2, 2)), 0.5) == pytest.approx(1.0)
     # All images alike: C = 0, and the loss is D.
     assert barlow_twins.barlow_twins_loss(correlate(jnp.ones((4, 2)), jnp.ones((4, 2)), mask)) == pytest.approx(2)
-
-
-def test_one_example_is_refused():
-    built = learner()
-    rows = {name: value[:1] for name, value in toys.ROWS.items()}
-    with pytest.raises(ValueError, match="batch_size=1: one example has no variance; allowed: at least 2"):
-        jax.eval_shape(built.update, toys.state_of(built), rows)
 
 
 @pytest.mark.weekly

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.evaluators.zero_shot import zero_shot
@@ -156,12 +155,6 @@ def retrieval(monkeypatch):
 
     monkeypatch.setattr(clip.retrieval, "learner", learner)
     return arguments
-
-
-def test_the_arguments_and_the_contrast_of_softmax_go_to_retrieval(retrieval):
-    passed = {"model": nn.Dense(1), "optimizer": optax.sgd(0.1), "preprocess": "preprocess", "augment": "augment"}
-    clip.learner(**passed)
-    assert retrieval == passed | {"contrast": clip.retrieval.softmax_contrast}
 
 
 @pytest.mark.covers("SS-20")

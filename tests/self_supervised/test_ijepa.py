@@ -201,12 +201,6 @@ def test_eight_devices_equal_one(spmd):
     chex.assert_trees_all_close(one, toys.params_after_two_steps(learner(), 8, spmd), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"teacher_momentum": lambda step: 1.5}, r"teacher_momentum=1\.5: .*allowed: "),
-    ],
-)
-def test_arguments_out_of_range(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        learner(**kwargs)
+def test_arguments_out_of_range():
+    with pytest.raises(ValueError, match=r"teacher_momentum=1\.5: .*allowed: "):
+        learner(teacher_momentum=lambda step: 1.5)

@@ -59,18 +59,9 @@ def test_crops_and_patches_share_one_assignment():
     np.testing.assert_array_equal([*q[0, 1, 0], entropy[0, 1, 0]], np.zeros(4))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: prototypes.sinkhorn(np.ones((3, 4), np.float32)),
-            "prototypes=4: more than the 3 examples to share them; allowed: at most 3, or a larger batch or queue",
-        ),
-    ],
-)
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_input():
+    with pytest.raises(ValueError, match="more than the 3 examples to share them; allowed: at most 3, or a larger"):
+        prototypes.sinkhorn(np.ones((3, 4), np.float32))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -48,8 +48,7 @@ def test_an_evaluation_compares_both_views_of_the_network_or_with_its_target(has
         )
     else:
         learner = siamese_learner(
-            *shared,
-            lambda outputs, batch: of_products(outputs[0]["predictions"], outputs[1]["projections"], batch),
+            *shared, lambda outputs, batch: of_products(outputs[0]["predictions"], outputs[1]["projections"], batch)
         )
     params, target = toys.weights(1), toys.weights(2)
     fields = {"params": params, **({"target_params": target} if has_target else {})}

@@ -104,9 +104,7 @@ def test_eight_devices_equal_one(spmd):
 
     def learner():
         return video_mae.learner(
-            model=model,
-            optimizer=optax.sgd(0.1),
-            preprocess=lambda images: images.reshape(-1, 4, 2, 2, 1),
+            model=model, optimizer=optax.sgd(0.1), preprocess=lambda images: images.reshape(-1, 4, 2, 2, 1)
         )
 
     one = toys.params_after_two_steps(learner(), 1)

@@ -78,16 +78,9 @@ def test_a_point_out_of_reach_has_no_distribution():
     assert np.isfinite(extend(found, np.array([[1e3]]))).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({"points": np.zeros((MOST + 1, 1))}, "points=5,001: the graph would have N.2 edges; allowed: at most 5,000"),
-    ],
-)
-def test_bad_input_gets_one_clear_error(change, error):
-    arguments = {"points": np.arange(4.0)[:, None], "labels": np.array([0, 1, -1, -1])} | change
-    with pytest.raises(ValueError, match=error):
-        propagate(**arguments)
+def test_bad_input_gets_one_clear_error():
+    with pytest.raises(ValueError, match=r"points=5,001: the graph would have N.2 edges; allowed: at most 5,000"):
+        propagate(np.zeros((MOST + 1, 1)), np.array([0, 1, -1, -1]))
 
 
 @pytest.mark.parametrize("method", ["propagation", "spreading"])

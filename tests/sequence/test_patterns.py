@@ -181,21 +181,11 @@ def test_strings_are_learned_by_heart(pattern):
     np.testing.assert_array_equal(measure.predict(state, rows)["output"].argmax(-1), strings)
 
 
-@pytest.mark.slow(only=["many_to_one-wrong2-target.shape=\\\\(2, 2, 3\\\\)*"])
-@pytest.mark.parametrize(
-    ("pattern", "wrong", "message"),
-    [
-        ("one_to_many", {"input": jnp.zeros((2, 3, 2))}, "3 steps; allowed: one step for one_to_many"),
-    ],
-)
-def test_errors_name_unknown_patterns_and_wrong_shapes(pattern, wrong, message):
-    def measure():
-        learner = patterns.learner(model=net(), optimizer=optax.sgd(0.1), pattern=pattern)
-        rows = batch("many_to_one" if pattern not in PATTERNS else pattern, False) | wrong
-        return learner.evaluate(learner.init(jax.random.key(0), rows), rows)
-
-    with pytest.raises(ValueError, match=message):
-        measure()
+def test_errors_name_wrong_shapes():
+    learner = patterns.learner(model=net(), optimizer=optax.sgd(0.1), pattern="one_to_many")
+    rows = batch("one_to_many", False) | {"input": jnp.zeros((2, 3, 2))}
+    with pytest.raises(ValueError, match="3 steps; allowed: one step for one_to_many"):
+        learner.init(jax.random.key(0), rows)
 
 
 def test_a_network_that_writes_does_not_read_both_ways():

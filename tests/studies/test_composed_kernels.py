@@ -29,11 +29,7 @@ def test_the_best_kernel_explains_a_linear_layer_and_not_a_square():
     assert study.unexplained(x, inner**2) > 0.8
 
 
-NUMBERS = {
-    "difference": [1e-7, 2e-7],
-    "unexplained, linear": [1e-9, 1e-9],
-    "unexplained, rectified": [0.2, 0.3],
-}
+NUMBERS = {"difference": [1e-7, 2e-7], "unexplained, linear": [1e-9, 1e-9], "unexplained, rectified": [0.2, 0.3]}
 
 
 @pytest.mark.parametrize(

@@ -115,12 +115,7 @@ def test_only_objectives_with_labels_get_them(monkeypatch, family):
     assert (
         row["digits"]
         == row["strokes"]
-        == {
-            "k-NN": [24.0] * 2,
-            "probe": [0.2] * 2,
-            "fine-tuned": [0.3] * 2,
-            "rank": [1.5] * 2,
-        }
+        == {"k-NN": [24.0] * 2, "probe": [0.2] * 2, "fine-tuned": [0.3] * 2, "rank": [1.5] * 2}
     )
     assert row["ms"] > 0
 

@@ -10,14 +10,7 @@ from dlcore.data.digits import digits
 from dlcore.learner import root_key
 from dlcore.models import create_model
 from dlcore.setting import FlagError
-from dlcore.transfer.continual import (
-    Recipe,
-    TaskData,
-    allowed_outputs,
-    fisher_diagonal,
-    forgetting,
-    learn_in_turn,
-)
+from dlcore.transfer.continual import Recipe, TaskData, allowed_outputs, fisher_diagonal, forgetting, learn_in_turn
 from experiments.transfer import continual as page
 
 

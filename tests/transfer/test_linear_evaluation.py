@@ -99,15 +99,9 @@ def test_images_become_those_of_the_network():
     np.testing.assert_allclose(same, image / 255, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("own", "given", "message"),
-    [
-        (1, 3, r"images of 3 channels, and the network was trained on 1; allowed: images of 1, or a network trained"),
-    ],
-)
-def test_other_channels_are_refused(own, given, message):
-    with pytest.raises(ValueError, match=message):
-        page.converted(identity((4, 4, own)), (4, 4, own), (2, 2, given))
+def test_other_channels_are_refused():
+    with pytest.raises(ValueError, match="images of 3 channels, and the network was trained on 1; allowed: images of"):
+        page.converted(identity((4, 4, 1)), (4, 4, 1), (2, 2, 3))
 
 
 @pytest.mark.covers("TL-18")
@@ -263,8 +257,7 @@ def test_every_page_with_images_serves_or_has_no_encoder():
 @pytest.mark.slow
 @pytest.mark.covers("TL-18", "SS-01")
 @pytest.mark.parametrize(
-    "name",
-    ["self_supervised.mae", "self_supervised.dino", "self_supervised.colorization", "self_supervised.rotation"],
+    "name", ["self_supervised.mae", "self_supervised.dino", "self_supervised.colorization", "self_supervised.rotation"]
 )
 def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, monkeypatch):
     """On the run's own images nothing is converted; DINO's are the teacher's, colorization's of images in gray."""

@@ -177,20 +177,14 @@ def test_flows_have_the_frames_size(fields):
     assert_shape(last, (1, 2, 8, 12, 2))
 
 
-@pytest.mark.parametrize(
-    ("shapes", "fields", "message"),
-    [
-        (
-            ((1, 8, 8, 3), (1, 8, 16, 3)),
-            {},
-            r"second=.*1, 8, 16, 3.: wrong shape or dtype; allowed: .1, 8, 8, 3.",
-        ),
-    ],
-)
-def test_bad_frames_and_fields_are_one_clear_line(shapes, fields, message):
-    model = RAFT(**{**TINY, **fields})
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(model.init, jax.random.key(0), *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
+def test_bad_frames_and_fields_are_one_clear_line():
+    model = RAFT(**TINY)
+    with pytest.raises(ValueError, match=r"second=.*1, 8, 16, 3.: wrong shape or dtype; allowed: .1, 8, 8, 3."):
+        jax.eval_shape(
+            model.init,
+            jax.random.key(0),
+            *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 8, 8, 3), (1, 8, 16, 3))),
+        )
 
 
 LARGE = {"convex": True, "bottleneck": False, "context_norm": "batch"}

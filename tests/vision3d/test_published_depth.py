@@ -27,10 +27,7 @@ from tests.wiring import assert_wiring
 STAGES = ("block1", "block2", "block3", "block4")
 NECK = {"stages": STAGES, "channels": (8, 12, 16, 20), "features": 8}
 SIZE = {"width": 32, "depth": 4, "num_heads": 4, "mlp_features": 64}
-DEPTH_ANYTHING = NECK | {
-    "backbone": NormalizedDINOv2(image_size=28, patch_size=7, **SIZE),
-    "head_features": 8,
-}
+DEPTH_ANYTHING = NECK | {"backbone": NormalizedDINOv2(image_size=28, patch_size=7, **SIZE), "head_features": 8}
 VIT = ClassTokenViT(num_classes=0, image_size=32, patch_size=8, epsilon=1e-12, **SIZE)
 ENCODER = {"widths": (8, 16, 24, 32), "stages": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4), "mlp_ratios": (2, 2, 2, 2)}
 CASES = {

@@ -51,12 +51,6 @@ def test_a_seed_gives_the_same_solids_whatever_their_number():
     assert (lit | ~few.arrays["voxels"].any(-1)).all(), "an occupied line of sight is seen"
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: occupancy("box", np.ones(3), 0), r"resolution=0: out of range"),
-    ],
-)
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"resolution=0: out of range"):
+        occupancy("box", np.ones(3), 0)

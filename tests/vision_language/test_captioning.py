@@ -20,11 +20,7 @@ from tests.siamese_toys import log_softmax
 from tests.vision_language.test_caption_rnn import IMAGES, Patches
 
 CAPTIONS = np.array(
-    [
-        [[START, 4, 5, END, PAD], [START, 6, END, PAD, PAD]],
-        [[START, 5, 5, 6, END], [PAD, PAD, PAD, PAD, PAD]],
-    ],
-    np.int32,
+    [[[START, 4, 5, END, PAD], [START, 6, END, PAD, PAD]], [[START, 5, 5, 6, END], [PAD, PAD, PAD, PAD, PAD]]], np.int32
 )
 BATCH = {"image": IMAGES, "captions": CAPTIONS, "index": np.arange(2, dtype=np.int32)}
 
