@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flax import linen as nn
@@ -35,11 +34,6 @@ class TextConditionalUNet:
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """Both networks by the prefixes of their flags."""
         return {"unet": self.unet, "words": self.words}
-
-    def with_flags(self, flags: Any) -> "TextConditionalUNet":
-        """Return the network with the values of its flags in its fields."""
-        unet, words = (partial(module, **flags.group(prefix)) for prefix, module in self.modules.items())
-        return TextConditionalUNet(unet, words)
 
     def build(self, run: Any) -> TextUNet:
         """Build the network for the vocabulary of the data.

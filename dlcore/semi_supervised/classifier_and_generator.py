@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flax import linen as nn
@@ -30,11 +29,6 @@ class ClassifierAndGenerator:
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The generator by the prefix of its flags."""
         return {"generator": self.generator}
-
-    def with_flags(self, flags: Any) -> "ClassifierAndGenerator":
-        """Return the networks with the values of their flags in their fields."""
-        generator = partial(self.generator, **flags.group("generator"))
-        return ClassifierAndGenerator(self.backbone.with_flags(flags), generator)
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique `model` and `generator`."""
