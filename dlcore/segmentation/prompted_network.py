@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 from flax import linen as nn
@@ -30,10 +29,6 @@ class PromptedNetwork:
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The network and its encoder by the prefixes of their flags."""
         return {"sam": self.sam, "encoder": self.encoder}
-
-    def with_flags(self, flags: Any) -> "PromptedNetwork":
-        """Return the network with the values of its flags in its fields."""
-        return PromptedNetwork(**{name: partial(part, **flags.group(name)) for name, part in self.modules.items()})
 
     @property
     def patch_size(self) -> int:

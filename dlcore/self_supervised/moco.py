@@ -68,8 +68,7 @@ def enqueue(
     Returns:
       (queue, pointer to the oldest).
     """
-    check_shapes(pointer=(pointer, "int >= 0"))
-    check_shapes(queue=(queue, "K E"), keys=(keys, "B E"), mask=(mask, "mask B or None"))
+    check_shapes(pointer=(pointer, "int >= 0"), queue=(queue, "K E"), keys=(keys, "B E"), mask=(mask, "mask B or None"))
     size, count = queue.shape[0], keys.shape[0]
     if count > size:
         raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")
@@ -111,18 +110,7 @@ def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
 def _contrast(
     q: jax.Array, k: jax.Array, queue: jax.Array, mask: jax.Array, temperature: float | jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """Contrast queries with their keys and a queue of negatives; no gradient goes to a key.
-
-    Args:
-      q: [B, E], queries of length 1.
-      k: [B, E], their keys.
-      queue: [K, E], negatives.
-      mask: [B], 0 for padding.
-      temperature: tau.
-
-    Returns:
-      (mean loss, metrics).
-    """
+    """Contrast queries [B, E] with their keys and a queue [K, E] of negatives; no gradient goes to a key."""
     k, queue = jax.lax.stop_gradient((k, queue))
     # InfoNCE: the positive first, then the queue of negatives.
     losses = info_nce_loss(q, k, queue, temperature)  # [B]
