@@ -356,7 +356,8 @@ def layer_norm_backward(dy, cache):
 
 
 def _normalize(x, gamma, beta, eps, axes):
-    check_shapes(x=(x, "... C"), gamma=(gamma, "C"), beta=(beta, "C"), eps=(eps, ">= 0"))
+    check_shapes(x=(x, "... C"), gamma=(gamma, "C"), beta=(beta, "C"))
+    check_shapes(eps=(eps, ">= 0"))
     if not x.size:
         raise ValueError(f"x.shape={x.shape}: empty; allowed: at least one number")
     inverse = 1 / np.sqrt(x.var(axes, keepdims=True) + eps)

@@ -96,7 +96,8 @@ def contrastive_energy_loss(
     Returns:
       [B].
     """
-    check_shapes(energy_penalty=(energy_penalty, ">= 0"), positive=(positive, "B"), negative=(negative, "B"))
+    check_shapes(energy_penalty=(energy_penalty, ">= 0"))
+    check_shapes(positive=(positive, "B"), negative=(negative, "B"))
     positive, negative = to_acc_dtype(positive), to_acc_dtype(negative)
     return positive - negative + energy_penalty * (jnp.square(positive) + jnp.square(negative))
 

@@ -72,7 +72,8 @@ def guide_interval(
     if np.shape(interval) != (2,) or not interval[0] < interval[1]:
         raise ValueError(f"interval={tuple(interval)}: empty; allowed: (low, high), low below high")
     low, high = interval
-    check_shapes(rescale=(rescale, "0 to 1"), scale=(scale, "... finite"))
+    check_shapes(rescale=(rescale, "0 to 1"))
+    check_shapes(scale=(scale, "... finite"))
     outputs = branches(network, conditions, null)
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:

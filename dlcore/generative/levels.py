@@ -50,7 +50,8 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
     Returns:
       [..., levels], at least float32.
     """
-    check_shapes(h=(h, f"... {num_outputs(levels)}"), levels=(levels, "int >= 2"))
+    check_shapes(h=(h, f"... {num_outputs(levels)}"))
+    check_shapes(levels=(levels, "int >= 2"))
     h = to_acc_dtype(h)
     return jnp.concatenate([jnp.zeros_like(h), h], -1) if levels == 2 else h
 

@@ -188,7 +188,8 @@ def condition(
     Returns:
       The conditioned network, for any sampler; its output is at least float32.
     """
-    check_shapes(scale=(scale, "... finite"), alphas_cumprod=(alphas_cumprod, "T"))
+    check_shapes(scale=(scale, "... finite"))
+    check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     alpha_cumprod = jnp.asarray(alphas_cumprod)
 

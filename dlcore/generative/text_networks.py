@@ -14,12 +14,13 @@ from dlcore.data.source import Source
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
 from dlcore.learner import Evaluator
+from dlcore.models.network import NetworkFields
 
 __all__ = ["TextConditionalUNet"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConditionalUNet:
+class TextConditionalUNet(NetworkFields):
     """A U-Net with cross-attention to the words of a prompt; its flags are `--unet.FIELD` and `--words.FIELD`.
 
     Args:
@@ -31,10 +32,6 @@ class TextConditionalUNet:
     words: Callable[..., nn.Module] = WordEncoder
 
     @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
-        """Both networks by the prefixes of their flags."""
-        return {"unet": self.unet, "words": self.words}
-
     def build(self, run: Any) -> TextUNet:
         """Build the network for the vocabulary of the data.
 

@@ -67,7 +67,8 @@ def occlusion_grid(
     Returns:
       [B, rows, columns], positive where the window hides what speaks for the class.
     """
-    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"), chunk=(chunk, "int >= 1"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
+    check_shapes(chunk=(chunk, "int >= 1"))
     check_finite("value", value)
     images = to_acc_dtype(images)
     height, width = images.shape[1:3]

@@ -183,7 +183,8 @@ def integrated_gradients(
       [B, H, W, C].
     """
     points, weights = integration_points(steps, rule)
-    check_shapes(chunk=(chunk, "int >= 1"), images=(images, "B H W C"), labels=(labels, "int B or None"))
+    check_shapes(chunk=(chunk, "int >= 1"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     images, baseline = to_acc_dtype(images), to_acc_dtype(baseline)
     labels = _labels(score, images, labels)
     way, chunk = images - baseline, min(chunk, steps)

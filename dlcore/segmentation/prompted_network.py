@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 from flax import linen as nn
 
+from dlcore.models.network import NetworkFields
 from dlcore.optim import trained_parts
 
 __all__ = ["PromptedNetwork"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptedNetwork:
+class PromptedNetwork(NetworkFields):
     """SAM on an encoder of its own, of which `--parts` learn; the flags are `--sam.FIELD` and `--encoder.FIELD`.
 
     Args:
@@ -26,10 +27,6 @@ class PromptedNetwork:
     external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")
 
     @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
-        """The network and its encoder by the prefixes of their flags."""
-        return {"sam": self.sam, "encoder": self.encoder}
-
     @property
     def patch_size(self) -> int:
         """Side of the encoder's patches in pixels."""

@@ -61,7 +61,8 @@ def random_square(key: jax.Array, height: int, width: int, fraction: float) -> t
     Returns:
       ([H, W] bool, True inside the square; its side in pixels).
     """
-    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"), fraction=(fraction, "0 to 1"))
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
+    check_shapes(fraction=(fraction, "0 to 1"))
     side = max(1, round(fraction * min(height, width)))
     top, left = (
         jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)

@@ -68,7 +68,8 @@ def enqueue(
     Returns:
       (queue, pointer to the oldest).
     """
-    check_shapes(pointer=(pointer, "int >= 0"), queue=(queue, "K E"), keys=(keys, "B E"), mask=(mask, "mask B or None"))
+    check_shapes(pointer=(pointer, "int >= 0"))
+    check_shapes(queue=(queue, "K E"), keys=(keys, "B E"), mask=(mask, "mask B or None"))
     size, count = queue.shape[0], keys.shape[0]
     if count > size:
         raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")

@@ -83,7 +83,8 @@ def centered_targets(
     Returns:
       (q [..., K], entropy of q [...]).
     """
-    check_shapes(scores=(scores, "... K"), center=(center, "K"), teacher_temperature=(temperature, "> 0"))
+    check_shapes(scores=(scores, "... K"), center=(center, "K"))
+    check_shapes(teacher_temperature=(temperature, "> 0"))
     log_probs = log_probabilities(jax.lax.stop_gradient(to_acc_dtype(scores) - center), temperature)
     targets = jnp.exp(log_probs)
     return targets, soft_cross_entropy(targets, log_probs)

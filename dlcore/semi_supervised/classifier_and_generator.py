@@ -7,14 +7,14 @@ from typing import Any
 from flax import linen as nn
 
 from dlcore.models.encoder import Encoder
-from dlcore.models.network import Zoo
+from dlcore.models.network import NetworkFields, Zoo
 from dlcore.self_supervised import encoders
 
 __all__ = ["ClassifierAndGenerator"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierAndGenerator:
+class ClassifierAndGenerator(NetworkFields):
     """A classifier of the zoo, which is the discriminator, and a generator of images.
 
     Args:
@@ -26,10 +26,6 @@ class ClassifierAndGenerator:
     generator: Callable[..., nn.Module]
 
     @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
-        """The generator by the prefix of its flags."""
-        return {"generator": self.generator}
-
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique `model` and `generator`."""
         generator = self.generator(tuple(run.facts.image_shape), dtype=run.dtype)

@@ -80,7 +80,8 @@ def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> 
       {name: accuracy}: of the most frequent token, and of the one that was most frequent between the two neighbors (or
       overall, between neighbors that never stood so).
     """
-    check_shapes(train=(train, "int M"), size=(size, "int >= 1"), test=(test, "int N"))
+    check_shapes(train=(train, "int M"), size=(size, "int >= 1"))
+    check_shapes(test=(test, "int N"))
     for name, text in (("train", train), ("test", test)):
         if len(text) < 3:
             raise ValueError(f"{name}: {len(text)} tokens, none between two; allowed: at least 3")

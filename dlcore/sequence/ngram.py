@@ -28,7 +28,8 @@ def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoot
       Mean nats a token.
     """
     check_shapes(order=(order, "int >= 0"), size=(size, "int >= 1"), smoothing=(smoothing, ">= 0"))
-    check_shapes(train=(train, "int M"), test=(test, "int N"))
+    check_shapes(train=(train, "int M"))
+    check_shapes(test=(test, "int N"))
     check_indices("train", train, size, "tokens")
     check_indices("test", test, size, "tokens")
     if len(train) <= order:

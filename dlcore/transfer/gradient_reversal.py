@@ -59,7 +59,8 @@ def reversal_strength(share: float | jax.Array, sharpness: float = 10.0) -> jax.
     Returns:
       2 / (1 + e^(-sharpness p)) - 1.
     """
-    check_shapes(share=(share, "... 0 to 1"), sharpness=(sharpness, "> 0"))
+    check_shapes(share=(share, "... 0 to 1"))
+    check_shapes(sharpness=(sharpness, "> 0"))
     check_finite("sharpness", sharpness)
     return 2 / (1 + jnp.exp(-sharpness * jnp.asarray(share, jnp.float32))) - 1
 
