@@ -31,7 +31,6 @@ class TextConditionalUNet(NetworkFields):
     unet: Callable[..., nn.Module] = ConditionalUNet
     words: Callable[..., nn.Module] = WordEncoder
 
-    @property
     def build(self, run: Any) -> TextUNet:
         """Build the network for the vocabulary of the data.
 

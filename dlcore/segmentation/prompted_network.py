@@ -27,7 +27,6 @@ class PromptedNetwork(NetworkFields):
     external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")
 
     @property
-    @property
     def patch_size(self) -> int:
         """Side of the encoder's patches in pixels."""
         return self.encoder(num_classes=0).patch_size

@@ -25,7 +25,6 @@ class ClassifierAndGenerator(NetworkFields):
     backbone: Zoo
     generator: Callable[..., nn.Module]
 
-    @property
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique `model` and `generator`."""
         generator = self.generator(tuple(run.facts.image_shape), dtype=run.dtype)

@@ -36,7 +36,6 @@ class StyleNetwork(NetworkFields):
     style_size: Annotated[int, Range(1)] = 96
 
     @property
-    @property
     def settings(self) -> dict[str, Any]:
         """The flag of the frozen network."""
         return self.frozen.settings
