@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from flax import linen as nn
@@ -45,6 +45,8 @@ __all__ = [
 def with_flags(part: Any, flags: Any) -> Any:
     """Replace the fields of a part, and of the parts in it, by the values of their flags.
 
+    A field by the name of one of the part's `modules` is its class, or a dict of its fields: it takes `--NAME.FIELD`.
+
     Args:
       part: a part, or a tuple of parts; a function stays as it is.
       flags: resolved settings.
@@ -61,12 +63,18 @@ def with_flags(part: Any, flags: Any) -> Any:
     if hasattr(part, "with_flags"):
         return part.with_flags(flags)
     simple = {name: flags[name] for name in field_settings(part) if name in flags}
+    modules = getattr(part, "modules", None)
+    networks = {
+        name: functools.partial(value, **flags.group(name)) if callable(value) else flags.group(name)
+        for name, value in vars(part).items()
+        if isinstance(modules, Mapping) and name in modules
+    }
     inner = {
         field.name: with_flags(value, flags)
         for field in dataclasses.fields(part)
         if _is_record(value := getattr(part, field.name)) or isinstance(value, nn.Module | tuple)
     }
-    return dataclasses.replace(part, **{**inner, **simple})
+    return dataclasses.replace(part, **{**inner, **simple, **networks})
 
 
 def _is_record(part: Any) -> bool:

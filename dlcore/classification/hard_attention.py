@@ -224,12 +224,7 @@ def _soft_objective(glimpse: _Glimpse, params: Any, batch: dict) -> tuple[jax.Ar
 
 
 def _sampled_objective(
-    glimpse: _Glimpse,
-    num_glimpses: int,
-    entropy_weight: float | jax.Array,
-    params: Any,
-    batch: dict,
-    keys: jax.Array,
+    glimpse: _Glimpse, num_glimpses: int, entropy_weight: float | jax.Array, params: Any, batch: dict, keys: jax.Array
 ) -> tuple[jax.Array, Metrics]:
     """Return the mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
     scene, mask = _pixels(batch), mask_of(batch)

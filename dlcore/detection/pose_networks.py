@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from flax import linen as nn
@@ -42,11 +41,6 @@ class PoseNetworks:
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
         """The networks by the prefixes of their flags."""
         return {"simple_baseline": self.simple_baseline, "vitpose": self.vitpose}
-
-    def with_flags(self, flags: Any) -> "PoseNetworks":
-        """Return the networks with the values of their flags in their fields."""
-        networks = {name: partial(network, **flags.group(name)) for name, network in self.modules.items()}
-        return dataclasses.replace(self, **networks, network=flags.network)
 
     def arguments(self, run: Any) -> dict[str, nn.Module]:
         """Give the technique the network of the run as `model`."""

@@ -143,10 +143,6 @@ def _add_noise(batch: dict, rng: jax.Array, noise: float | jax.Array) -> jax.Arr
     return jax.vmap(add)(example_keys(rng, batch), to_float(batch["image"]))
 
 
-def _call(model: nn.Module, params: Any, method: str, x: jax.Array) -> jax.Array:
-    return model.apply({"params": params}, x, method=method)
-
-
 def _measure(
     model: nn.Module, kind: str, params: Any, inputs: jax.Array, batch: dict
 ) -> tuple[jax.Array, jax.Array, Metrics]:
@@ -243,7 +239,8 @@ def learner(
         return measures(state.params, batch, state.rng)[2]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        encode, decode = (functools.partial(_call, model, state.params, method) for method in ("encode", "decode"))
+        apply = functools.partial(model.apply, {"params": state.params})
+        encode, decode = (functools.partial(apply, method=method) for method in ("encode", "decode"))
         if "latent" in batch:
             return {"decoded": jnp.clip(decode(batch["latent"]), 0, 1)}
         x = inputs_of(batch, state.rng)

@@ -181,10 +181,7 @@ class AutoencoderKL(nn.Module):
 
 @check_arguments
 def learner(
-    *,
-    model: AutoencoderKL,
-    optimizer: optax.GradientTransformation,
-    kl_weight: Annotated[float, Range(0)] = 1e-6,
+    *, model: AutoencoderKL, optimizer: optax.GradientTransformation, kl_weight: Annotated[float, Range(0)] = 1e-6
 ) -> Learner:
     """Train an autoencoder of `{"image": [B, H, W, C], "index": [B]}`.
 

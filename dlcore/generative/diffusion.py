@@ -22,28 +22,13 @@ from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import check_shape
 from dlcore.generative.samplers import Denoise, Noise, Prediction, ddim_sample, ddpm_sample, euler_sample, integrate
-from dlcore.generative.schedules import (
-    SCHEDULES,
-    alphas_cumprod,
-    rescale_zero_terminal_snr,
-    sampling_grid,
-    timesteps,
-)
+from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, rescale_zero_terminal_snr, sampling_grid, timesteps
 from dlcore.generative.tcd import tcd_sample
 from dlcore.generative.unipc import unipc_sample
 from dlcore.learner import Range
 from dlcore.ops.checks import check_shapes
 
-__all__ = [
-    "SAMPLERS",
-    "NoiseSchedule",
-    "Sampling",
-    "check_sampling",
-    "denoiser",
-    "interpolate",
-    "noise_of",
-    "sample",
-]
+__all__ = ["SAMPLERS", "NoiseSchedule", "Sampling", "check_sampling", "denoiser", "interpolate", "noise_of", "sample"]
 
 SAMPLERS = {
     "ddpm": ddpm_sample,

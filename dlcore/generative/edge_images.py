@@ -76,15 +76,7 @@ class EdgeImages(Images):
 
 
 def _inked(digits: np.ndarray, kind: str) -> np.ndarray:
-    """Color digits as one domain does.
-
-    Args:
-      digits: [N, H, W, 1] uint8, 255 for ink.
-      kind: domain, a (red on white) or b (blue on gray).
-
-    Returns:
-      [N, H, W, 3] uint8.
-    """
+    """Color digits [N, H, W, 1] of bytes, 255 for ink, as domain a (red on white) or b (blue on gray) does."""
     paper, ink = (np.array(color, np.float32) for color in INKS[kind])
     coverage = digits.astype(np.float32) / 255
     return np.rint(paper + coverage * (ink - paper)).astype(np.uint8)

@@ -252,9 +252,7 @@ def edm_sample(
             # The mean of the slopes at both ends of the step.
             euler = after
             after = jax.lax.cond(
-                sigma_next > 0,
-                lambda: x + (sigma_next - sigma) * (first + slope(euler, sigma_next)) / 2,
-                lambda: euler,
+                sigma_next > 0, lambda: x + (sigma_next - sigma) * (first + slope(euler, sigma_next)) / 2, lambda: euler
             )
         return after, extra
 

@@ -37,13 +37,7 @@ INIT = nn.initializers.normal(0.02)
 
 
 def _check_halvings(shape: tuple[int, ...], halvings: int, name: str) -> None:
-    """Check that the sides of an image can be halved so often.
-
-    Args:
-      shape: [..., H, W, C] of the image.
-      halvings: how often.
-      name: name of the argument that says so, for the error.
-    """
+    """Check that the sides of an image [..., H, W, C] can be halved so often as the argument `name` says."""
     height, width = shape[-3:-1]
     if height % 2**halvings or width % 2**halvings:
         raise ValueError(

@@ -44,13 +44,7 @@ def lcm_timesteps(num_timesteps: int, num_inference_steps: int, num_distilled_st
 
 
 def lcm_sample(
-    denoise: Denoise,
-    x: jax.Array,
-    noise: Noise,
-    grid: SamplingGrid,
-    *,
-    clip_sample: bool = False,
-    **reading: Any,
+    denoise: Denoise, x: jax.Array, noise: Noise, grid: SamplingGrid, *, clip_sample: bool = False, **reading: Any
 ) -> Any:
     """Draw by steps of a latent consistency model.
 

@@ -213,7 +213,4 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
     """
     check_shapes(nats=(nats, "B"), mask=(mask, "mask B or None"))
     check_whole_number("dimensions", dimensions, 1)
-    return {
-        f"nll_nats_{name}": Sum.of(nats, mask),
-        f"bits_per_dim_{name}": BitsPerDim.of(nats / dimensions, mask),
-    }
+    return {f"nll_nats_{name}": Sum.of(nats, mask), f"bits_per_dim_{name}": BitsPerDim.of(nats / dimensions, mask)}

@@ -219,14 +219,11 @@ def read_lora(
             raise ValueError(f"{entry}: a second product of {min(repeated)}; allowed: one of each layer")
         products[part] |= new
     # The factor alpha / r of each layer is in its B.
+    has_norms = {part: any("m" in matrices for matrices in new.values()) for part, new in products.items()}
     return {
-        part: (LoRA(1, 1.0, tuple(name.replace("/kernel", "") for name in new), dora=_has_norms(new)), new)
+        part: (LoRA(1, 1.0, tuple(name.replace("/kernel", "") for name in new), dora=has_norms[part]), new)
         for part, new in products.items()
     }
-
-
-def _has_norms(new: Mapping[str, Mapping[str, Any]]) -> bool:
-    return any("m" in matrices for matrices in new.values())
 
 
 def _configurations(file: Path) -> dict[str, dict[str, Any]]:

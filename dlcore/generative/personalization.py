@@ -16,6 +16,7 @@ The papers take a rare word of a large vocabulary, which has an embedding that t
 has none: `add_token` appends a row to the table.
 """
 
+import functools
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -232,9 +233,7 @@ def learner(
             tokens = jnp.concatenate([tokens, jnp.asarray(class_tokens, jnp.int32)[rows]])
             keys = jnp.concatenate([keys, jax.vmap(lambda key: jax.random.fold_in(key, 5))(keys)])
 
-        def predicted(x, t, tokens):
-            return network.apply({"params": {**params, **state.locked}}, x, t, tokens)
-
+        predicted = functools.partial(network.apply, {"params": {**params, **state.locked}})
         values = ddpm.simple_loss(predicted, keys, normalize(images), (tokens,), alphas_cumprod, prediction)
         subject, prior = values[: len(mask)], values[len(mask) :]
         metrics = {"loss": Sum.of(subject, mask)}

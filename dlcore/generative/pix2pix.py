@@ -10,7 +10,6 @@ The paper halves D's loss, which slows D down; here both players have their own 
 
 from typing import Annotated
 
-import jax
 import optax
 from flax import linen as nn
 
@@ -54,13 +53,9 @@ def learner(
         source=lambda batch: normalize(batch["source"]),
         target=lambda batch: normalize(batch["image"]),
         content=l1,
-        measure=_measure,
+        measure=lambda batch, output, target: {"l1": l1(output, target)},
         loss=loss,
         adversarial_weight=adversarial_weight,
         content_weight=l1_weight,
         sees_source=True,
     )
-
-
-def _measure(batch: dict, output: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
-    return {"l1": l1(output, target)}

@@ -149,11 +149,7 @@ class PixelRNN(nn.Module):
         half, side = self.first_kernel // 2, self.first_kernel
         mask = causal_kernel_mask((side, side), self.colors, self.features, "A", self.colors)[: half + 1]
         self.stem = Conv(
-            self.features,
-            (half + 1, side),
-            padding="VALID",
-            mask=jnp.asarray(mask, jnp.float32),
-            dtype=self.dtype,
+            self.features, (half + 1, side), padding="VALID", mask=jnp.asarray(mask, jnp.float32), dtype=self.dtype
         )
         self.own = Dense(self.features, dtype=self.dtype)
         if self.num_classes:

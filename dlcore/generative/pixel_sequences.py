@@ -279,14 +279,7 @@ def independent_nats(flags: Any, splits: Splits) -> float:
 
 
 def _upper_half(shape: tuple[int, int, int]) -> np.ndarray:
-    """Build the mask of the pixels above the middle.
-
-    Args:
-      shape: (H, W, C).
-
-    Returns:
-      [H, W, C] float32, 1 in the first H // 2 rows.
-    """
+    """Return the mask [H, W, C] of the pixels above the middle."""
     mask = np.zeros(shape, np.float32)
     mask[: shape[0] // 2] = 1
     return mask

@@ -364,13 +364,7 @@ def ddpm_sample(
 
 
 def ddim_sample(
-    denoise: Denoise,
-    x: jax.Array,
-    noise: Noise,
-    grid: SamplingGrid,
-    *,
-    eta: float = 0.0,
-    **reading: Any,
+    denoise: Denoise, x: jax.Array, noise: Noise, grid: SamplingGrid, *, eta: float = 0.0, **reading: Any
 ) -> Any:
     """Draw by DDIM.
 
@@ -392,13 +386,7 @@ def ddim_sample(
     return integrate(step, denoise, x, None, grid, **reading)
 
 
-def euler_sample(
-    denoise: Denoise,
-    x: jax.Array,
-    noise: Noise,
-    grid: SamplingGrid,
-    **reading: Any,
-) -> Any:
+def euler_sample(denoise: Denoise, x: jax.Array, noise: Noise, grid: SamplingGrid, **reading: Any) -> Any:
     """Draw by Euler's method on dy / dsigma = eps, y = x / sqrt(abar), sigma = sqrt((1 - abar) / abar).
 
     Args:

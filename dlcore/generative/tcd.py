@@ -23,13 +23,7 @@ __all__ = ["tcd_sample"]
 
 
 def tcd_sample(
-    denoise: Denoise,
-    x: jax.Array,
-    noise: Noise,
-    grid: SamplingGrid,
-    *,
-    eta: float = 0.3,
-    **reading: Any,
+    denoise: Denoise, x: jax.Array, noise: Noise, grid: SamplingGrid, *, eta: float = 0.3, **reading: Any
 ) -> Any:
     """Draw by trajectory consistency sampling.
 

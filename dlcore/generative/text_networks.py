@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flax import linen as nn
@@ -15,12 +14,13 @@ from dlcore.data.source import Source
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
 from dlcore.learner import Evaluator
+from dlcore.models.network import NetworkFields
 
 __all__ = ["TextConditionalUNet"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConditionalUNet:
+class TextConditionalUNet(NetworkFields):
     """A U-Net with cross-attention to the words of a prompt; its flags are `--unet.FIELD` and `--words.FIELD`.
 
     Args:
@@ -30,16 +30,6 @@ class TextConditionalUNet:
 
     unet: Callable[..., nn.Module] = ConditionalUNet
     words: Callable[..., nn.Module] = WordEncoder
-
-    @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
-        """Both networks by the prefixes of their flags."""
-        return {"unet": self.unet, "words": self.words}
-
-    def with_flags(self, flags: Any) -> "TextConditionalUNet":
-        """Return the network with the values of its flags in its fields."""
-        unet, words = (partial(module, **flags.group(prefix)) for prefix, module in self.modules.items())
-        return TextConditionalUNet(unet, words)
 
     def build(self, run: Any) -> TextUNet:
         """Build the network for the vocabulary of the data.

@@ -25,13 +25,7 @@ from dlcore.generative.schedules import SamplingGrid, to_acc_dtype
 __all__ = ["unipc_sample"]
 
 
-def unipc_sample(
-    denoise: Denoise,
-    x: jax.Array,
-    noise: Noise,
-    grid: SamplingGrid,
-    **reading: Any,
-) -> Any:
+def unipc_sample(denoise: Denoise, x: jax.Array, noise: Noise, grid: SamplingGrid, **reading: Any) -> Any:
     """Draw by UniPC of second order.
 
     Args:

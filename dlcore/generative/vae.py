@@ -77,7 +77,7 @@ class VAE(nn.Module):
             x = nn.relu(self._layer(f"down{k}", Conv, x, width, (4, 4), 2, padding=1))
         x = self._dense("encoder", x.reshape(x.shape[0], -1), self.hidden)
         mean, log_variance = (
-            _logits(self._layer(f"encoder_{head}", Dense, x, self.latent_dim)) for head in ("mean", "log_variance")
+            to_acc_dtype(self._layer(f"encoder_{head}", Dense, x, self.latent_dim)) for head in ("mean", "log_variance")
         )
         return mean, jnp.clip(log_variance, *LOG_VARIANCE)
 
@@ -117,17 +117,13 @@ class VAE(nn.Module):
 
     def _pixels(self, name: str, x: jax.Array) -> jax.Array:
         if self.widths:
-            return _logits(self._layer(name, ConvTranspose, x, self.shape[-1], (4, 4), 2, 1))
-        return _logits(self._layer(name, Dense, x, int(np.prod(self.shape)))).reshape(-1, *self.shape)
+            return to_acc_dtype(self._layer(name, ConvTranspose, x, self.shape[-1], (4, 4), 2, 1))
+        return to_acc_dtype(self._layer(name, Dense, x, int(np.prod(self.shape)))).reshape(-1, *self.shape)
 
     @nn.compact
     def _layer(self, name: str, kind: type[nn.Module], x: jax.Array, *arguments, **options) -> jax.Array:
         dtype = compute_dtype(self.dtype, x, self.variables)
         return kind(*arguments, dtype=dtype, name=name, **options)(x)
-
-
-def _logits(x: jax.Array) -> jax.Array:
-    return to_acc_dtype(x)
 
 
 def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
@@ -156,7 +152,7 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
       [...], computed in float32 and cast to the dtype of the mean.
     """
     check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
-    z, deviation = _logits(mean), jnp.exp(0.5 * _logits(log_variance))
+    z, deviation = to_acc_dtype(mean), jnp.exp(0.5 * to_acc_dtype(log_variance))
     return (z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(result_dtype(mean))
 
 
@@ -174,7 +170,7 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
     check_shapes(
         x=(x, "..."), **{k: (v, "...") for k, v in (("mean", mean), ("log_variance", log_variance)) if np.ndim(v)}
     )
-    x, mean, log_variance = (_logits(jnp.asarray(v)) for v in (x, mean, log_variance))
+    x, mean, log_variance = (to_acc_dtype(jnp.asarray(v)) for v in (x, mean, log_variance))
     terms = -0.5 * (jnp.log(2 * jnp.pi) + log_variance + jnp.square(x - mean) * jnp.exp(-log_variance))
     return jnp.broadcast_to(terms, x.shape).reshape(x.shape[0], -1).sum(-1)
 

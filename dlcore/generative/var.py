@@ -339,8 +339,8 @@ def learner(
     def quantize(params, codebook, batch):
         return _autoencoder_loss(model, scales, params, codebook.vectors, batch, commitment)
 
-    def init(rng: jax.Array, batch: dict) -> VQVAEState:
-        return _init(model, prior, {"autoencoder": optimizer, "prior": prior_optimizer}, num_codes, rng, batch)
+    optimizers = {"autoencoder": optimizer, "prior": prior_optimizer}
+    init = functools.partial(_init, model, prior, optimizers, num_codes)
 
     def update_autoencoder(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
         objective = functools.partial(quantize, codebook=state.codebook, batch=batch)
@@ -363,9 +363,8 @@ def learner(
         gradients, metrics = gradient(state.params["prior"])
         return apply_part_gradients(state, prior_optimizer, "prior", gradients), metrics
 
-    def update(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
-        # Two phases: the autoencoder first, then the transformer on its codes.
-        return update_in_phases(update_autoencoder, update_prior, is_prior_step, state, batch)
+    # Two phases: the autoencoder first, then the transformer on its codes.
+    update = functools.partial(update_in_phases, update_autoencoder, update_prior, is_prior_step)
 
     def evaluate(state: VQVAEState, batch: dict) -> Metrics:
         _, (metrics, _, codes, sums) = quantize(state.params["autoencoder"], state.codebook, batch)

@@ -389,9 +389,8 @@ def learner(
         opt_state = {name: optimizers[name].init(params[name]) for name in params}
         return VQVAE2State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 2), params, opt_state, codebooks)
 
-    def update(state: VQVAE2State, batch: dict) -> tuple[VQVAE2State, Metrics]:
-        # Two phases: the autoencoder first, then the priors on its codes.
-        return update_in_phases(update_autoencoder, update_priors, is_prior_step, state, batch)
+    # Two phases: the autoencoder first, then the priors on its codes.
+    update = functools.partial(update_in_phases, update_autoencoder, update_priors, is_prior_step)
 
     def evaluate(state: VQVAE2State, batch: dict) -> Metrics:
         params, codebooks, mask = state.params, state.codebooks, mask_of(batch)

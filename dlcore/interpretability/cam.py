@@ -171,12 +171,7 @@ def layer_gradient(
 
 
 def grad_cam(
-    forward: Forward,
-    images: jax.Array,
-    labels: jax.Array | None = None,
-    layer: str | None = None,
-    *,
-    relu: bool = True,
+    forward: Forward, images: jax.Array, labels: jax.Array | None = None, layer: str | None = None, *, relu: bool = True
 ) -> jax.Array:
     """Compute Grad-CAM.
 

@@ -71,11 +71,7 @@ def noise_image(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def transfer_terms(
-    maps: dict[str, jax.Array],
-    image: jax.Array,
-    content: jax.Array,
-    grams: dict[str, jax.Array],
-    content_layer: str,
+    maps: dict[str, jax.Array], image: jax.Array, content: jax.Array, grams: dict[str, jax.Array], content_layer: str
 ) -> dict[str, jax.Array]:
     """Compute the unweighted terms of the loss of style transfer.
 

@@ -89,12 +89,6 @@ class NetworkFields:
         """The networks by the prefix of their flags."""
         return {name: value for name, value in vars(self).items() if callable(value)}
 
-    def with_flags(self, flags: Any) -> Any:
-        """Return the part with the values of the flags in the fields of its networks, and in its own."""
-        values = {name: flags[name] for name in vars(self) if name in flags}
-        networks = {name: partial(network, **flags.group(name)) for name, network in self.modules.items()}
-        return dataclasses.replace(self, **values, **networks)
-
 
 @dataclasses.dataclass(frozen=True)
 class Zoo:

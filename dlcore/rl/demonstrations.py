@@ -80,12 +80,7 @@ def record(
     episode = jax.device_get(jax.jit(jax.vmap(one))(keys))
     length = episode.running.sum(1).astype(np.int32)
     return Demonstrations(
-        environment.name,
-        episode.observation,
-        episode.action,
-        length,
-        episode.terminated.any(1),
-        episode.reward.sum(1),
+        environment.name, episode.observation, episode.action, length, episode.terminated.any(1), episode.reward.sum(1)
     )
 
 

@@ -92,12 +92,7 @@ def corridor(length: int) -> str:
 
 
 def make(
-    text: str,
-    *,
-    gamma: float = 0.95,
-    slip: float = 0.0,
-    step_reward: float = 0.0,
-    ends: Mapping[str, float] = ENDS,
+    text: str, *, gamma: float = 0.95, slip: float = 0.0, step_reward: float = 0.0, ends: Mapping[str, float] = ENDS
 ) -> GridWorld:
     """Build a grid world from its map.
 

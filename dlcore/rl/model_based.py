@@ -31,14 +31,7 @@ from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import optimizer_step
-from dlcore.rl.environments import (
-    AgentState,
-    Environment,
-    check_environment,
-    env_step,
-    random_actions,
-    start,
-)
+from dlcore.rl.environments import AgentState, Environment, check_environment, env_step, random_actions, start
 from dlcore.rl.off_policy import BATCHED, empty_replay
 from dlcore.rl.replay import Replay, Transition
 
@@ -283,12 +276,7 @@ def _plan(
     # Warm start: the previous plan, one step on.
     moved = jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if planner.warm_start else jnp.zeros_like(before)
     return cross_entropy_method(
-        score,
-        key,
-        moved,
-        population=planner.population,
-        num_elites=planner.num_elites,
-        iterations=planner.iterations,
+        score, key, moved, population=planner.population, num_elites=planner.num_elites, iterations=planner.iterations
     )
 
 

@@ -98,13 +98,7 @@ class Normalizer:
         moments = Moments.start(observation.shape[1:]).update(observation) if observations else None
         return cls(moments, jnp.zeros(len(observation), jnp.float32), Moments.start(()) if rewards else None)
 
-    def update(
-        self,
-        observation: jax.Array,
-        reward: jax.Array,
-        done: jax.Array,
-        gamma: float | jax.Array,
-    ) -> Self:
+    def update(self, observation: jax.Array, reward: jax.Array, done: jax.Array, gamma: float | jax.Array) -> Self:
         """Update the moments by one step of all instances.
 
         Args:

@@ -2,18 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 from flax import linen as nn
 
+from dlcore.models.network import NetworkFields
 from dlcore.optim import trained_parts
 
 __all__ = ["PromptedNetwork"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptedNetwork:
+class PromptedNetwork(NetworkFields):
     """SAM on an encoder of its own, of which `--parts` learn; the flags are `--sam.FIELD` and `--encoder.FIELD`.
 
     Args:
@@ -25,15 +25,6 @@ class PromptedNetwork:
     encoder: Callable[..., nn.Module]
 
     external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")
-
-    @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
-        """The network and its encoder by the prefixes of their flags."""
-        return {"sam": self.sam, "encoder": self.encoder}
-
-    def with_flags(self, flags: Any) -> "PromptedNetwork":
-        """Return the network with the values of its flags in its fields."""
-        return PromptedNetwork(**{name: partial(part, **flags.group(name)) for name, part in self.modules.items()})
 
     @property
     def patch_size(self) -> int:

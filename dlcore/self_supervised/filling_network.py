@@ -46,10 +46,6 @@ class FillingNetwork:
         """The module by the prefix of its flags."""
         return {"decoder": partial(Filler, **self.decoder)}
 
-    def with_flags(self, flags: Any) -> "FillingNetwork":
-        """Return the network with the values of its flags in its fields."""
-        return dataclasses.replace(self, backbone=self.backbone.with_flags(flags), decoder=flags.group("decoder"))
-
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
         channels = self.channels or run.facts.image_shape[-1]

@@ -111,18 +111,7 @@ def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
 def _contrast(
     q: jax.Array, k: jax.Array, queue: jax.Array, mask: jax.Array, temperature: float | jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """Contrast queries with their keys and a queue of negatives; no gradient goes to a key.
-
-    Args:
-      q: [B, E], queries of length 1.
-      k: [B, E], their keys.
-      queue: [K, E], negatives.
-      mask: [B], 0 for padding.
-      temperature: tau.
-
-    Returns:
-      (mean loss, metrics).
-    """
+    """Contrast queries [B, E] with their keys and a queue [K, E] of negatives; no gradient goes to a key."""
     k, queue = jax.lax.stop_gradient((k, queue))
     # InfoNCE: the positive first, then the queue of negatives.
     losses = info_nce_loss(q, k, queue, temperature)  # [B]

@@ -64,11 +64,7 @@ class PatchViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        masked: jax.Array | None = None,
-        visible: jax.Array | None = None,
+        self, x: jax.Array, train: bool = False, masked: jax.Array | None = None, visible: jax.Array | None = None
     ) -> dict[str, Any]:
         """Encode images.
 

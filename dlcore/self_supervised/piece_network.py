@@ -112,10 +112,6 @@ class PieceNetwork:
         """The module by the prefix of its flags."""
         return {"head": partial(self.classifier, **self.head)}
 
-    def with_flags(self, flags: Any) -> "PieceNetwork":
-        """Return the network with the values of its flags in its fields."""
-        return dataclasses.replace(self, backbone=self.backbone.with_flags(flags), head=flags.group("head"))
-
     def num_classes(self, run: Any) -> int:
         """Count the labels of the pretext.
 

@@ -20,7 +20,7 @@ from dlcore.self_supervised.networks import DINONet, PatchDINONet
 from dlcore.self_supervised.queue import check_queue
 from dlcore.self_supervised.shown_views import view_panels
 from dlcore.self_supervised.teachers import DINOTeacher
-from dlcore.setting import FlagError, with_flags
+from dlcore.setting import FlagError
 
 __all__ = ["PrototypeNetwork"]
 
@@ -52,16 +52,6 @@ class PrototypeNetwork:
     def modules(self) -> dict[str, Callable]:
         """The module by the prefix of its flags."""
         return {"head": partial(PatchDINONet if self.patches else DINONet, **self.head)}
-
-    def with_flags(self, flags: Any) -> "PrototypeNetwork":
-        """Return the network with the values of its flags in its fields."""
-        return dataclasses.replace(
-            self,
-            backbone=self.backbone.with_flags(flags),
-            head=flags.group("head"),
-            freeze=flags.freeze,
-            teacher=with_flags(self.teacher, flags),
-        )
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`, and the schedules of the last layer and of the teacher."""

@@ -15,7 +15,6 @@ from dlcore.self_supervised.networks import Embedder
 from dlcore.self_supervised.queue import check_queue
 from dlcore.self_supervised.siamese import SiameseNet
 from dlcore.self_supervised.teachers import TargetMomentum
-from dlcore.setting import with_flags
 
 __all__ = ["Embedding", "Siamese"]
 
@@ -38,10 +37,6 @@ class Siamese:
     def modules(self) -> dict[str, Callable]:
         """The module by the prefix of its flags."""
         return {"head": partial(SiameseNet, **self.head)}
-
-    def with_flags(self, flags: Any) -> "Siamese":
-        """Return the network with the values of its flags in its fields."""
-        return Siamese(self.backbone.with_flags(flags), flags.group("head"), with_flags(self.target, flags))
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`; batch statistics are averaged over replicas."""
@@ -77,10 +72,6 @@ class Embedding:
     def modules(self) -> dict[str, Callable]:
         """The module by the prefix of its flags."""
         return {"embedder": partial(Embedder, **self.embedder)}
-
-    def with_flags(self, flags: Any) -> "Embedding":
-        """Return the network with the values of its flags in its fields."""
-        return Embedding(self.backbone.with_flags(flags), flags.group("embedder"), self.axis_name)
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""

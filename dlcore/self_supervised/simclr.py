@@ -8,6 +8,7 @@ over the 2N views i of a batch, j(i) the other view of the same image. The head 
 h = f(image). The paper trains with LARS on batches of 4,096; here any optimizer.
 """
 
+import functools
 from typing import Annotated, Any
 
 import jax
@@ -91,7 +92,5 @@ def learner(
         a, b, _ = embed(state.params, state.model_state, batch, state.rng)
         return contrast(a, b, batch)[1] | alignment(a, b, mask_of(batch))
 
-    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
-        return predict_features(model, preprocess, state, batch)
-
+    predict = functools.partial(predict_features, model, preprocess)
     return Learner(init, update, evaluate, predict, loss)

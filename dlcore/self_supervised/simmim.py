@@ -97,10 +97,5 @@ def learner(
         }
 
     return patch_learner(
-        model=model,
-        init_params=init_params,
-        losses=losses,
-        optimizer=optimizer,
-        augment=augment,
-        preprocess=preprocess,
+        model=model, init_params=init_params, losses=losses, optimizer=optimizer, augment=augment, preprocess=preprocess
     )

@@ -27,11 +27,7 @@ __all__ = ["learner", "supcon_losses"]
 
 
 def supcon_losses(
-    a: jax.Array,
-    b: jax.Array,
-    labels: jax.Array,
-    temperature: float | jax.Array = 0.1,
-    mask: jax.Array | None = None,
+    a: jax.Array, b: jax.Array, labels: jax.Array, temperature: float | jax.Array = 0.1, mask: jax.Array | None = None
 ) -> jax.Array:
     """Contrast each of 2N views with all views; those of its label are positives, on all devices.
 

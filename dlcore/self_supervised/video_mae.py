@@ -106,10 +106,5 @@ def learner(
         return tubelet_targets(model.patches(clips), clips.shape[-1], norm_pix_loss)
 
     return filling_learner(
-        model=model,
-        optimizer=optimizer,
-        noise=tube_noise,
-        targets=targets,
-        augment=augment,
-        preprocess=preprocess,
+        model=model, optimizer=optimizer, noise=tube_noise, targets=targets, augment=augment, preprocess=preprocess
     )

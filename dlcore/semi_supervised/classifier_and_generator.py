@@ -2,20 +2,19 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flax import linen as nn
 
 from dlcore.models.encoder import Encoder
-from dlcore.models.network import Zoo
+from dlcore.models.network import NetworkFields, Zoo
 from dlcore.self_supervised import encoders
 
 __all__ = ["ClassifierAndGenerator"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierAndGenerator:
+class ClassifierAndGenerator(NetworkFields):
     """A classifier of the zoo, which is the discriminator, and a generator of images.
 
     Args:
@@ -25,16 +24,6 @@ class ClassifierAndGenerator:
 
     backbone: Zoo
     generator: Callable[..., nn.Module]
-
-    @property
-    def modules(self) -> dict[str, Callable[..., nn.Module]]:
-        """The generator by the prefix of its flags."""
-        return {"generator": self.generator}
-
-    def with_flags(self, flags: Any) -> "ClassifierAndGenerator":
-        """Return the networks with the values of their flags in their fields."""
-        generator = partial(self.generator, **flags.group("generator"))
-        return ClassifierAndGenerator(self.backbone.with_flags(flags), generator)
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique `model` and `generator`."""

@@ -64,10 +64,5 @@ def learner(
         return Terms(supervised, model_state, metrics, losses)
 
     return two_stream_learner(
-        model,
-        optimizer,
-        technique,
-        preprocess=preprocess,
-        augment=augment,
-        weight=ramp_up_schedule(*ramp),
+        model, optimizer, technique, preprocess=preprocess, augment=augment, weight=ramp_up_schedule(*ramp)
     )

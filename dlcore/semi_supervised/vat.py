@@ -62,22 +62,17 @@ def adversarial_direction(
     check_shapes(xi=(xi, "> 0"), iterations=(iterations, "int >= 0"))
     images, dtype = to_acc_dtype(images), result_dtype(images)
     clean_probs = jax.nn.softmax(logits(images))
-    length = xi * _norm(images)
 
     def divergence(r: jax.Array) -> jax.Array:
         return kl_divergence_loss(logits(images + r), clean_probs).sum()
 
     # Power iteration from a random direction.
     axes = tuple(range(1, images.ndim))
+    length = xi * jnp.sqrt(jnp.square(images).sum(axes, keepdims=True))  # relative to the norm of each image
     d = l2_normalize(jax.random.normal(rng, images.shape), axes, 0)
     for _ in range(iterations):
         d = l2_normalize(jax.grad(divergence)(length * d), axes, 0)
     return d.astype(dtype)
-
-
-def _norm(x: jax.Array) -> jax.Array:
-    """Return the norm of each example, over all its pixels; shaped to divide x."""
-    return jnp.sqrt(jnp.square(x).sum(tuple(range(1, x.ndim)), keepdims=True))
 
 
 @check_arguments
@@ -128,10 +123,5 @@ def learner(
         return Terms(supervised, model_state, metrics, losses)
 
     return two_stream_learner(
-        model,
-        optimizer,
-        technique,
-        preprocess=preprocess,
-        augment=augment,
-        weight=ramp_up_schedule(*ramp),
+        model, optimizer, technique, preprocess=preprocess, augment=augment, weight=ramp_up_schedule(*ramp)
     )

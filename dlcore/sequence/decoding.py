@@ -312,12 +312,7 @@ def forbid_special(logits: jax.Array) -> jax.Array:
 
 
 def generate_sentences(
-    step: Step,
-    carry: Any,
-    batch: int,
-    max_length: int,
-    beam_size: int = 1,
-    length_penalty: float | jax.Array = 0.0,
+    step: Step, carry: Any, batch: int, max_length: int, beam_size: int = 1, length_penalty: float | jax.Array = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """Write the most probable sentence after START that a search finds, without PAD, START and UNKNOWN.
 

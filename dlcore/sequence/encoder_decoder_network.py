@@ -41,10 +41,6 @@ class EncoderDecoder:
             "transformer": partial(Transformer, **self.transformer),
         }
 
-    def with_flags(self, flags: Any) -> "EncoderDecoder":
-        """Return the networks with the values of their flags in their fields."""
-        return EncoderDecoder(flags.model, flags.group("transformer"), flags.group("rnn"))
-
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
         source, target = vocabularies(run.facts)

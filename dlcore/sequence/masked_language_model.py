@@ -28,13 +28,7 @@ __all__ = ["hide_tokens", "learner", "two_sided_table_accuracy"]
 
 
 def hide_tokens(
-    key: jax.Array,
-    tokens: jax.Array,
-    mask_token: int,
-    *,
-    rate: float = 0.15,
-    masked: float = 0.8,
-    random: float = 0.1,
+    key: jax.Array, tokens: jax.Array, mask_token: int, *, rate: float = 0.15, masked: float = 0.8, random: float = 0.1
 ) -> tuple[jax.Array, jax.Array]:
     """Choose tokens of a text and hide most of them, as a pure function of the key.
 

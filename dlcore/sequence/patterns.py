@@ -134,12 +134,7 @@ class PatternNet(nn.Module):
 
 
 @check_arguments
-def learner(
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    pattern: Pattern = "many_to_one",
-) -> Learner:
+def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, pattern: Pattern = "many_to_one") -> Learner:
     """Train on `{"input": [B, S] or [B, S, D], "target": [B, T] int or [B, T, K], "index": [B]}`.
 
     Targets that are whole numbers are classes, learned by cross-entropy; others are numbers, learned by the squared

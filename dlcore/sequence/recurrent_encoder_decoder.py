@@ -211,11 +211,6 @@ class _Decoder(nn.Module):
             return state, (state, context, weights)
 
         scan = nn.scan(
-            one,
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-            unroll=self.unroll,
+            one, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1, unroll=self.unroll
         )
         return scan(self, state, a)

@@ -144,10 +144,7 @@ def learner(
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         variables, capacity = {"params": state.params}, max_length or 3 * batch["source"].shape[1] // 2
         memory = model.apply(variables, batch["source"], method="encode")
-
-        def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
-            return model.apply(variables, carry, tokens, method="step")
-
+        step = functools.partial(model.apply, variables, method="step")
         carry = model.apply(variables, memory, capacity, method="start")
         tokens, length = generate_sentences(step, carry, batch["source"].shape[0], capacity, *beam)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)

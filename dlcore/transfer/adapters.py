@@ -262,7 +262,7 @@ class BitFit(NamedTuple):
 
         Args:
           params: parameters of the network.
-          new: {}.
+          new: parameters of the adapter.
 
         Returns:
           The parameters.
@@ -386,17 +386,7 @@ class Bottleneck(NamedTuple):
             for i, (path, width) in enumerate(sorted(widths.items()))
         }
 
-    def merge(self, params: Any, new: Any) -> Any:
-        """Change nothing.
-
-        Args:
-          params: parameters of the network.
-          new: the MLPs.
-
-        Returns:
-          The parameters.
-        """
-        return params
+    merge = BitFit.merge
 
     def intercept(self, new: dict[str, Any]) -> Interceptor:
         """Build what is called in place of each layer.
@@ -458,17 +448,7 @@ class Prompts(NamedTuple):
         shape = (len(names) if self.deep else 1, self.tokens, width)
         return {"tokens": jax.random.uniform(rng, shape, minval=-bound, maxval=bound)}
 
-    def merge(self, params: Any, new: Any) -> Any:
-        """Change nothing.
-
-        Args:
-          params: parameters of the network.
-          new: the tokens.
-
-        Returns:
-          The parameters.
-        """
-        return params
+    merge = BitFit.merge
 
     def intercept(self, new: dict[str, jax.Array]) -> Interceptor:
         """Build what is called in place of each block.

@@ -64,12 +64,7 @@ def rotate_quarter_turns(images: jax.Array, index: jax.Array) -> tuple[jax.Array
     return rotations[quarters, jnp.arange(len(images))], quarters
 
 
-def learner(
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    weights: Mapping[str, float],
-) -> Learner:
+def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, weights: Mapping[str, float]) -> Learner:
     """Train on `{task: {"image": [B, ...], "label": [B], "index": [B]}}`, a batch of one size for each task.
 
     Args:

@@ -30,16 +30,7 @@ __all__ = ["LoRA", "Names", "read_peft", "scale_of", "write_peft"]
 
 PREFIX = "base_model.model."
 """Before every name of peft's files."""
-READ = (
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "use_dora",
-    "init_lora_weights",
-    "rank_pattern",
-    "alpha_pattern",
-)
+READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "init_lora_weights", "rank_pattern", "alpha_pattern")
 STARTS = {"true": "noise", "false": "noise", "gaussian": "noise", "eva": "noise", "orthogonal": "noise"}
 STARTS |= {"mica": "noise", "pissa": "pissa", "olora": "olora"}
 """How A and B start; the kernel of the others (pissa_niter_N, corda, loftq, lora_ga) is less of what no file holds."""

@@ -53,11 +53,6 @@ class CaptionNetwork:
             "small": partial(CifarResNet, **small),
         }
 
-    def with_flags(self, flags: Any) -> "CaptionNetwork":
-        """Return the networks with the values of their flags in their fields."""
-        fields = {name: flags.group(name) for name in ("recurrent", "attention", "transformer", "small")}
-        return CaptionNetwork(flags.model, flags.backbone, **fields)
-
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
         from dlcore.models import create_model

@@ -141,10 +141,7 @@ class CaptionRNN(Captioner):
         """
         vector = memory["vector"]
         if self.inject == "every_step":
-            return {
-                "state": self.recurrent.initial_carry(vector.shape[0]),
-                "term": self.inject_term(vector),
-            }
+            return {"state": self.recurrent.initial_carry(vector.shape[0]), "term": self.inject_term(vector)}
         acc_dtype = acc_dtype_of(vector.dtype)
         hidden, *other_states = (layer(vector).astype(acc_dtype) for layer in self.inject_state)
         return {"state": (jnp.tanh(hidden), *other_states), "term": None}

@@ -86,10 +86,7 @@ def _generate(
     model: nn.Module, variables: dict, memory: Any, batch_size: int, max_length: int, beam: Beam
 ) -> dict[str, jax.Array]:
     """What `predict` returns of encoded images."""
-
-    def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
-        return model.apply(variables, carry, tokens, method="step")
-
+    step = functools.partial(model.apply, variables, method="step")
     carry = model.apply(variables, memory, max_length, method="start")
     tokens, length = generate_sentences(step, carry, batch_size, max_length, *beam)
     tokens = jnp.where(jnp.arange(max_length) == length[:, None] - 1, END, tokens)  # [B, max_length]

@@ -84,18 +84,6 @@ class DualEncoder(nn.Module):
         )
 
 
-def _seen_of(batch: dict) -> jax.Array:
-    """Return the clips or images of a batch.
-
-    Args:
-      batch: batch with `clip` or `image`.
-
-    Returns:
-      [B, F, H, W, 3] or [B, H, W, 3].
-    """
-    return batch["clip"] if "clip" in batch else batch["image"]
-
-
 def softmax_contrast(
     params: Any, clips: jax.Array, sentences: jax.Array, scale: jax.Array, mask: jax.Array
 ) -> jax.Array:
@@ -140,7 +128,7 @@ def learner(
     """
 
     def view(batch):
-        return preprocess(_seen_of(batch))
+        return preprocess(batch["clip"] if "clip" in batch else batch["image"])
 
     def objective(params, batch, clip, captions):
         # Embed clips and sentences.

@@ -36,10 +36,6 @@ class TextReader:
             "attention": partial(text_reading.AttendingReader, **self.attention),
         }
 
-    def with_flags(self, flags: Any) -> "TextReader":
-        """Return the networks with the values of their flags in their fields."""
-        return TextReader(flags.model, flags.group("encoder"), flags.group("attention"))
-
     def check(self, run: Any) -> None:
         """Check the name of the network."""
         if self.model not in ("attention", "ctc"):

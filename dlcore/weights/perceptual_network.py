@@ -10,7 +10,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.generative.code_networks import CodeGrid
 from dlcore.generative.image_to_image import PatchDiscriminator
-from dlcore.setting import Setting, field_settings, with_flags
+from dlcore.setting import Setting, field_settings
 from dlcore.weights.network import load_network, open_classifier
 from dlcore.weights.open import Weights
 
@@ -58,10 +58,6 @@ class AdversarialCodes(CodeGrid):
 
     discriminator: Callable[..., nn.Module] = PatchDiscriminator
     perceptual: PerceptualNetwork = PerceptualNetwork()
-
-    def with_flags(self, flags: Flags) -> "AdversarialCodes":
-        """Return the part with the values of the flags in the fields of its networks, and in its own."""
-        return dataclasses.replace(super().with_flags(flags), perceptual=with_flags(self.perceptual, flags))
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the autoencoder, the `discriminator`, and the network of the perceptual distance."""

@@ -13,13 +13,14 @@ from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
 from dlcore.experiment.parts import Run
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.learner import Range
+from dlcore.models.network import NetworkFields
 from dlcore.weights.frozen_network import FrozenNetwork
 
 __all__ = ["StyleNetwork"]
 
 
 @dataclasses.dataclass(frozen=True)
-class StyleNetwork:
+class StyleNetwork(NetworkFields):
     """A network that renders photographs in several styles, and the frozen network that compares them.
 
     Args:
@@ -33,11 +34,6 @@ class StyleNetwork:
     frozen: FrozenNetwork
     styles: Annotated[tuple[str, ...], "essential"] = ("mosaic", "waves", "strokes", "flower")
     style_size: Annotated[int, Range(1)] = 96
-
-    @property
-    def modules(self) -> dict[str, Callable[..., StyleNet]]:
-        """The network by the prefix of its flags."""
-        return {"stylenet": self.stylenet}
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -46,10 +46,6 @@ class EncoderAndTokenizer:
         """The networks by the prefixes of their flags."""
         return {**self.patches.modules, "vqvae": partial(VQVAE, **self.vqvae)}
 
-    def with_flags(self, flags: Flags) -> "EncoderAndTokenizer":
-        """Return the networks with the values of their flags in their fields."""
-        return EncoderAndTokenizer(self.patches.with_flags(flags), flags.group("vqvae"))
-
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the encoder as `model`, the `tokenizer`, and `to_tokenizer`, from normalized images."""
         shape, mean, std = run.facts.image_shape, np.asarray(run.facts.mean), np.asarray(run.facts.std)
