@@ -34,15 +34,7 @@ from dlcore.ops.boxes import box_iou, decode_boxes
 from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.pooling import max_pool
 
-__all__ = [
-    "SSD",
-    "ReducedVGG16",
-    "default_boxes",
-    "image_losses",
-    "learner",
-    "match_default_boxes",
-    "postprocess",
-]
+__all__ = ["SSD", "ReducedVGG16", "default_boxes", "image_losses", "learner", "match_default_boxes", "postprocess"]
 
 XAVIER = nn.initializers.xavier_uniform()
 

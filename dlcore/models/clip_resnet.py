@@ -152,12 +152,7 @@ class CLIPResNet(clip.CLIP):
         """Build the residual network and the text's transformer."""
         self._text_tower()
         self.visual = ModifiedResNet(
-            self.embedding_size,
-            self.vision_stages,
-            self.vision_width,
-            self.vision_heads,
-            self.image_size,
-            self.dtype,
+            self.embedding_size, self.vision_stages, self.vision_width, self.vision_heads, self.image_size, self.dtype
         )
         self.text_head = Dense(
             self.embedding_size,

@@ -87,10 +87,7 @@ TORCH_LAYOUTS = (
             (r"\.norm2\.", ".layernorm_after."),
             (r"\.bias_table\.weight$", _BIAS_TABLE),
             (r"\.attn\.proj\.", ".attention.o_proj."),
-            (
-                r"^(.*)\.attn\.qkv\.(.*)",
-                r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2",
-            ),
+            (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
         ),
         older=(
             (r"^swin\.", ""),

@@ -236,11 +236,7 @@ class ViT(Backbone):
 
     @nn.compact
     def tokens(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        masked: jax.Array | None = None,
-        mask_token: jax.Array | None = None,
+        self, x: jax.Array, train: bool = False, masked: jax.Array | None = None, mask_token: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Encode images of which some patches may be hidden; nothing of the head is computed.
 

@@ -82,10 +82,7 @@ def point_measures(points: jax.Array, target: jax.Array, mask: jax.Array, thresh
 
 @check_arguments
 def learner(
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    threshold: Annotated[float, Range(0)] = 0.1,
+    *, model: nn.Module, optimizer: optax.GradientTransformation, threshold: Annotated[float, Range(0)] = 0.1
 ) -> Learner:
     """Train a generator on `{"image": [B, H, W, C], "points": [B, N, 3], "index": [B]}`.
 
