@@ -178,16 +178,7 @@ class VisionEncoderDecoder(EncoderDecoder):
         return {"states": self.encoder(source, train), "mask": attention_mask}
 
     def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens at their positions.
-
-        Args:
-          side: decoder.
-          tokens: [B, T] int.
-          positions: [T] or [B, T] int.
-
-        Returns:
-          [B, T, width].
-        """
+        """Embed tokens at their positions."""
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
@@ -195,26 +186,11 @@ class VisionEncoderDecoder(EncoderDecoder):
         return self.drop(self.wte(tokens) + position_embedding, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the final norm to the decoder's hidden states.
-
-        Args:
-          side: decoder.
-          x: [B, T, width].
-
-        Returns:
-          [B, T, width].
-        """
+        """Apply the final norm to the decoder's hidden states."""
         return self.decoder_norm(x)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compute logits by the transposed token embedding (tied weights).
-
-        Args:
-          x: [B, T, width].
-
-        Returns:
-          [B, T, V].
-        """
+        """Compute logits by the transposed token embedding (tied weights)."""
         return self.wte.attend(x)
 
 

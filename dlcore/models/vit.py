@@ -388,6 +388,13 @@ class ViT(Backbone):
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)
 
 
+TRUNCATED_INITS = ViT.INITS | {
+    **dict.fromkeys(("token", "kernel", "out"), nn.initializers.truncated_normal(0.02)),
+    "bias": nn.initializers.zeros,
+}
+"""Of the variants that start as BEiT."""
+
+
 def _variant(width: int, depth: int, num_heads: int, mlp_features: int, patch_size: int, **fields: Any):
     return functools.partial(
         ViT, width=width, depth=depth, num_heads=num_heads, mlp_features=mlp_features, patch_size=patch_size, **fields
