@@ -311,11 +311,8 @@ def learner(
         nothing, as in torchvision.
     """
     mining = {"neg_to_pos_ratio": neg_to_pos_ratio, "min_positives": min_positives}
+    losses = partial(image_losses, iou_thresh=iou_thresh, **mining)
+    detect = partial(postprocess, **thresholds._asdict())
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, iou_thresh=iou_thresh, **mining),
-        postprocess=partial(postprocess, **thresholds._asdict()),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

@@ -83,10 +83,7 @@ def _check_cascade(model: FasterRCNN, cascade_iou_thresh: tuple[float, ...], cla
 
 
 def _proposals(stages: Stages, run: Callable[..., Any], levels: list[jax.Array], batch: dict, external: dict) -> tuple:
-    """(proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors).
-
-    `batch` has the images, and their sizes where they are padded; `external` the proposals where no network proposes.
-    """
+    """(Proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors) of a batch."""
     if stages.model.given_proposals:
         return external["proposals"], external["proposal_mask"].astype(bool), None, None
     outputs, anchors = run("regions", levels, batch["image"].shape[1:3])
@@ -121,18 +118,7 @@ def _batch_losses(
     example: dict[str, jax.Array],
     external: dict[str, jax.Array],
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Sum the losses of both stages over each image.
-
-    Args:
-      run: run from `Stages.bind`.
-      levels: [B, h, w, C], the feature pyramid.
-      keys: [B], of the samples.
-      example: image, boxes, box_mask, labels, and masks or keypoints for a head that learns them, [B, ...].
-      external: `proposals: [B, P, 4]` and `proposal_mask: [B, P]` for a model with `given_proposals`.
-
-    Returns:
-      {name: (sum [B], what the sum of a batch is divided by [B])}.
-    """
+    """{name: (sum over each image [B], what the sum of a batch is divided by [B])} of the losses of both stages."""
     model, size, losses = stages.model, example["image"].shape[1:3], {}
     fold_in = jax.vmap(jax.random.fold_in, (0, None))
     boxes, labels, valid = example["boxes"], example["labels"], example["box_mask"]
