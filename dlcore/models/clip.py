@@ -309,9 +309,6 @@ class SigLIP(CLIP):
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Read images.
 
-        Args:
-          images: [B, H, W, 3], normalized.
-
         Returns:
           [B, N, width], of the last block.
         """
@@ -323,9 +320,6 @@ class SigLIP(CLIP):
 
     def encode_image(self, images: jax.Array) -> jax.Array:
         """Encode images.
-
-        Args:
-          images: [B, H, W, 3], normalized.
 
         Returns:
           [B, width], of length 1, at least float32.

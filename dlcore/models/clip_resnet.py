@@ -163,14 +163,7 @@ class CLIPResNet(clip.CLIP):
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), ())
 
     def encode_image(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Encode images.
-
-        Args:
-          images: [B, H, W, 3], normalized.
-
-        Returns:
-          [B, D], of length 1, at least float32.
-        """
+        """Encode images."""
         x = self.visual(images, train)
         return clip.unit(to_acc_dtype(x))
 

@@ -83,9 +83,6 @@ class ViTEncoder(vit.ViT):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Read images.
 
-        Args:
-          x: [B, H, W, C], images.
-
         Returns:
           [B, 1 + N, width], at least float32.
         """
