@@ -17,7 +17,7 @@ import optax
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
 from dlcore.detection.cascade_rcnn import mean_outputs, refine_boxes, stage_weights
-from dlcore.detection.dense import label_classes
+from dlcore.detection.dense import label_classes, steps_of
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.padding import add_image_sizes, clip_sizes, zero_padding
 from dlcore.detection.sampling import sample_proposals
@@ -25,7 +25,7 @@ from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_argum
 from dlcore.metrics import TotalLoss
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import psum, replica_count
-from dlcore.optim import apply_gradients, init_model_state
+from dlcore.optim import init_model_state
 
 __all__ = ["Stages", "learner"]
 
@@ -293,18 +293,8 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> ModelState:
         return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
-    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (metrics, _) = objective(params, state, batch, train=False)
-        return value, metrics
-
-    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
-        # Gradient of the losses of both stages.
-        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
-
-    def evaluate(state: ModelState, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
+    # Gradient of the losses of both stages, then the optimizer step.
+    loss, update, evaluate = steps_of(objective, optimizer)
 
     predict = partial(_predict, stages, preprocess)
     return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))
