@@ -376,7 +376,7 @@ def label_classes(model: nn.Module, state: ModelState, batch: dict) -> dict[str,
 
 
 def steps_of(objective: Callable[..., Any], optimizer: optax.GradientTransformation) -> tuple[Callable[..., Any], ...]:
-    """(`loss`, `update`, `evaluate`) by an objective (params, state, batch, train) -> (loss, (metrics, model_state))."""
+    """(`loss`, `update`, `evaluate`) by objective(params, state, batch, train) -> (loss, (metrics, model_state))."""
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)

@@ -112,7 +112,7 @@ class DecoderOnly(CheckedFields):
         Returns:
           [B, T, width].
         """
-        raise NotImplementedError
+        ...
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Compute logits by the transposed token embedding (tied weights), or by the head.
@@ -123,7 +123,7 @@ class DecoderOnly(CheckedFields):
         Returns:
           [..., V].
         """
-        raise NotImplementedError
+        ...
 
     def _logits(self, x: jax.Array) -> jax.Array:
         logits = split_batch(self.logits(x))

@@ -147,7 +147,7 @@ class EncoderDecoder(CheckedFields):
         Returns:
           [B, T, width].
         """
-        raise NotImplementedError
+        ...
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
         """Apply the final norm to the hidden states, which post-norm blocks do without.
@@ -170,7 +170,7 @@ class EncoderDecoder(CheckedFields):
         Returns:
           [B, T, V].
         """
-        raise NotImplementedError
+        ...
 
     def bias(self, side: str, positions: jax.Array, key_length: int) -> jax.Array | None:
         """Return the bias that is added to the scores of self-attention.

@@ -127,18 +127,9 @@ class VisionEncoderDecoder(EncoderDecoder):
 
     def setup(self):
         """Build the ViT, the embeddings, the blocks and the last norm."""
-        self.encoder = ViTEncoder(
-            image_size=self.image_size,
-            patch_size=self.patch_size,
-            depth=self.encoder_layers,
-            width=self.width,
-            num_heads=self.num_heads,
-            mlp_features=self.mlp_features,
-            dropout=self.dropout,
-            epsilon=self.encoder_epsilon,
-            dtype=self.dtype,
-            remat=self.remat,
-        )
+        same = ("image_size", "patch_size", "width", "num_heads", "mlp_features", "dropout", "dtype", "remat")
+        fields = {field: getattr(self, field) for field in same}
+        self.encoder = ViTEncoder(depth=self.encoder_layers, epsilon=self.encoder_epsilon, **fields)
         init = nn.initializers.normal(0.02)
         self.wte = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
         self.wpe = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
