@@ -73,10 +73,7 @@ def cut_tree(merges: np.ndarray, num_clusters: int) -> np.ndarray:
 
 
 def _merges(distance: np.ndarray, method: str) -> np.ndarray:
-    """Merge the two nearest rows of the table: row a becomes the union, row b is removed.
-
-    Each row keeps its nearest, so only few rows are searched again.
-    """
+    """Merge the two nearest rows a and b of the table into row a; each row keeps its nearest for the next search."""
     n = len(distance)
     d, size, name, merges = distance.copy(), np.ones(n), np.arange(n), np.empty((n - 1, 4))
     np.fill_diagonal(d, np.inf)

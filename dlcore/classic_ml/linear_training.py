@@ -66,20 +66,11 @@ def train(
     Returns:
       LinearModel.
     """
-    examples = as_examples(images, labels)
+    settings = locals()
+    examples = as_examples(settings.pop("images"), settings.pop("labels"))
     with jax.enable_x64(examples.rows.dtype == np.float64):
-        parameters, _ = descend(
-            jnp.asarray(examples.rows),
-            jnp.asarray(examples.label),
-            num_classes=len(examples.classes),
-            loss=loss,
-            l2=l2,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            steps=steps,
-            batch_size=batch_size,
-            seed=seed,
-        )
+        rows, label = jnp.asarray(examples.rows), jnp.asarray(examples.label)
+        parameters, _ = descend(rows, label, num_classes=len(examples.classes), **settings)
         check_finite(f"weights at learning_rate={learning_rate}", parameters.weights)
         return LinearModel(Linear(*map(np.asarray, parameters)), examples.classes)
 

@@ -273,10 +273,7 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
 
 
 def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """Return the k largest of [B] and their indices, the first of equals first.
-
-    They lie in the k groups whose maxima are largest, so only those groups are searched.
-    """
+    """The k largest of [B] and their indices, the first of equals first, from the k groups of largest maxima."""
     k = min(k, len(values))
     groups = jnp.pad(values, (0, -len(values) % _GROUP), constant_values=-jnp.inf).reshape(-1, _GROUP)
     group_idx = jnp.sort(jax.lax.top_k(groups.max(1), min(k, len(groups)))[1])

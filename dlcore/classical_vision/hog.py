@@ -112,8 +112,7 @@ def cell_histograms(
 
 
 def _eighths(down, right):
-    """The angle in eighths of a turn, [0, 8]: exact at multiples of 45 degrees, the borders that bins have in common
-    with whole numbers of pixel values."""
+    """The angle in eighths of a turn, [0, 8]: exact at multiples of 45 degrees, which bins share as borders."""
     dy, dx = jnp.abs(down), jnp.abs(right)
     part = jnp.where(dy == dx, 1, jnp.arctan2(jnp.minimum(dy, dx), jnp.maximum(dy, dx)) * (4 / jnp.pi))
     quarter = jnp.where(dy > dx, 2 - part, part)

@@ -138,15 +138,7 @@ def rescale_homography(homography: jax.Array) -> jax.Array:
 
 
 def _homography_residual(homography: jax.Array, pairs: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Distances between mapped and target points, as of OpenCV's `findHomography`.
-
-    Args:
-      homography: [3, 3].
-      pairs: (source [N, 2], target [N, 2]).
-
-    Returns:
-      [N], in pixels of the target.
-    """
+    """Distances [N] between mapped and target points in pixels, as of OpenCV's `findHomography`."""
     return jnp.sqrt(jnp.square(apply_homography(homography, pairs[0]) - pairs[1]).sum(-1))
 
 

@@ -51,18 +51,7 @@ class Panorama(NamedTuple):
 def _align_images(
     key: jax.Array, source: jax.Array, target: jax.Array, count: int = 500, threshold: float = 2.0
 ) -> Consensus:
-    """Find the homography from one image to another by SIFT, matching and RANSAC.
-
-    Args:
-      key: PRNG key.
-      source: [H, W, C] in [0, 1].
-      target: [H', W', C].
-      count: keypoints of each image.
-      threshold: largest error of an inlier, in pixels.
-
-    Returns:
-      The consensus of `count` pairs; its model is [3, 3].
-    """
+    """Find the homography from one image to another by SIFT, matching and RANSAC."""
     first, second = sift(source.mean(-1), count), sift(target.mean(-1), count)
     matches = match_descriptors(first.descriptors, second.descriptors, first_mask=first.mask, second_mask=second.mask)
     return ransac_homography(key, first.points, second.points[matches.index], threshold, mask=matches.mask)

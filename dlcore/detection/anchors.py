@@ -17,15 +17,7 @@ from flax import struct
 
 from dlcore.ops.checks import check_boxes, check_class_ids, check_finite, check_range, check_shapes, check_size
 
-__all__ = [
-    "BACKGROUND",
-    "IGNORED",
-    "Anchors",
-    "Grid",
-    "best_possible_recall",
-    "check_targets",
-    "match_anchors",
-]
+__all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "best_possible_recall", "check_targets", "match_anchors"]
 
 BACKGROUND, IGNORED = -1, -2
 

@@ -279,11 +279,8 @@ def learner(
       detections_per_img: K, detections of an image at most.
     """
     weights = {"alpha": alpha, "beta": beta, "size_weight": size_weight, "offset_weight": offset_weight}
+    losses = partial(image_losses, **weights)
+    detect = partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img)
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, **weights),
-        postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

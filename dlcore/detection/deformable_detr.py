@@ -87,10 +87,7 @@ class DeformableDETR(nn.Module):
         ),
         *QUERY_NAMES,
     )
-    TORCH_OLD_NAMES = (
-        *QUERY_OLD_NAMES,
-        (r"^model\.decoder\.(bbox|class)_embed\.", r"\1_embed."),
-    )
+    TORCH_OLD_NAMES = (*QUERY_OLD_NAMES, (r"^model\.decoder\.(bbox|class)_embed\.", r"\1_embed."))
     TORCH_OPTIONAL = r"^(bbox|class)_embed\.[1-9]"
     """The copies of the heads that all layers share."""
 

@@ -375,6 +375,25 @@ def label_classes(model: nn.Module, state: ModelState, batch: dict) -> dict[str,
     return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
 
 
+def steps_of(objective: Callable[..., Any], optimizer: optax.GradientTransformation) -> tuple[Callable[..., Any], ...]:
+    """(`loss`, `update`, `evaluate`) by objective(params, state, batch, train) -> (loss, (metrics, model_state))."""
+
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (metrics, _) = objective(params, state, batch, train=False)
+        return value, metrics
+
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
+        # Gradient of the objective.
+        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
+        # Optimizer step.
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    return loss, update, evaluate
+
+
 def detector_learner(
     *,
     model: nn.Module,
@@ -433,18 +452,8 @@ def detector_learner(
             metrics[name] = jax.tree.map(at_most_float32, Sum(*measure) if isinstance(measure, tuple) else Sum(measure))
         return value, (metrics, model_state)
 
-    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (metrics, _) = objective(params, state, batch, train=False)
-        return value, metrics
-
-    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
-        # Gradient of the summed losses over the foreground count.
-        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
-
-    def evaluate(state: ModelState, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
+    # Gradient of the summed losses over the foreground count, then the optimizer step.
+    loss, update, evaluate = steps_of(objective, optimizer)
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         example = {**batch, "image": zero_padding(preprocess(batch["image"]), batch)}

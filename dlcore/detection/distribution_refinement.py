@@ -109,12 +109,7 @@ def refinement_losses(
     check_indices("owners", owners, len(targets), "boxes", -1)
     check_indices("noisy_owner", noisy_owner, len(targets), "boxes", -1)
     queries = (outputs.logits[2:], outputs.boxes[2:], outputs.side_logits, outputs.initial_boxes)
-    noisy = (
-        outputs.noisy_logits[1:],
-        outputs.noisy_boxes[1:],
-        outputs.noisy_side_logits,
-        outputs.noisy_initial_boxes,
-    )
+    noisy = (outputs.noisy_logits[1:], outputs.noisy_boxes[1:], outputs.noisy_side_logits, outputs.noisy_initial_boxes)
     all_queries = jnp.ones(owners.shape[1], bool)
     sums = _losses(*queries, outputs.values, owners[2:], all_queries, targets, weights)
     owner = jnp.broadcast_to(noisy_owner, (len(noisy[0]), *noisy_owner.shape))

@@ -70,12 +70,8 @@ def task_aligned_assignment(
     Returns:
       The assignment, without a gradient.
     """
-    check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
     check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
-    check_targets(boxes, valid, labels, logits.shape[-1])
-    check_whole_number("topk", topk, 1)
-    logits, pred_boxes = jax.lax.stop_gradient((to_acc_dtype(logits), to_acc_dtype(pred_boxes)))
-    inside, iou = _inside(grid, boxes, valid), _overlaps(boxes, pred_boxes, valid)  # [M, L]
+    logits, inside, iou = _candidates(logits, pred_boxes, grid, boxes, labels, valid, topk)  # [L, C], [M, L], [M, L]
     alignment = jax.nn.sigmoid(logits)[:, labels].T ** alpha * iou**beta  # [M, L]
     # The K most aligned locations inside each box, then one box for each location.
     best, index = jax.lax.top_k(jnp.where(inside, alignment, -1.0), min(topk, inside.shape[1]))  # [M, K]
@@ -110,12 +106,8 @@ def sim_ota_assignment(
     Returns:
       The assignment, without a gradient.
     """
-    check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
     check_shapes(center_radius=(center_radius, ">= 0"), iou_cost=(iou_cost, ">= 0"))
-    check_targets(boxes, valid, labels, logits.shape[-1])
-    check_whole_number("topk", topk, 1)
-    logits, pred_boxes = jax.lax.stop_gradient((to_acc_dtype(logits), to_acc_dtype(pred_boxes)))
-    inside, iou = _inside(grid, boxes, valid), _overlaps(boxes, pred_boxes, valid)  # [M, L]
+    logits, inside, iou = _candidates(logits, pred_boxes, grid, boxes, labels, valid, topk)  # [L, C], [M, L], [M, L]
     iou = jnp.where(inside, iou, 0)
     centers = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # [M, 1, 2]
     near = jnp.abs(grid.points - centers).max(-1) < center_radius * grid.strides  # [M, L]
@@ -133,14 +125,14 @@ def sim_ota_assignment(
     return Assignment(matched, jnp.where(is_matched, iou, 0).sum(0))
 
 
-def _inside(grid: Grid, boxes: jax.Array, valid: jax.Array) -> jax.Array:
-    """Whether each location lies inside each box, [M, L]."""
-    return (boxes_to_distances(grid.points, boxes[:, None]).min(-1) > 0) & valid.astype(bool)[:, None]
-
-
-def _overlaps(boxes: jax.Array, pred_boxes: jax.Array, valid: jax.Array) -> jax.Array:
-    """IoU of each true box with each predicted one, [M, L]; padding, which may be any numbers, has 0."""
-    return box_iou(jnp.where(valid[:, None], boxes, 0), pred_boxes)
+def _candidates(logits, pred_boxes, grid: Grid, boxes, labels, valid, topk: int) -> tuple[jax.Array, ...]:
+    """(Logits [L, C] without a gradient, whether each location is inside each box, IoU with its prediction [M, L])."""
+    check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
+    check_targets(boxes, valid, labels, logits.shape[-1])
+    check_whole_number("topk", topk, 1)
+    logits, pred_boxes = jax.lax.stop_gradient((to_acc_dtype(logits), to_acc_dtype(pred_boxes)))
+    inside = (boxes_to_distances(grid.points, boxes[:, None]).min(-1) > 0) & valid.astype(bool)[:, None]
+    return logits, inside, box_iou(jnp.where(valid[:, None], boxes, 0), pred_boxes)  # padding may be any numbers
 
 
 def _mark(index: jax.Array, mask: jax.Array, shape: tuple[int, ...]) -> jax.Array:

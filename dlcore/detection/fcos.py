@@ -270,11 +270,8 @@ def learner(
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
     """
     targets = {"center_sampling_radius": center_sampling_radius, "regress_range": regress_range}
+    losses = partial(image_losses, **targets, alpha=alpha, gamma=gamma)
+    detect = partial(postprocess, **thresholds._asdict())
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, **targets, alpha=alpha, gamma=gamma),
-        postprocess=partial(postprocess, **thresholds._asdict()),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

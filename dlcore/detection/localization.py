@@ -11,6 +11,7 @@ anew, and a plain average forgets places. Images without a box have no part in t
 there is nothing.
 """
 
+import functools
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -20,9 +21,9 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.data.augment import ExampleAugmentation, augment_examples
-from dlcore.detection.dense import named_maps
+from dlcore.detection.dense import label_classes, named_maps, steps_of
 from dlcore.detection.padding import add_image_sizes
-from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
@@ -31,7 +32,7 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
 from dlcore.ops.checks import check_boxes, check_shapes, check_size
 from dlcore.ops.precision import to_acc_dtype, to_same_origin
-from dlcore.optim import apply_gradients, init_model_state
+from dlcore.optim import init_model_state
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
 
@@ -179,18 +180,8 @@ def learner(
         }
         return masked_mean(losses, mask), (metrics, model_state)
 
-    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (metrics, _) = objective(params, state, batch, train=False)
-        return value, metrics
-
-    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
-        # Gradient of cross-entropy plus weighted box loss.
-        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
-
-    def evaluate(state: ModelState, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
+    # Gradient of cross-entropy plus weighted box loss, then the optimizer step.
+    loss, update, evaluate = steps_of(objective, optimizer)
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = apply_model(model, state.params, state.model_state, preprocess(batch["image"]), train=False)
@@ -203,10 +194,7 @@ def learner(
         }
         return add_image_sizes(detections, batch)
 
-    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
-        return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
-
-    return Learner(init, update, evaluate, predict, loss, classes=classes)
+    return Learner(init, update, evaluate, predict, loss, classes=functools.partial(label_classes, model))
 
 
 def _corners(box: jax.Array, size: tuple[int, int]) -> jax.Array:

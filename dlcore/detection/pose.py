@@ -30,7 +30,8 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_finite, check_shapes, check_size
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import apply_gradients, init_model_state
+from dlcore.optim import init_model_state
+from dlcore.optim.apply import descend
 
 __all__ = ["SimpleBaseline", "heat_map_error", "heat_map_targets", "learner"]
 
@@ -164,18 +165,8 @@ def learner(
             value, metrics = measure(maps, batch)
             return value, (metrics, model_state)
 
-        # Gradient of the error of the heat maps.
-        (value, (metrics, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(
-            state,
-            optimizer,
-            gradients,
-            value=value,
-            value_fn=lambda params: objective(params)[0],
-            model_state=model_state,
-        )
-        return state, metrics
+        # Gradient of the error of the heat maps, then the optimizer step.
+        return descend(state, optimizer, objective)
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]

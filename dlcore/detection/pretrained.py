@@ -10,6 +10,7 @@ from dlcore.detection.resnet_d import ResNetD
 from dlcore.models.clip import CLIP
 from dlcore.models.pretrained.families.clip import tower_fields
 from dlcore.models.pretrained.families.resnet import backbone_of
+from dlcore.models.pretrained.families.vit import block_fields
 from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
@@ -172,10 +173,7 @@ def _yolos(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "num_classes": len(config["id2label"]),
         "image_size": (height, width),
         "patch_size": config["patch_size"],
-        "depth": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "mlp_features": config["intermediate_size"],
+        **block_fields(config),
         "num_queries": config["num_detection_tokens"],
         "mid_positions": config.get("use_mid_position_embeddings", True),
         "epsilon": config["layer_norm_eps"],

@@ -247,18 +247,9 @@ def query_learner(
       detections_per_img: K, detections of an image at most.
       more_losses: further losses, see `image_losses`; None for none.
     """
+    losses = partial(image_losses, costs=costs, weights=weights, classification=classification)
+    losses = partial(losses, auxiliary=auxiliary, more_losses=more_losses)
+    detect = partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img)
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(
-            image_losses,
-            costs=costs,
-            weights=weights,
-            classification=classification,
-            auxiliary=auxiliary,
-            more_losses=more_losses,
-        ),
-        postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

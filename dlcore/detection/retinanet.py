@@ -137,11 +137,8 @@ def learner(
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
     """
     check_matching(matching)
+    losses = partial(image_losses, **matching._asdict(), alpha=alpha, gamma=gamma)
+    detect = partial(postprocess, **thresholds._asdict())
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, **matching._asdict(), alpha=alpha, gamma=gamma),
-        postprocess=partial(postprocess, **thresholds._asdict()),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

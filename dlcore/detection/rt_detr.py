@@ -165,10 +165,7 @@ class RTDETR(nn.Module):
 
     TORCH_NAMES = (
         (r"^backbone\.", "model.backbone.model."),
-        (
-            r"^(encoder|encoder_input_proj|decoder_input_proj|enc_output|enc_score_head|enc_bbox_head)\.",
-            r"model.\1.",
-        ),
+        (r"^(encoder|encoder_input_proj|decoder_input_proj|enc_output|enc_score_head|enc_bbox_head)\.", r"model.\1."),
         (r"^decoder\.", "model.decoder."),
         (r"^(query_pos_head|class_embed|bbox_embed)\.", r"model.decoder.\1."),
         (r"^denoising_class_embed$", "model.denoising_class_embed.weight"),

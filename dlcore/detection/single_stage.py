@@ -187,11 +187,8 @@ def learner(
       neg_to_pos_ratio: background anchors in the loss, to one of the foreground.
     """
     check_matching(matching)
+    losses = partial(image_losses, **matching._asdict(), neg_to_pos_ratio=neg_to_pos_ratio)
+    detect = partial(postprocess, **thresholds._asdict())
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, **matching._asdict(), neg_to_pos_ratio=neg_to_pos_ratio),
-        postprocess=partial(postprocess, **thresholds._asdict()),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

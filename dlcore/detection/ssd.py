@@ -34,15 +34,7 @@ from dlcore.ops.boxes import box_iou, decode_boxes
 from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.pooling import max_pool
 
-__all__ = [
-    "SSD",
-    "ReducedVGG16",
-    "default_boxes",
-    "image_losses",
-    "learner",
-    "match_default_boxes",
-    "postprocess",
-]
+__all__ = ["SSD", "ReducedVGG16", "default_boxes", "image_losses", "learner", "match_default_boxes", "postprocess"]
 
 XAVIER = nn.initializers.xavier_uniform()
 
@@ -319,11 +311,8 @@ def learner(
         nothing, as in torchvision.
     """
     mining = {"neg_to_pos_ratio": neg_to_pos_ratio, "min_positives": min_positives}
+    losses = partial(image_losses, iou_thresh=iou_thresh, **mining)
+    detect = partial(postprocess, **thresholds._asdict())
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, iou_thresh=iou_thresh, **mining),
-        postprocess=partial(postprocess, **thresholds._asdict()),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

@@ -55,13 +55,7 @@ MODELS = {
     "vitpose_base_simple": functools.partial(ViTPose),
     "vitpose_base": functools.partial(ViTPose, simple=False),
     "yolos_tiny": functools.partial(
-        YOLOS,
-        num_classes=91,
-        image_size=(800, 1333),
-        width=192,
-        num_heads=3,
-        mlp_features=768,
-        mid_positions=False,
+        YOLOS, num_classes=91, image_size=(800, 1333), width=192, num_heads=3, mlp_features=768, mid_positions=False
     ),
     "yolos_small": functools.partial(YOLOS, num_classes=91),
     "yolos_base": functools.partial(

@@ -17,7 +17,7 @@ import optax
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
 from dlcore.detection.cascade_rcnn import mean_outputs, refine_boxes, stage_weights
-from dlcore.detection.dense import label_classes
+from dlcore.detection.dense import label_classes, steps_of
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.padding import add_image_sizes, clip_sizes, zero_padding
 from dlcore.detection.sampling import sample_proposals
@@ -25,7 +25,7 @@ from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_argum
 from dlcore.metrics import TotalLoss
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import psum, replica_count
-from dlcore.optim import apply_gradients, init_model_state
+from dlcore.optim import init_model_state
 
 __all__ = ["Stages", "learner"]
 
@@ -83,10 +83,7 @@ def _check_cascade(model: FasterRCNN, cascade_iou_thresh: tuple[float, ...], cla
 
 
 def _proposals(stages: Stages, run: Callable[..., Any], levels: list[jax.Array], batch: dict, external: dict) -> tuple:
-    """(proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors).
-
-    `batch` has the images, and their sizes where they are padded; `external` the proposals where no network proposes.
-    """
+    """(Proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors) of a batch."""
     if stages.model.given_proposals:
         return external["proposals"], external["proposal_mask"].astype(bool), None, None
     outputs, anchors = run("regions", levels, batch["image"].shape[1:3])
@@ -121,18 +118,7 @@ def _batch_losses(
     example: dict[str, jax.Array],
     external: dict[str, jax.Array],
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Sum the losses of both stages over each image.
-
-    Args:
-      run: run from `Stages.bind`.
-      levels: [B, h, w, C], the feature pyramid.
-      keys: [B], of the samples.
-      example: image, boxes, box_mask, labels, and masks or keypoints for a head that learns them, [B, ...].
-      external: `proposals: [B, P, 4]` and `proposal_mask: [B, P]` for a model with `given_proposals`.
-
-    Returns:
-      {name: (sum [B], what the sum of a batch is divided by [B])}.
-    """
+    """{name: (sum over each image [B], what the sum of a batch is divided by [B])} of the losses of both stages."""
     model, size, losses = stages.model, example["image"].shape[1:3], {}
     fold_in = jax.vmap(jax.random.fold_in, (0, None))
     boxes, labels, valid = example["boxes"], example["labels"], example["box_mask"]
@@ -307,18 +293,8 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> ModelState:
         return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
-    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (metrics, _) = objective(params, state, batch, train=False)
-        return value, metrics
-
-    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
-        # Gradient of the losses of both stages.
-        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
-
-    def evaluate(state: ModelState, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
+    # Gradient of the losses of both stages, then the optimizer step.
+    loss, update, evaluate = steps_of(objective, optimizer)
 
     predict = partial(_predict, stages, preprocess)
     return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))

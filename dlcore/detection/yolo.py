@@ -139,12 +139,7 @@ class YOLO(nn.Module):
             return jnp.concatenate([small, class_kernel], -1)
 
         output = Conv(
-            5 * boxes + self.num_classes,
-            (1, 1),
-            dtype=self.dtype,
-            kernel_init=kernel,
-            bias_init=bias,
-            name="output",
+            5 * boxes + self.num_classes, (1, 1), dtype=self.dtype, kernel_init=kernel, bias_init=bias, name="output"
         )
         return Outputs(flatten_levels([output(y)])), Cells(y.shape[1:3], x.shape[1:3], boxes)
 

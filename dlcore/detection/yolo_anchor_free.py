@@ -233,11 +233,8 @@ def learner(
         assign = partial(task_aligned_assignment, alpha=alignment_alpha, beta=alignment_beta)
     else:
         assign = partial(sim_ota_assignment, center_radius=center_radius, iou_cost=iou_cost)
+    losses = partial(image_losses, assign=partial(assign, topk=assignment_topk), weights=weights)
+    detect = partial(postprocess, **thresholds._asdict())
     return detector_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        losses=partial(image_losses, assign=partial(assign, topk=assignment_topk), weights=weights),
-        postprocess=partial(postprocess, **thresholds._asdict()),
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, losses=losses, postprocess=detect
     )

@@ -71,10 +71,7 @@ def info_nce_loss(
 
 
 def nt_xent_scores(
-    a: jax.Array,
-    b: jax.Array,
-    temperature: float | jax.Array = 0.5,
-    mask: jax.Array | None = None,
+    a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.5, mask: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Cosines over temperature of each of 2N views with all views, itself at -inf, and where its positive is.
 
@@ -106,10 +103,7 @@ def nt_xent_scores(
 
 
 def nt_xent_loss(
-    a: jax.Array,
-    b: jax.Array,
-    temperature: float | jax.Array = 0.5,
-    mask: jax.Array | None = None,
+    a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.5, mask: jax.Array | None = None
 ) -> jax.Array:
     """NT-Xent (SimCLR), the mean over the 2N views of a batch.
 
@@ -127,10 +121,7 @@ def nt_xent_loss(
 
 
 def decoupled_contrastive_loss(
-    a: jax.Array,
-    b: jax.Array,
-    temperature: float | jax.Array = 0.1,
-    mask: jax.Array | None = None,
+    a: jax.Array, b: jax.Array, temperature: float | jax.Array = 0.1, mask: jax.Array | None = None
 ) -> jax.Array:
     """Decoupled contrastive loss, the mean over the 2N views of a batch.
 

@@ -26,11 +26,7 @@ __all__ = ["chamfer_loss", "chamfer_normal_loss", "edge_length_loss", "laplacian
 
 
 def chamfer_loss(
-    p: jax.Array,
-    q: jax.Array,
-    p_mask: jax.Array | None = None,
-    q_mask: jax.Array | None = None,
-    squared: bool = True,
+    p: jax.Array, q: jax.Array, p_mask: jax.Array | None = None, q_mask: jax.Array | None = None, squared: bool = True
 ) -> jax.Array:
     """Chamfer distance of two point sets: the mean over p of the distance to the nearest of q, plus the reverse.
 

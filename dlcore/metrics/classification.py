@@ -112,11 +112,7 @@ class ConfusionMatrix(Metric):
 
     @classmethod
     def of(
-        cls,
-        predictions: jax.Array,
-        labels: jax.Array,
-        mask: jax.Array | None = None,
-        num_classes: int | None = None,
+        cls, predictions: jax.Array, labels: jax.Array, mask: jax.Array | None = None, num_classes: int | None = None
     ) -> Self:
         """Count a batch.
 
@@ -168,11 +164,7 @@ class PrecisionRecall(Metric):
 
     @classmethod
     def of(
-        cls,
-        predictions: jax.Array,
-        labels: jax.Array,
-        mask: jax.Array | None = None,
-        num_classes: int | None = None,
+        cls, predictions: jax.Array, labels: jax.Array, mask: jax.Array | None = None, num_classes: int | None = None
     ) -> Self:
         """Count a batch.
 

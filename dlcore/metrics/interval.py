@@ -46,14 +46,7 @@ class HalfInterval(Metric):
         return cls(mean, jnp.square(jnp.where(valid, valid_values - mean, 0)).sum(), count)
 
     def merge(self, other: Self) -> Self:
-        """Join with a later part.
-
-        Args:
-          other: the later part.
-
-        Returns:
-          The metric of both.
-        """
+        """Join with a later part."""
         count = self.count + other.count
         least_one = count + (count == 0)
         # Merge means and squared deviations (Chan, Golub & LeVeque 1983).
@@ -63,11 +56,7 @@ class HalfInterval(Metric):
         return type(self)(mean, squares, count)
 
     def collapse(self) -> Self:
-        """Join the parts that lie along a leading axis.
-
-        Returns:
-          The metric of all.
-        """
+        """Join the parts that lie along a leading axis."""
         count = self.count.sum(0)
         mean = (self.mean * self.count).sum(0) / (count + (count == 0))
         return type(self)(mean, (self.squares + self.count * (self.mean - mean) ** 2).sum(0), count)

@@ -27,9 +27,6 @@ class _MeanNats(Sum):
         Args:
           nats: -log p of each token, of any shape.
           mask: mask of the same shape; tokens of mask 0 do not count. None counts all.
-
-        Returns:
-          The metric.
         """
         if mask is not None and mask.shape != nats.shape:
             raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {nats.shape}, as nats")

@@ -82,11 +82,7 @@ def chamfer_distance(
 
 
 def point_f1(
-    p: jax.Array,
-    q: jax.Array,
-    threshold: float,
-    p_mask: jax.Array | None = None,
-    q_mask: jax.Array | None = None,
+    p: jax.Array, q: jax.Array, threshold: float, p_mask: jax.Array | None = None, q_mask: jax.Array | None = None
 ) -> dict[str, jax.Array]:
     """Precision, recall and F1 of predicted points for true ones.
 

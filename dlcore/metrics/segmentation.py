@@ -69,9 +69,6 @@ class MeanIoU(ConfusionMatrix):
           num_classes: C; None to take it from the logits.
           void_label: pixels of this label do not count (255 in PASCAL VOC and Cityscapes), and where it is one of the
             C classes (0, say) the means leave it out; None for no such label.
-
-        Returns:
-          The metric.
         """
         if void_label is not None:
             mask = (labels != void_label) & value_mask(mask, labels.shape)

@@ -129,16 +129,7 @@ class BART(EncoderDecoder):
         )
 
     def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens at their positions.
-
-        Args:
-          side: encoder or decoder.
-          tokens: [B, T] int.
-          positions: [T] or [B, T] int.
-
-        Returns:
-          [B, T, width].
-        """
+        """Embed tokens at their positions."""
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"{side}: {length} tokens, shape={tokens.shape}; allowed: at most window={self.window}")
@@ -152,27 +143,8 @@ class BART(EncoderDecoder):
             x = x * self.width**0.5 + encoding.astype(x.dtype)
         return self.drop(x, deterministic=not train)
 
-    def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Return the hidden states unchanged: post-norm blocks end in a norm.
-
-        Args:
-          side: encoder or decoder.
-          x: [B, T, width].
-
-        Returns:
-          [B, T, width].
-        """
-        return x
-
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compute logits by the transposed token embedding (tied weights).
-
-        Args:
-          x: [B, T, width].
-
-        Returns:
-          [B, T, V].
-        """
+        """Compute logits by the transposed token embedding (tied weights)."""
         logits = self.shared.attend(x)
         return logits + self.logits_bias.astype(logits.dtype) if self.head_bias else logits
 

@@ -23,7 +23,7 @@ from flax import linen as nn
 
 from dlcore.models import vit
 from dlcore.models.torch_weights import Layout
-from dlcore.models.vit import ViT
+from dlcore.models.vit import TRUNCATED_INITS, ViT
 from dlcore.nn import RelativePositionBias
 from dlcore.nn.position import interpolate_offsets
 
@@ -85,12 +85,7 @@ class BEiT(ViT):
     moves_token = False
     learned_positions = False
 
-    INITS = ViT.INITS | {
-        "token": nn.initializers.truncated_normal(0.02),
-        "kernel": nn.initializers.truncated_normal(0.02),
-        "out": nn.initializers.truncated_normal(0.02),
-        "bias": nn.initializers.zeros,
-    }
+    INITS = TRUNCATED_INITS
 
     @property
     def final_norm(self) -> bool:

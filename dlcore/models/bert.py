@@ -128,11 +128,7 @@ class BERT(CheckedFields):
             self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
 
     def features(
-        self,
-        tokens: jax.Array,
-        train: bool = False,
-        mask: jax.Array | None = None,
-        segments: jax.Array | None = None,
+        self, tokens: jax.Array, train: bool = False, mask: jax.Array | None = None, segments: jax.Array | None = None
     ) -> jax.Array:
         """Embed every token in its text.
 
@@ -157,11 +153,7 @@ class BERT(CheckedFields):
         return x
 
     def __call__(
-        self,
-        tokens: jax.Array,
-        train: bool = False,
-        mask: jax.Array | None = None,
-        segments: jax.Array | None = None,
+        self, tokens: jax.Array, train: bool = False, mask: jax.Array | None = None, segments: jax.Array | None = None
     ) -> jax.Array:
         """Predict every token, or embed the text.
 

@@ -94,12 +94,7 @@ class CaiT(ViT):
     moves_token = False
     final_norm = False
 
-    INITS = ViT.INITS | {
-        "token": KERNEL_INIT,
-        "kernel": KERNEL_INIT,
-        "out": KERNEL_INIT,
-        "bias": nn.initializers.zeros,
-    }
+    INITS = ViT.INITS | {"token": KERNEL_INIT, "kernel": KERNEL_INIT, "out": KERNEL_INIT, "bias": nn.initializers.zeros}
 
     def _block_fields(self) -> dict[str, Any]:
         return {"talking_heads": True}

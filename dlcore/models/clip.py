@@ -30,15 +30,7 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
-from dlcore.nn import (
-    Conv,
-    Dense,
-    LayerNorm,
-    LearnedPositions,
-    MultiHeadAttention,
-    TransformerEncoderBlock,
-    causal_mask,
-)
+from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, MultiHeadAttention, TransformerEncoderBlock, causal_mask
 from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
 from dlcore.nn.transformer import FeedForward
@@ -317,9 +309,6 @@ class SigLIP(CLIP):
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Read images.
 
-        Args:
-          images: [B, H, W, 3], normalized.
-
         Returns:
           [B, N, width], of the last block.
         """
@@ -331,9 +320,6 @@ class SigLIP(CLIP):
 
     def encode_image(self, images: jax.Array) -> jax.Array:
         """Encode images.
-
-        Args:
-          images: [B, H, W, 3], normalized.
 
         Returns:
           [B, width], of length 1, at least float32.

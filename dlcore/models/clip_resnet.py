@@ -152,12 +152,7 @@ class CLIPResNet(clip.CLIP):
         """Build the residual network and the text's transformer."""
         self._text_tower()
         self.visual = ModifiedResNet(
-            self.embedding_size,
-            self.vision_stages,
-            self.vision_width,
-            self.vision_heads,
-            self.image_size,
-            self.dtype,
+            self.embedding_size, self.vision_stages, self.vision_width, self.vision_heads, self.image_size, self.dtype
         )
         self.text_head = Dense(
             self.embedding_size,
@@ -168,14 +163,7 @@ class CLIPResNet(clip.CLIP):
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), ())
 
     def encode_image(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Encode images.
-
-        Args:
-          images: [B, H, W, 3], normalized.
-
-        Returns:
-          [B, D], of length 1, at least float32.
-        """
+        """Encode images."""
         x = self.visual(images, train)
         return clip.unit(to_acc_dtype(x))
 

@@ -27,11 +27,7 @@ class DecoderOnly(CheckedFields):
     """A language model: tokens [B, T] -> logits [B, T, V] of the token after each.
 
     A family gives the fields `window`, `width` and `num_layers`, the list `blocks` (with `scan_blocks` one block in its
-    place) and the last `norm`, and
-
-    - `embedded(tokens, position, train)`: what the first block reads;
-    - `logits(x)`: the head;
-    - `_block()`: a block without a parent, that makes its cache.
+    place), the last `norm`, `embedded`, `logits`, and `_block()`: a block without a parent, that makes its cache.
     """
 
     scan_blocks = False
@@ -105,6 +101,29 @@ class DecoderOnly(CheckedFields):
         cache = tuple({"self": layer["self"].rewind(before + lengths)} for layer in cache)
         last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], 1)
         return cache, self._logits(last)[:, 0]
+
+    def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
+        """Embed tokens at their positions: what the first block reads.
+
+        Args:
+          tokens: [B, T] int.
+          position: [T] or [B, T] int.
+
+        Returns:
+          [B, T, width].
+        """
+        ...
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Compute logits by the transposed token embedding (tied weights), or by the head.
+
+        Args:
+          x: [..., width].
+
+        Returns:
+          [..., V].
+        """
+        ...
 
     def _logits(self, x: jax.Array) -> jax.Array:
         logits = split_batch(self.logits(x))

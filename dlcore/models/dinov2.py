@@ -63,9 +63,6 @@ class DINOv2(ViT):
     def tokens(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Describe patches.
 
-        Args:
-          x: [B, H, W, C], images.
-
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
         """

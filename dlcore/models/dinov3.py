@@ -26,7 +26,7 @@ from dlcore.learner import Range
 from dlcore.models import convnext
 from dlcore.models.convnext import ConvNeXt
 from dlcore.models.torch_weights import Layout
-from dlcore.models.vit import ViT, qkv_bias_part
+from dlcore.models.vit import TRUNCATED_INITS, ViT, qkv_bias_part
 from dlcore.nn import LayerNorm
 from dlcore.nn.rotary import axial_angles
 from dlcore.ops import global_avg_pool
@@ -128,18 +128,10 @@ class DINOv3(ViT):
     moves_token = False
     learned_positions = False
 
-    INITS = ViT.INITS | {
-        "token": nn.initializers.truncated_normal(0.02),
-        "kernel": nn.initializers.truncated_normal(0.02),
-        "out": nn.initializers.truncated_normal(0.02),
-        "bias": nn.initializers.zeros,
-    }
+    INITS = TRUNCATED_INITS
 
     def tokens(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Describe patches.
-
-        Args:
-          x: [B, H, W, C], images.
 
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.

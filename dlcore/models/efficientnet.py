@@ -196,12 +196,7 @@ class MBConv(CheckedFields):
         """
         features, channels = self.setting.features, x.shape[-1]
         hidden_channels, kernel = round_channels(channels * self.setting.expansion), self.setting.kernel_size
-        fields = {
-            "epsilon": self.epsilon,
-            "momentum": self.momentum,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-        }
+        fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
         layer = functools.partial(ConvNorm, activation=nn.silu, padding=self.padding, **fields)
         linear = functools.partial(ConvNorm, features, 1, activation=None, **fields)
         if self.setting.fused and hidden_channels == channels:

@@ -27,12 +27,8 @@ __all__ = ["EncoderDecoder"]
 class EncoderDecoder(CheckedFields):
     """An encoder and a decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
-    A family gives `pad_token`, the lists of blocks `encoder` and `decoder` on tokens of one width, and
-
-    - `embedded(side, tokens, positions, train)`: what the first block reads; the side is "encoder" or "decoder";
-    - `finish(side, x, train)`: the last norm, if any;
-    - `logits(x)`: the head;
-    - `bias(side, positions, key_length)`, if positions are in the scores.
+    A family gives `pad_token`, the lists of blocks `encoder` and `decoder` on tokens of one width, `embedded` and
+    `logits`; `finish` where it has a last norm, and `bias` where positions are in the scores.
     """
 
     def __call__(
@@ -139,6 +135,42 @@ class EncoderDecoder(CheckedFields):
             x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), bias=bias, cache=cache)
             caches.append(cache)
         return {"caches": tuple(caches)}, self._logits(x, False)
+
+    def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
+        """Embed tokens at their positions: what the first block reads.
+
+        Args:
+          side: encoder or decoder.
+          tokens: [B, T] int.
+          positions: [T] or [B, T] int.
+
+        Returns:
+          [B, T, width].
+        """
+        ...
+
+    def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
+        """Apply the final norm to the hidden states, which post-norm blocks do without.
+
+        Args:
+          side: encoder or decoder.
+          x: [B, T, width].
+
+        Returns:
+          [B, T, width].
+        """
+        return x
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Compute logits by the transposed token embedding (tied weights), or by the head.
+
+        Args:
+          x: [B, T, width].
+
+        Returns:
+          [B, T, V].
+        """
+        ...
 
     def bias(self, side: str, positions: jax.Array, key_length: int) -> jax.Array | None:
         """Return the bias that is added to the scores of self-attention.

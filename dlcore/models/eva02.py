@@ -19,11 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from dlcore.models import vit
 from dlcore.models.torch_weights import Layout
-from dlcore.models.vit import ViT
+from dlcore.models.vit import TRUNCATED_INITS, ViT
 from dlcore.nn.rotary import axial_angles
 
 __all__ = ["EVA02", "MODELS", "from_torch"]
@@ -84,12 +83,7 @@ class EVA02(ViT):
     moves_token = False
     swiglu = True
 
-    INITS = ViT.INITS | {
-        "token": nn.initializers.truncated_normal(0.02),
-        "kernel": nn.initializers.truncated_normal(0.02),
-        "out": nn.initializers.truncated_normal(0.02),
-        "bias": nn.initializers.zeros,
-    }
+    INITS = TRUNCATED_INITS
 
     @property
     def final_norm(self) -> bool:

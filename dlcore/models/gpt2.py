@@ -104,27 +104,12 @@ class GPT2(DecoderOnly):
         )
 
     def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens at their positions.
-
-        Args:
-          tokens: [B, T] int.
-          position: [T] or [B, T] int.
-
-        Returns:
-          [B, T, width].
-        """
+        """Embed tokens at their positions."""
         position_embedding = self.wpe(position)  # NaN beyond the window
         return self.drop(self.wte(tokens) + position_embedding, deterministic=not train)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compute logits by the transposed token embedding (tied weights).
-
-        Args:
-          x: [..., width].
-
-        Returns:
-          [..., V].
-        """
+        """Compute logits by the transposed token embedding (tied weights)."""
         return self.wte.attend(x)
 
 

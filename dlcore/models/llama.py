@@ -118,26 +118,11 @@ class Llama(DecoderOnly):
         )
 
     def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens, without their positions.
-
-        Args:
-          tokens: [B, T] int.
-          position: [T] or [B, T] int.
-
-        Returns:
-          [B, T, width].
-        """
+        """Embed tokens, without their positions."""
         return self.embed_tokens(tokens)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Apply the head.
-
-        Args:
-          x: [..., width].
-
-        Returns:
-          [..., V].
-        """
+        """Apply the head."""
         return self.embed_tokens.attend(x) if self.tied else self.head(x)
 
 

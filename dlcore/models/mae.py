@@ -317,15 +317,7 @@ class VideoMAE(MAE):
         return x.reshape(x.shape[0], t * h * w, self.tubelet * p * p * channels)
 
     def positions(self, grid: tuple[int, ...], width: int) -> np.ndarray:
-        """Build the table of positions: waves of the place in the sequence of patches.
-
-        Args:
-          grid: result of `grid`.
-          width: D, features of a token.
-
-        Returns:
-          [N, D].
-        """
+        """Build the table of positions: waves of the place in the sequence of patches."""
         return sinusoidal_encoding(int(np.prod(grid)), width)
 
 

@@ -154,12 +154,7 @@ class PartitionAttention(CheckedFields):
         num_heads = channels // self.head_features
         bias = RelativePositionBias((self.size, self.size), num_heads, name="bias_table")()
         attend = MultiHeadAttention(
-            num_heads,
-            fused_qkv=True,
-            scale=channels**-0.5,
-            dtype=self.dtype,
-            kernel_init=KERNEL_INIT,
-            name="attn",
+            num_heads, fused_qkv=True, scale=channels**-0.5, dtype=self.dtype, kernel_init=KERNEL_INIT, name="attn"
         )
         y = sets_of_pixels(LayerNorm(dtype=self.dtype, name="norm1")(x), self.size, self.partition)
         y = join_sets(attend(y, bias=bias, train=train), height, width, self.size, self.partition)

@@ -97,10 +97,7 @@ SMALL = (
     (BlockSetting("conv", 32, 3, 2), BlockSetting("conv", 32, 1)),
     (BlockSetting("conv", 96, 3, 2), BlockSetting("conv", 64, 1)),
     (_uib(96, 5, 5, 3, 2), *[_uib(96, 0, 3, 2)] * 4, _uib(96, 3, 0)),
-    (
-        *(_uib(128, 3, 3, 6, 2), _uib(128, 5, 5), _uib(128, 0, 5), _uib(128, 0, 5, 3)),
-        *[_uib(128, 0, 3)] * 2,
-    ),
+    (*(_uib(128, 3, 3, 6, 2), _uib(128, 5, 5), _uib(128, 0, 5), _uib(128, 0, 5, 3)), *[_uib(128, 0, 3)] * 2),
     LAST,
 )
 MEDIUM_FRONT = ((BlockSetting("fused", 48, 3, 2),), (_uib(80, 3, 5, 4, 2), _uib(80, 3, 3, 2)))

@@ -27,8 +27,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, LayerNorm, MultiHeadAttention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import adaptive_avg_pool, global_avg_pool
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops import adaptive_avg_pool
 
 __all__ = ["MODELS", "PVTv2", "PVTv2Block", "ReducedAttention"]
 
@@ -225,9 +224,6 @@ class PVTv2(Backbone):
             x = LayerNorm(self.epsilon, dtype=dtype, name=f"layers_{i}_layer_norm")(x)
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
-
-    def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(global_avg_pool(to_acc_dtype(x)))
 
 
 _large = functools.partial(PVTv2, drop_path=0.3)

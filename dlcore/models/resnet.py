@@ -160,7 +160,7 @@ class BasicBlock(_Block):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
         """
-        conv, norm = _layers(self, train)
+        conv, norm = conv_and_norm(self, train)
         stride, apart = (1, self.stride * self.dilation) if self.dilate else (self.stride, self.dilation)
         first = conv(self.features, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
         y = nn.relu(norm(name="bn1")(first(x)))
@@ -181,7 +181,7 @@ class Bottleneck(_Block):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), 4 features]; [B, H, W, 4 features] with `dilate`.
         """
-        conv, norm = _layers(self, train)
+        conv, norm = conv_and_norm(self, train)
         width = self.features * self.base_width // 64 * self.groups
         y = nn.relu(norm(name="bn1")(conv(width, (1, 1), name="conv1")(x)))
         middle = conv(
@@ -198,7 +198,7 @@ class Bottleneck(_Block):
         return _join(self, x, y, "bn3", conv, norm)
 
 
-def _layers(block: nn.Module, train: bool) -> tuple:
+def conv_and_norm(block: nn.Module, train: bool) -> tuple:
     """Return a convolution and a batch norm with the fields of `block` filled in."""
     conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
     norm = functools.partial(BatchNorm, use_running_average=not train, dtype=block.dtype, axis_name=block.axis_name)

@@ -21,6 +21,7 @@ from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
+from dlcore.models.resnet import conv_and_norm
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
@@ -70,7 +71,7 @@ class PreActBottleneck(_Block):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), 4 features].
         """
-        conv, norm = _layers(self, train)
+        conv, norm = conv_and_norm(self, train)
         active = nn.relu(norm(name="norm1")(x))
         shortcut = conv(4 * self.features, (1, 1), self.stride, name="downsample_conv")(active) if self.project else x
         y = conv(self.features, (1, 1), name="conv1")(active)
@@ -91,17 +92,11 @@ class PreActBasicBlock(_Block):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
         """
-        conv, norm = _layers(self, train)
+        conv, norm = conv_and_norm(self, train)
         active = nn.relu(norm(name="norm1")(x))
         shortcut = conv(self.features, (1, 1), self.stride, name="downsample_conv")(active) if self.project else x
         y = conv(self.features, (3, 3), self.stride, padding=1, name="conv1")(active)
         return shortcut + conv(self.features, (3, 3), padding=1, name="conv2")(nn.relu(norm(name="norm2")(y)))
-
-
-def _layers(block: nn.Module, train: bool) -> tuple:
-    conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
-    norm = functools.partial(BatchNorm, use_running_average=not train, dtype=block.dtype, axis_name=block.axis_name)
-    return conv, norm
 
 
 class ResNetV2(Backbone):

@@ -16,10 +16,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from dlcore.choices import check_choice, is_whole_number
-from dlcore.models.vit import ViT
+from dlcore.models.vit import TRUNCATED_INITS, ViT
 from dlcore.nn.rotary import axial_angles
 from dlcore.ops.checks import check_shapes
 
@@ -75,12 +74,7 @@ class RoPEViT(ViT):
     moves_token = False
     learned_positions = False
 
-    INITS = ViT.INITS | {
-        "token": nn.initializers.truncated_normal(0.02),
-        "kernel": nn.initializers.truncated_normal(0.02),
-        "out": nn.initializers.truncated_normal(0.02),
-        "bias": nn.initializers.zeros,
-    }
+    INITS = TRUNCATED_INITS
 
     def _block_fields(self) -> dict[str, Any]:
         return {"rotary_pairs": "neighbors"}

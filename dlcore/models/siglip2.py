@@ -131,9 +131,6 @@ class SigLIP2(clip.SigLIP):
 
         Args:
           images: B images of N patches.
-
-        Returns:
-          [B, width], of length 1, at least float32.
         """
         return self._pool(self.image_tokens(images), _key_mask(images))
 

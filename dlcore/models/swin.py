@@ -50,6 +50,17 @@ TORCH_NAMES = (
 TORCH_IGNORED = r"\.relative_position_index$"
 
 
+def _stage_names(front: str, first: int = 0) -> tuple:
+    """Names of the blocks of a stage, and of the merging of patches between stages i and i + 1 in stage i + first."""
+    return (
+        (r"^features\.(\d+)\.(\d+)\.", lambda m: f"{front}layers.{int(m[1]) // 2}.blocks.{m[2]}."),
+        (
+            r"^features\.(\d+)\.(norm|reduction)\.",
+            lambda m: f"{front}layers.{int(m[1]) // 2 - 1 + first}.downsample.{m[2]}.",
+        ),
+    )
+
+
 def _timm(pattern: str, first: int) -> Layout:
     """Names of timm, whose stage `i + first` merges the patches between stages i and i + 1."""
     return Layout(
@@ -57,11 +68,7 @@ def _timm(pattern: str, first: int) -> Layout:
         names=(
             (r"^features\.0\.0\.", "patch_embed.proj."),
             (r"^features\.0\.2\.", "patch_embed.norm."),
-            (r"^features\.(\d+)\.(\d+)\.", lambda m: f"layers.{int(m[1]) // 2}.blocks.{m[2]}."),
-            (
-                r"^features\.(\d+)\.(norm|reduction)\.",
-                lambda m: f"layers.{int(m[1]) // 2 - 1 + first}.downsample.{m[2]}.",
-            ),
+            *_stage_names("", first),
             (r"\.bias_table\.weight$", ".attn.relative_position_bias_table"),
         ),
         older=((r"^head\.fc\.", "head."),),
@@ -69,28 +76,25 @@ def _timm(pattern: str, first: int) -> Layout:
     )
 
 
+TRANSFORMERS_NAMES = (
+    (r"^features\.0\.0\.", "embeddings.patch_embeddings.projection."),
+    (r"^features\.0\.2\.", "embeddings.norm."),
+    (r"^norm\.", "layernorm."),
+    (r"^head\.", "classifier."),
+    *_stage_names("encoder."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+)
+"""Names in transformers of what Swin and Swin V2 have in common."""
 _BIAS_TABLE = ".attention.relative_position_bias.relative_position_bias_table"
 TORCH_LAYOUTS = (
     Layout(
         r"^embeddings\.patch_embeddings\.",
         names=(
-            (r"^features\.0\.0\.", "embeddings.patch_embeddings.projection."),
-            (r"^features\.0\.2\.", "embeddings.norm."),
-            (r"^norm\.", "layernorm."),
-            (r"^head\.", "classifier."),
-            (r"^features\.(\d+)\.(\d+)\.", lambda m: f"encoder.layers.{int(m[1]) // 2}.blocks.{m[2]}."),
-            (
-                r"^features\.(\d+)\.(norm|reduction)\.",
-                lambda m: f"encoder.layers.{int(m[1]) // 2 - 1}.downsample.{m[2]}.",
-            ),
-            (r"\.norm1\.", ".layernorm_before."),
-            (r"\.norm2\.", ".layernorm_after."),
+            *TRANSFORMERS_NAMES,
             (r"\.bias_table\.weight$", _BIAS_TABLE),
             (r"\.attn\.proj\.", ".attention.o_proj."),
-            (
-                r"^(.*)\.attn\.qkv\.(.*)",
-                r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2",
-            ),
+            (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
         ),
         older=(
             (r"^swin\.", ""),

@@ -49,17 +49,7 @@ TORCH_LAYOUTS = (
     Layout(
         r"^embeddings\.patch_embeddings\.",
         names=(
-            (r"^features\.0\.0\.", "embeddings.patch_embeddings.projection."),
-            (r"^features\.0\.2\.", "embeddings.norm."),
-            (r"^norm\.", "layernorm."),
-            (r"^head\.", "classifier."),
-            (r"^features\.(\d+)\.(\d+)\.", lambda m: f"encoder.layers.{int(m[1]) // 2}.blocks.{m[2]}."),
-            (
-                r"^features\.(\d+)\.(norm|reduction)\.",
-                lambda m: f"encoder.layers.{int(m[1]) // 2 - 1}.downsample.{m[2]}.",
-            ),
-            (r"\.norm1\.", ".layernorm_before."),
-            (r"\.norm2\.", ".layernorm_after."),
+            *swin.TRANSFORMERS_NAMES,
             (r"\.bias_mlp\.hidden\.", ".attention.self.continuous_position_bias_mlp.0."),
             (r"\.bias_mlp\.out\.", ".attention.self.continuous_position_bias_mlp.2."),
             (r"\.attn\.logit_scale$", ".attention.self.logit_scale"),
@@ -94,14 +84,7 @@ class SwinBlockV2(SwinBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Apply the block.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, H, W, C].
-        """
+        """Apply the block."""
         for branch, name in ((self._attend, "norm1"), (self._mlp, "norm2")):
             y = LayerNorm(dtype=self.dtype, name=name)(branch(x, train))
             x = x + drop_path(y, self.drop_path, train)
@@ -124,14 +107,7 @@ class PatchMergingV2(PatchMerging):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Merge patches; an odd side is first padded by a row or column of zeros.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, ceil(H / 2), ceil(W / 2), 2 C].
-        """
+        """Merge patches; an odd side is first padded by a row or column of zeros."""
         return LayerNorm(dtype=self.dtype, name="norm")(self._reduce(self._neighbors(x)))
 
 

@@ -126,53 +126,20 @@ class T5(EncoderDecoder):
         )
 
     def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens, without their positions.
-
-        Args:
-          side: encoder or decoder.
-          tokens: [B, T] int.
-          positions: [T] or [B, T] int.
-
-        Returns:
-          [B, T, width].
-        """
+        """Embed tokens, without their positions."""
         return self.drop(self.shared(tokens), deterministic=not train)
 
     def bias(self, side: str, positions: jax.Array, key_length: int) -> jax.Array:
-        """Look up the bias of each distance.
-
-        Args:
-          side: encoder or decoder; the decoder's tokens see none after themselves.
-          positions: [T] or [B, T] int, of the queries.
-          key_length: S.
-
-        Returns:
-          [H, T, S] or [B, H, T, S].
-        """
+        """Look up the bias of each distance; the decoder's tokens see none after themselves."""
         return (self.encoder_bias if side == "encoder" else self.decoder_bias)(positions, key_length)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the final norm to the hidden states.
-
-        Args:
-          side: encoder or decoder.
-          x: [B, T, width].
-
-        Returns:
-          [B, T, width].
-        """
+        """Apply the final norm to the hidden states."""
         norm = self.encoder_norm if side == "encoder" else self.decoder_norm
         return self.drop(norm(x), deterministic=not train)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compute logits by the transposed token embedding (tied weights), or by the head.
-
-        Args:
-          x: [B, T, width].
-
-        Returns:
-          [B, T, V].
-        """
+        """Compute logits by the transposed token embedding (tied weights), or by the head."""
         return self.shared.attend(x * self.width**-0.5) if self.tied else self.head(x)
 
 

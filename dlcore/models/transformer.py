@@ -93,40 +93,16 @@ class Transformer(EncoderDecoder):
         return intermediates[last]["cross_attn"]["weights"][0].mean(1)
 
     def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens at their positions.
-
-        Args:
-          side: encoder or decoder.
-          tokens: [B, T] int.
-          positions: [T] or [B, T] int.
-
-        Returns:
-          [B, T, D].
-        """
+        """Embed tokens at their positions."""
         has_source_embedding = side == "encoder" and self.source_vocab_size is not None
         x = (self.source_embed if has_source_embedding else self.embed)(tokens) * self.features**0.5
         x = x + sinusoidal_encoding(positions, self.features).astype(x.dtype)
         return self.dropout(x, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the final norm to the hidden states.
-
-        Args:
-          side: encoder or decoder.
-          x: [B, T, D].
-
-        Returns:
-          [B, T, D].
-        """
+        """Apply the final norm to the hidden states."""
         return (self.encoder_norm if side == "encoder" else self.decoder_norm)(x)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compute logits by the transposed target embedding (tied weights).
-
-        Args:
-          x: [B, T, D].
-
-        Returns:
-          [B, T, V].
-        """
+        """Compute logits by the transposed target embedding (tied weights)."""
         return self.embed.attend(x)

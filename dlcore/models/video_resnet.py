@@ -26,14 +26,7 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
-__all__ = [
-    "MODELS",
-    "VIDEO_MODELS",
-    "VideoResNet",
-    "example_inputs",
-    "from_torch_names",
-    "video_state_dict_names",
-]
+__all__ = ["MODELS", "VIDEO_MODELS", "VideoResNet", "example_inputs", "from_torch_names", "video_state_dict_names"]
 
 Kind = Literal["r3d", "mc3", "r2plus1d"]
 

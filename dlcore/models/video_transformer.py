@@ -257,10 +257,7 @@ class ViViT(_Clips):
         return jnp.tanh(Dense(self.width, dtype=y.dtype, name="pooler_dense")(y)) if self.pooler else y
 
 
-MODELS = {
-    "timesformer_base": functools.partial(TimeSformer),
-    "vivit_b_16x2": functools.partial(ViViT),
-}
+MODELS = {"timesformer_base": functools.partial(TimeSformer), "vivit_b_16x2": functools.partial(ViViT)}
 
 
 def example_inputs(model: nn.Module) -> tuple[jax.Array]:

@@ -83,9 +83,6 @@ class ViTEncoder(vit.ViT):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Read images.
 
-        Args:
-          x: [B, H, W, C], images.
-
         Returns:
           [B, 1 + N, width], at least float32.
         """
@@ -130,18 +127,9 @@ class VisionEncoderDecoder(EncoderDecoder):
 
     def setup(self):
         """Build the ViT, the embeddings, the blocks and the last norm."""
-        self.encoder = ViTEncoder(
-            image_size=self.image_size,
-            patch_size=self.patch_size,
-            depth=self.encoder_layers,
-            width=self.width,
-            num_heads=self.num_heads,
-            mlp_features=self.mlp_features,
-            dropout=self.dropout,
-            epsilon=self.encoder_epsilon,
-            dtype=self.dtype,
-            remat=self.remat,
-        )
+        same = ("image_size", "patch_size", "width", "num_heads", "mlp_features", "dropout", "dtype", "remat")
+        fields = {field: getattr(self, field) for field in same}
+        self.encoder = ViTEncoder(depth=self.encoder_layers, epsilon=self.encoder_epsilon, **fields)
         init = nn.initializers.normal(0.02)
         self.wte = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
         self.wpe = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
@@ -178,16 +166,7 @@ class VisionEncoderDecoder(EncoderDecoder):
         return {"states": self.encoder(source, train), "mask": attention_mask}
 
     def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
-        """Embed tokens at their positions.
-
-        Args:
-          side: decoder.
-          tokens: [B, T] int.
-          positions: [T] or [B, T] int.
-
-        Returns:
-          [B, T, width].
-        """
+        """Embed tokens at their positions."""
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
@@ -195,26 +174,11 @@ class VisionEncoderDecoder(EncoderDecoder):
         return self.drop(self.wte(tokens) + position_embedding, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the final norm to the decoder's hidden states.
-
-        Args:
-          side: decoder.
-          x: [B, T, width].
-
-        Returns:
-          [B, T, width].
-        """
+        """Apply the final norm to the decoder's hidden states."""
         return self.decoder_norm(x)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compute logits by the transposed token embedding (tied weights).
-
-        Args:
-          x: [B, T, width].
-
-        Returns:
-          [B, T, V].
-        """
+        """Compute logits by the transposed token embedding (tied weights)."""
         return self.wte.attend(x)
 
 

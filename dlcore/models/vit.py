@@ -236,11 +236,7 @@ class ViT(Backbone):
 
     @nn.compact
     def tokens(
-        self,
-        x: jax.Array,
-        train: bool = False,
-        masked: jax.Array | None = None,
-        mask_token: jax.Array | None = None,
+        self, x: jax.Array, train: bool = False, masked: jax.Array | None = None, mask_token: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Encode images of which some patches may be hidden; nothing of the head is computed.
 
@@ -390,6 +386,13 @@ class ViT(Backbone):
         if self.num_classes == 0:
             return x
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)
+
+
+TRUNCATED_INITS = ViT.INITS | {
+    **dict.fromkeys(("token", "kernel", "out"), nn.initializers.truncated_normal(0.02)),
+    "bias": nn.initializers.zeros,
+}
+"""Of the variants that start as BEiT."""
 
 
 def _variant(width: int, depth: int, num_heads: int, mlp_features: int, patch_size: int, **fields: Any):

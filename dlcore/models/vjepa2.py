@@ -248,13 +248,7 @@ class VJEPA2(CheckedFields):
     def setup(self):
         """Build both networks."""
         self.encoder = ClipEncoder(
-            self.patch_size,
-            self.tubelet,
-            self.depth,
-            self.width,
-            self.num_heads,
-            self.mlp_features,
-            dtype=self.dtype,
+            self.patch_size, self.tubelet, self.depth, self.width, self.num_heads, self.mlp_features, dtype=self.dtype
         )
         self.predictor = TubePredictor(
             self.predictor_depth,

@@ -59,12 +59,7 @@ class AdditiveAttention(CheckedModule):
         return self.key(keys)
 
     def __call__(
-        self,
-        query: jax.Array,
-        keys: jax.Array,
-        *,
-        mask: jax.Array | None = None,
-        projected: jax.Array | None = None,
+        self, query: jax.Array, keys: jax.Array, *, mask: jax.Array | None = None, projected: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Attend from every query to all keys.
 

@@ -20,10 +20,7 @@ __all__ = ["GraphConv", "neighbor_sum"]
 
 
 def neighbor_sum(
-    f: jax.Array,
-    adjacency: jax.Array | None = None,
-    edges: jax.Array | None = None,
-    edge_mask: jax.Array | None = None,
+    f: jax.Array, adjacency: jax.Array | None = None, edges: jax.Array | None = None, edge_mask: jax.Array | None = None
 ) -> jax.Array:
     """Sum the features of every node's neighbors. The graph is a matrix or a list of edges.
 

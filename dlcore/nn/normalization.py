@@ -144,10 +144,7 @@ def fold_batch_norm(
 
 
 def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean and biased variance of each channel, and the number of values in them.
-
-    Statistics of the devices of `axis_name` are combined as in Chan, Golub & LeVeque (1979).
-    """
+    """Mean and biased variance of each channel over all devices (Chan et al. 1979), and the number of values."""
     x = to_acc_dtype(x)
     if mask is None:
         count = jnp.asarray(x.size // x.shape[-1], x.dtype)

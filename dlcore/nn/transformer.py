@@ -107,6 +107,13 @@ class FeedForward(CheckedModule):
         return nn.Dropout(self.dropout_rate)(h, deterministic=not train)
 
 
+ATTENTION_FIELDS = (
+    *("qkv_features", "num_kv_heads", "scale", "rotary", "rotary_pairs", "use_bias", "qkv_bias", "qk_norm"),
+    *("cosine", "talking_heads", "dtype", "kernel_init", "out_kernel_init"),
+)
+"""Fields of a block that are those of its attention, under the same names."""
+
+
 class TransformerBlock(CheckedModule):
     """Base of both blocks: their fields, and the layers that they share.
 
@@ -165,24 +172,9 @@ class TransformerBlock(CheckedModule):
 
     @nn.nowrap
     def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
+        shared = {field: getattr(self, field) for field in ATTENTION_FIELDS}
         return MultiHeadAttention(
-            self.num_heads,
-            qkv_features=self.qkv_features,
-            fused_qkv=fused_qkv,
-            num_kv_heads=self.num_kv_heads,
-            scale=self.scale,
-            rotary=self.rotary,
-            use_bias=self.use_bias,
-            dropout_rate=self.attention_dropout_rate,
-            dtype=self.dtype,
-            kernel_init=self.kernel_init,
-            out_kernel_init=self.out_kernel_init,
-            qkv_bias=self.qkv_bias,
-            rotary_pairs=self.rotary_pairs,
-            cosine=self.cosine,
-            talking_heads=self.talking_heads,
-            qk_norm=self.qk_norm,
-            name=name,
+            self.num_heads, fused_qkv=fused_qkv, dropout_rate=self.attention_dropout_rate, name=name, **shared
         )
 
     @nn.nowrap

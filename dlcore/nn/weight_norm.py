@@ -28,14 +28,7 @@ from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import result_dtype, to_acc_dtype
 
-__all__ = [
-    "SpectralNorm",
-    "WeightNorm",
-    "WeightStandardization",
-    "spectral_norm",
-    "standardize_weight",
-    "weight_norm",
-]
+__all__ = ["SpectralNorm", "WeightNorm", "WeightStandardization", "spectral_norm", "standardize_weight", "weight_norm"]
 
 
 def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax.Array:

@@ -81,12 +81,7 @@ from dlcore.ops.checks import (
 )
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.cpu.dense import dense_dot_general, dense_product
-from dlcore.ops.cpu.depthwise import (
-    MAX_DEPTHWISE_TAPS,
-    depthwise_conv,
-    depthwise_kernel_gradient,
-    depthwise_transpose,
-)
+from dlcore.ops.cpu.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 from dlcore.ops.deformable_attention import deformable_attention
 from dlcore.ops.deformable_convolution import deform_conv
 from dlcore.ops.depth_maps import depth_to_normals

@@ -21,10 +21,7 @@ _PADDING = {"nearest": "edge", "constant": "constant", "reflect": "symmetric"}
 
 
 def correlate_separable(
-    image: jax.Array,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    mode: Literal["nearest", "constant", "reflect"] = "reflect",
+    image: jax.Array, rows: np.ndarray, columns: np.ndarray, mode: Literal["nearest", "constant", "reflect"] = "reflect"
 ) -> jax.Array:
     """Correlate an image with the outer product of two short kernels.
 
@@ -59,10 +56,7 @@ def correlate_separable(
 
 
 def gaussian_filter(
-    image: jax.Array,
-    sigma: float,
-    truncate: float = 4.0,
-    mode: Literal["nearest", "constant", "reflect"] = "nearest",
+    image: jax.Array, sigma: float, truncate: float = 4.0, mode: Literal["nearest", "constant", "reflect"] = "nearest"
 ) -> jax.Array:
     """Blur by a Gaussian, as `scipy.ndimage.gaussian_filter` and `skimage.filters.gaussian` do.
 

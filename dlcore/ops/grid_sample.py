@@ -54,11 +54,7 @@ def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = F
 
 
 def grid_sample(
-    x: jax.Array,
-    grid: jax.Array,
-    method: str = "bilinear",
-    padding_mode: str = "zeros",
-    align_corners: bool = False,
+    x: jax.Array, grid: jax.Array, method: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = False
 ) -> jax.Array:
     """Sample images at the locations of a grid.
 

@@ -161,10 +161,7 @@ def _check(features: jax.Array, boxes: jax.Array, output_size: int | tuple[int, 
 
 
 class _Taps(NamedTuple):
-    """The pixels that each bin reads along one axis, and their weights: [R, bins, T].
-
-    Tap s is the first pixel of sample s of a bin, tap S + s its second; a box has `counts` [R] samples a bin.
-    """
+    """The pixels, tap s and S + s of sample s, that each bin reads along one axis, and their weights."""
 
     index: jax.Array
     weight: jax.Array

@@ -2,13 +2,7 @@
 
 from dlcore.optim import by_hand, schedules
 from dlcore.optim.adamw import AccumulatingAdamW, AdamW, AveragedAdamW, EMAAdamW, GANAdam
-from dlcore.optim.apply import (
-    apply_gradients,
-    apply_part_gradients,
-    init_model_state,
-    init_state,
-    optimizer_step,
-)
+from dlcore.optim.apply import apply_gradients, apply_part_gradients, init_model_state, init_state, optimizer_step
 from dlcore.optim.averaging import recompute_batch_stats, swa_params, track_swa
 from dlcore.optim.builder import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from dlcore.optim.clipping import clip_by_norm, clip_by_value

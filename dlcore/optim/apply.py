@@ -9,11 +9,11 @@ import optax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.learner import ModelState, State
+from dlcore.learner import Metrics, ModelState, State
 from dlcore.ops.replica import pmean
 from dlcore.optim.replica import cross_replica
 
-__all__ = ["apply_gradients", "apply_part_gradients", "init_model_state", "init_state", "optimizer_step"]
+__all__ = ["apply_gradients", "apply_part_gradients", "descend", "init_model_state", "init_state", "optimizer_step"]
 
 NOT_PLAIN = {
     "LookaheadState": "optax.lookahead: its parameters are a pair, fast and slow",
@@ -142,6 +142,25 @@ def apply_gradients(
     if model_state is not None:
         changes["model_state"] = pmean(model_state)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, **changes)
+
+
+def descend(
+    state: StateT, optimizer: optax.GradientTransformation, objective: Callable[[Any], tuple[jax.Array, Any]]
+) -> tuple[StateT, Metrics]:
+    """Take one optimizer step down an objective, which line searches evaluate again.
+
+    Args:
+      state: state before the step.
+      optimizer: any optax transformation whose state is `state.opt_state`.
+      objective: params -> (scalar loss, metrics); with batch statistics (scalar loss, (metrics, model_state)).
+
+    Returns:
+      (the state after the step, the metrics before it).
+    """
+    (value, aux), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    metrics, model_state = aux if isinstance(aux, tuple) else (aux, None)
+    search = {"value": value, "value_fn": lambda params: objective(params)[0]}
+    return apply_gradients(state, optimizer, gradients, model_state=model_state, **search), metrics
 
 
 def apply_part_gradients(

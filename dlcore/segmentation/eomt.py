@@ -19,13 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import (
-    Conv,
-    ConvTranspose,
-    Dense,
-    LayerNorm,
-    TransformerEncoderBlock,
-)
+from dlcore.nn import Conv, ConvTranspose, Dense, LayerNorm, TransformerEncoderBlock
 from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 from dlcore.segmentation.mask_queries import MaskOutputs

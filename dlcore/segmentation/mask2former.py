@@ -24,13 +24,7 @@ from dlcore.nn.deformable_encoder import DeformableEncoderLayer, flatten_maps, g
 from dlcore.nn.position import sinusoidal_encoding_2d
 from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
-from dlcore.segmentation.mask_queries import (
-    BACKBONE_NAMES,
-    BACKBONE_OLD_NAMES,
-    OPTIONAL,
-    MaskOutputs,
-    normed_stages,
-)
+from dlcore.segmentation.mask_queries import BACKBONE_NAMES, BACKBONE_OLD_NAMES, OPTIONAL, MaskOutputs, normed_stages
 
 __all__ = ["Mask2Former"]
 
@@ -109,10 +103,7 @@ class Mask2Former(nn.Module):
 
     TORCH_NAMES = (
         *BACKBONE_NAMES,
-        (
-            r"^(level_embed$|input_projections\.|mask_projection\.)",
-            r"model.pixel_level_module.decoder.\1",
-        ),
+        (r"^(level_embed$|input_projections\.|mask_projection\.)", r"model.pixel_level_module.decoder.\1"),
         (r"^(adapter|layer)\.1\.", r"model.pixel_level_module.decoder.\1_1."),
         (r"^pixel_encoder\.(\d+)\.", r"model.pixel_level_module.decoder.encoder.layers.\1."),
         (r"^(queries_embedder|queries_features)$", r"model.transformer_module.\1.weight"),

@@ -258,11 +258,7 @@ def _check_queries(num_queries: int, num_segments: int, num_stuff: int) -> None:
 
 
 def _predict_image(
-    outputs: MaskOutputs,
-    size: tuple[int, int],
-    num_stuff: int,
-    detections_per_img: int,
-    **thresholds: Any,
+    outputs: MaskOutputs, size: tuple[int, int], num_stuff: int, detections_per_img: int, **thresholds: Any
 ) -> dict[str, jax.Array]:
     """Predict one image from the outputs of its last layer."""
     class_logits, mask_logits = outputs.class_logits[-1], outputs.mask_logits[-1]

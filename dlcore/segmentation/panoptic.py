@@ -196,18 +196,7 @@ def _prefix_names(metrics: dict[str, Metrics]) -> Metrics:
 def _merge_batch(
     detections: dict[str, jax.Array], classes: jax.Array, num_stuff: int, **thresholds: Any
 ) -> dict[str, jax.Array]:
-    """Paste the masks of detections and merge them with semantic maps, image by image.
-
-    Args:
-      detections: `boxes: [B, K, 4]`, `scores`, `labels`, `valid: [B, K]`, and `masks: [B, K, M, M]`, probabilities in
-        the frames of the boxes.
-      classes: [B, H, W] int, the semantic maps.
-      num_stuff: S, number of stuff classes.
-      **thresholds: arguments of `merge`.
-
-    Returns:
-      The detections, `classes`, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
-    """
+    """Paste the masks [B, K, M, M] of detections and merge them with semantic maps [B, H, W], image by image."""
 
     def merge_image(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
         detection, semantic = image

@@ -86,10 +86,7 @@ def _eomt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, inputs["pixel_values"])
-    return {
-        "class_queries_logits": outputs.class_logits[:, -1],
-        "masks_queries_logits": outputs.mask_logits[:, -1],
-    }
+    return {"class_queries_logits": outputs.class_logits[:, -1], "masks_queries_logits": outputs.mask_logits[:, -1]}
 
 
 INPUTS = ("pixel_values", "pixel_mask")

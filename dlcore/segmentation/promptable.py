@@ -182,10 +182,7 @@ def _are_objects(masks: jax.Array, batch: dict) -> jax.Array:
 def _training_objects(
     keys: jax.Array, masks: jax.Array, valid: jax.Array, count: int, box_fraction: float | jax.Array, side: int
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Draw P objects of each image: (masks [B, P, side, side], valid [B, P], has_box [B, P], keys [B, P]).
-
-    The masks have the decoder's resolution; a pixel is set where half of its area is.
-    """
+    """Draw P objects of each image: (masks [B, P, side, side], valid [B, P], has_box [B, P], keys [B, P])."""
     index = jax.vmap(sample_objects, (0, 0, None))(keys, valid, count)  # [B, P]
     masks, valid = jnp.take_along_axis(masks, index[..., None, None], 1), jnp.take_along_axis(valid, index, 1)
     masks = resize_masks(masks.astype(jnp.float32), (side, side), antialias=True) >= 0.5

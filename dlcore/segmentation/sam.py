@@ -217,13 +217,7 @@ class SAM(nn.Module):
         self.neck = Neck(self.features, self.dtype)
         self.prompt_encoder = PromptEncoder(self.features, self.encoder.image_size, self.mask_channels, self.dtype)
         self.mask_decoder = MaskDecoder(
-            self.num_masks,
-            self.decoder_depth,
-            self.num_heads,
-            self.hidden,
-            self.iou_hidden,
-            self.iou_depth,
-            self.dtype,
+            self.num_masks, self.decoder_depth, self.num_heads, self.hidden, self.iou_hidden, self.iou_depth, self.dtype
         )
 
     def __call__(

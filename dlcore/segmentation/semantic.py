@@ -21,17 +21,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.data.augment.examples import augment_examples
-from dlcore.learner import (
-    Labels,
-    Learner,
-    Metrics,
-    ModelState,
-    Range,
-    Sum,
-    check_arguments,
-    example_keys,
-    mask_of,
-)
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.metrics import MeanIoU

@@ -16,14 +16,7 @@ from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.lraspp import LRASPP
 
-__all__ = [
-    "MODELS",
-    "SEGMENTERS",
-    "count_classes",
-    "create_segmenter",
-    "example_inputs",
-    "from_torch_names",
-]
+__all__ = ["MODELS", "SEGMENTERS", "count_classes", "create_segmenter", "example_inputs", "from_torch_names"]
 
 NAMES = ((r"^backbone\.features\.", "backbone."),)
 

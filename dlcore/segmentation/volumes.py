@@ -23,17 +23,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.data.augment.examples import augment_examples
-from dlcore.learner import (
-    Labels,
-    Learner,
-    Metric,
-    Metrics,
-    ModelState,
-    Range,
-    check_arguments,
-    example_keys,
-    mask_of,
-)
+from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Range, check_arguments, example_keys, mask_of
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.replica import replica_key

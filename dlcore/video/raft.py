@@ -24,7 +24,8 @@ from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.optim import apply_gradients, init_model_state
+from dlcore.optim import init_model_state
+from dlcore.optim.apply import descend
 
 __all__ = ["learner", "sequence_loss"]
 
@@ -108,18 +109,8 @@ def learner(
             value, metrics = measure(flows, batch)
             return value, (metrics, model_state)
 
-        # Gradient of the sequence loss.
-        (value, (metrics, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(
-            state,
-            optimizer,
-            gradients,
-            value=value,
-            value_fn=lambda params: objective(params)[0],
-            model_state=model_state,
-        )
-        return state, metrics
+        # Gradient of the sequence loss, then the optimizer step.
+        return descend(state, optimizer, objective)
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]

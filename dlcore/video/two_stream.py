@@ -114,15 +114,7 @@ class TwoStream(nn.Module):
 
 
 def _mean_of_streams(spatial: jax.Array, temporal: jax.Array) -> jax.Array:
-    """Average the class probabilities of two streams.
-
-    Args:
-      spatial: [..., C], logits.
-      temporal: [..., C], logits.
-
-    Returns:
-      log-probabilities, [..., C].
-    """
+    """Average the class probabilities of two streams of logits [..., C]: log-probabilities [..., C]."""
     return jnp.logaddexp(jax.nn.log_softmax(spatial), jax.nn.log_softmax(temporal)) - jnp.log(2.0)
 
 

@@ -18,7 +18,8 @@ from dlcore.losses import masked_mean, scale_invariant_depth_loss, surface_norma
 from dlcore.metrics.depth import depth_metrics
 from dlcore.nn import Conv, ConvTranspose
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.optim import apply_gradients, init_state
+from dlcore.optim import init_state
+from dlcore.optim.apply import descend
 
 __all__ = ["DepthNet", "learner"]
 
@@ -106,14 +107,8 @@ def learner(
         return masked_mean(losses, mask_of(batch)), {"loss": Sum.of(losses, mask_of(batch))}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        def value_fn(params):
-            return loss(params, state, batch)
-
-        # Gradient of the losses of depth and normals.
-        (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
-        return state, metrics
+        # Gradient of the losses of depth and normals, then the optimizer step.
+        return descend(state, optimizer, lambda params: loss(params, state, batch))
 
     def evaluate(state: State, batch: dict) -> Metrics:
         losses, errors, depth = measure(state.params, batch)

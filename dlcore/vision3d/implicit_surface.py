@@ -24,7 +24,8 @@ from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.surface_nets import surface_nets
-from dlcore.optim import apply_gradients, init_state
+from dlcore.optim import init_state
+from dlcore.optim.apply import descend
 
 __all__ = ["ImplicitSurface", "extract_surface", "grid_points", "learner"]
 
@@ -147,14 +148,8 @@ def learner(
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        def value_fn(params):
-            return loss(params, state, batch)
-
-        # Gradient by the parameters; the eikonal term differentiates twice.
-        (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
-        return state, metrics
+        # Gradient by the parameters; the eikonal term differentiates twice, then the optimizer step.
+        return descend(state, optimizer, lambda params: loss(params, state, batch))
 
     def evaluate(state: State, batch: dict) -> Metrics:
         metrics, mask = loss(state.params, state, batch)[1], mask_of(batch)

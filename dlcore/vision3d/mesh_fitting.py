@@ -15,13 +15,7 @@ import numpy as np
 import optax
 
 from dlcore.choices import check_whole_number
-from dlcore.losses import (
-    chamfer_loss,
-    chamfer_normal_loss,
-    edge_length_loss,
-    laplacian_loss,
-    normal_consistency_loss,
-)
+from dlcore.losses import chamfer_loss, chamfer_normal_loss, edge_length_loss, laplacian_loss, normal_consistency_loss
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.mesh import adjacent_faces, check_mesh, mesh_edges, sample_mesh
 from dlcore.ops.point_sets import check_points

@@ -27,7 +27,8 @@ from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, Dense
 from dlcore.ops.checks import check_finite, check_shapes, check_size
 from dlcore.ops.mesh import sample_mesh
-from dlcore.optim import apply_gradients, init_state
+from dlcore.optim import init_state
+from dlcore.optim.apply import descend
 from dlcore.vision3d.image_encoder import ImageEncoder
 from dlcore.vision3d.pixel2mesh import GraphResNet, image_intrinsics
 from dlcore.vision3d.point_generator import point_measures
@@ -297,14 +298,12 @@ def learner(
         return value, metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        # New points on the meshes at each step.
         def value_fn(params):
-            return objective(params, jax.random.fold_in(state.rng, state.step), batch)
+            value, (metrics, _) = objective(params, jax.random.fold_in(state.rng, state.step), batch)
+            return value, metrics
 
-        # Gradient of the losses of voxels and meshes, then the optimizer step.
-        (value, (metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
-        return state, metrics
+        # Gradient of the losses of voxels and meshes, on points that are new at each step, then the optimizer step.
+        return descend(state, optimizer, value_fn)
 
     def evaluate(state: State, batch: dict) -> Metrics:
         _, (metrics, outputs) = objective(state.params, state.rng, batch)

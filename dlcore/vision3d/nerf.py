@@ -26,7 +26,8 @@ from dlcore.nn import Dense
 from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 from dlcore.ops.safe_product import safe_product
-from dlcore.optim import apply_gradients, init_state
+from dlcore.optim import init_state
+from dlcore.optim.apply import descend
 
 __all__ = ["PeakSignalToNoise", "RadianceField", "frequency_encoding", "learner", "volume_render"]
 
@@ -190,14 +191,8 @@ def learner(
         return masked_mean(losses, mask_of(batch)), {"loss": Sum.of(losses, mask_of(batch))}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        def value_fn(params):
-            return loss(params, state, batch)
-
-        # Gradient of the squared error of the rays' colors.
-        (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
-        return state, metrics
+        # Gradient of the squared error of the rays' colors, then the optimizer step.
+        return descend(state, optimizer, lambda params: loss(params, state, batch))
 
     def evaluate(state: State, batch: dict) -> Metrics:
         error = jnp.square(render(state.params, batch, 0.5)["color"] - batch["color"]).mean(-1)

@@ -26,7 +26,8 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Dense, GraphConv, LayerNorm
 from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.mesh import icosphere, sample_mesh, subdivide_mesh
-from dlcore.optim import apply_gradients, init_state
+from dlcore.optim import init_state
+from dlcore.optim.apply import descend
 from dlcore.vision3d.image_encoder import ImageEncoder
 from dlcore.vision3d.mesh_fitting import MeshLossWeights, Topology, mesh_loss, topology
 from dlcore.vision3d.point_generator import point_measures
@@ -271,13 +272,11 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         def value_fn(params):
-            return objective(params, jax.random.fold_in(state.rng, state.step), batch)
+            value, (metrics, _) = objective(params, jax.random.fold_in(state.rng, state.step), batch)
+            return value, metrics
 
-        # Gradient of the losses of all stages, on points that are new at each step.
-        (value, (metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
-        return state, metrics
+        # Gradient of the losses of all stages, on points that are new at each step, then the optimizer step.
+        return descend(state, optimizer, value_fn)
 
     def evaluate(state: State, batch: dict) -> Metrics:
         _, (metrics, vertices) = objective(state.params, state.rng, batch)

@@ -19,7 +19,8 @@ from dlcore.metrics import point_f1
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.optim import apply_gradients, init_state
+from dlcore.optim import init_state
+from dlcore.optim.apply import descend
 from dlcore.vision3d.image_encoder import ImageEncoder
 
 __all__ = ["PointGenerator", "learner", "point_measures"]
@@ -82,10 +83,7 @@ def point_measures(points: jax.Array, target: jax.Array, mask: jax.Array, thresh
 
 @check_arguments
 def learner(
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    threshold: Annotated[float, Range(0)] = 0.1,
+    *, model: nn.Module, optimizer: optax.GradientTransformation, threshold: Annotated[float, Range(0)] = 0.1
 ) -> Learner:
     """Train a generator on `{"image": [B, H, W, C], "points": [B, N, 3], "index": [B]}`.
 
@@ -107,14 +105,8 @@ def learner(
         return masked_mean(losses, mask_of(batch)), {"loss": Sum.of(losses, mask_of(batch))}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        def value_fn(params):
-            return loss(params, state, batch)
-
-        # Gradient of the Chamfer distance.
-        (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
-        return state, metrics
+        # Gradient of the Chamfer distance, then the optimizer step.
+        return descend(state, optimizer, lambda params: loss(params, state, batch))
 
     def evaluate(state: State, batch: dict) -> Metrics:
         points = model.apply({"params": state.params}, batch["image"])

@@ -29,7 +29,8 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.ops.replica import REPLICA, replica_key
-from dlcore.optim import apply_gradients, init_model_state
+from dlcore.optim import init_model_state
+from dlcore.optim.apply import descend
 
 __all__ = ["PointNet", "TransformNet", "augment_points", "learner", "orthogonality_penalty"]
 
@@ -306,13 +307,11 @@ def learner(
         points, point_mask = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), *inputs(batch, None))
 
         def value_fn(params):
-            return objective(params, state.model_state, points, point_mask, batch, dropout)
+            value, (model_state, metrics, _) = objective(params, state.model_state, points, point_mask, batch, dropout)
+            return value, (metrics, model_state)
 
-        # Gradient of the cross-entropy and the penalty.
-        (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Optimizer step; line searches evaluate the loss again.
-        search = {"value": value, "value_fn": lambda params: value_fn(params)[0]}
-        return apply_gradients(state, optimizer, gradients, model_state=model_state, **search), metrics
+        # Gradient of the cross-entropy and the penalty, then the optimizer step.
+        return descend(state, optimizer, value_fn)
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         _, (_, metrics, logits) = objective(state.params, state.model_state, *inputs(batch), batch)

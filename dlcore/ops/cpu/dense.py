@@ -35,11 +35,7 @@ def dense_product(x: jax.Array, w: jax.Array, precision: Any = None, preferred_e
 
 
 def dense_dot_general(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    dimension_numbers: Any,
-    precision: Any = None,
-    preferred_element_type: Any = None,
+    lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, precision: Any = None, preferred_element_type: Any = None
 ) -> jax.Array:
     """Multiply as `lax.dot_general` does: `dense_product` in its signature, which flax asks for.
 

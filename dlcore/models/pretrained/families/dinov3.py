@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.dinov2 import encoder
+from dlcore.models.pretrained.families.vit import block_fields
 from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
@@ -18,10 +19,7 @@ def _vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "num_classes": 0,
         "image_size": config["image_size"],
         "patch_size": config["patch_size"],
-        "depth": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "mlp_features": config["intermediate_size"],
+        **block_fields(config),
         "swiglu": config["use_gated_mlp"],
         "num_registers": config["num_register_tokens"],
         "qkv_bias": config["query_bias"],

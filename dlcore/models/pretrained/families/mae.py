@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore.models.mae import MAE, from_torch_names
+from dlcore.models.pretrained.families.vit import block_fields
 from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
@@ -15,10 +16,7 @@ def _mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, {"hidden_act": "gelu"}, "dlcore's MAE")
     return "mae_vit_b_16", {
         "patch_size": config["patch_size"],
-        "depth": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "mlp_features": config["intermediate_size"],
+        **block_fields(config),
         "mask_ratio": config["mask_ratio"],
         "epsilon": config["layer_norm_eps"],
         "decoder_depth": 0,

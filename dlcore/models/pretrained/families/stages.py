@@ -16,19 +16,8 @@ PVT_V2 = {
     "layer_norm_eps": 1e-6,
     "qkv_bias": True,
 }
-MIT = {
-    "num_encoder_blocks": 4,
-    "patch_sizes": [7, 3, 3, 3],
-    "strides": [4, 2, 2, 2],
-    "hidden_act": "gelu",
-}
-MOBILEVIT = {
-    "hidden_act": "silu",
-    "conv_kernel_size": 3,
-    "output_stride": 32,
-    "layer_norm_eps": 1e-5,
-    "qkv_bias": True,
-}
+MIT = {"num_encoder_blocks": 4, "patch_sizes": [7, 3, 3, 3], "strides": [4, 2, 2, 2], "hidden_act": "gelu"}
+MOBILEVIT = {"hidden_act": "silu", "conv_kernel_size": 3, "output_stride": 32, "layer_norm_eps": 1e-5, "qkv_bias": True}
 HIERA = {
     "patch_size": [7, 7],
     "patch_stride": [4, 4],

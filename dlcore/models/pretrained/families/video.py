@@ -5,7 +5,7 @@ from typing import Any
 
 from dlcore.models.mae import MAE, from_torch_names
 from dlcore.models.pretrained.families.dinov2 import encoder
-from dlcore.models.pretrained.families.vit import classifier
+from dlcore.models.pretrained.families.vit import block_fields, classifier
 from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
@@ -20,10 +20,7 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "num_classes": len(config["id2label"]) if is_classifier else 0,
         "frames": config["num_frames"],
         "image_size": config["image_size"],
-        "depth": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "mlp_features": config["intermediate_size"],
+        **block_fields(config),
     }
 
 
@@ -50,10 +47,7 @@ def _video_mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "videomae_vit_b_16", {
         "patch_size": config["patch_size"],
         "tubelet": config["tubelet_size"],
-        "depth": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "mlp_features": config["intermediate_size"],
+        **block_fields(config),
         "decoder_depth": 0,
         "final_norm": not config["use_mean_pooling"],
         "epsilon": config["layer_norm_eps"],

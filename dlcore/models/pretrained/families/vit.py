@@ -8,7 +8,24 @@ import jax.numpy as jnp
 
 from dlcore.models.pretrained.family import Family, check_config, timm_arguments
 
-__all__ = ["FAMILIES", "classifier", "timm_fields", "transformer_fields"]
+__all__ = ["FAMILIES", "block_fields", "classifier", "timm_fields", "transformer_fields"]
+
+
+def block_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the blocks of an encoder from one of transformers' configurations.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      {"depth", "width", "num_heads", "mlp_features"}.
+    """
+    return {
+        "depth": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "num_heads": config["num_attention_heads"],
+        "mlp_features": config["intermediate_size"],
+    }
 
 
 def transformer_fields(config: Mapping[str, Any], activation: str = "gelu") -> dict[str, Any]:
@@ -26,10 +43,7 @@ def transformer_fields(config: Mapping[str, Any], activation: str = "gelu") -> d
         "num_classes": len(config["id2label"]) if "id2label" in config else 0,
         "image_size": config["image_size"],
         "patch_size": config["patch_size"],
-        "depth": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "mlp_features": config["intermediate_size"],
+        **block_fields(config),
         "epsilon": config["layer_norm_eps"],
     }
 
