@@ -66,11 +66,20 @@ def train(
     Returns:
       LinearModel.
     """
-    settings = locals()
-    examples = as_examples(settings.pop("images"), settings.pop("labels"))
+    examples = as_examples(images, labels)
     with jax.enable_x64(examples.rows.dtype == np.float64):
-        rows, label = jnp.asarray(examples.rows), jnp.asarray(examples.label)
-        parameters, _ = descend(rows, label, num_classes=len(examples.classes), **settings)
+        parameters, _ = descend(
+            jnp.asarray(examples.rows),
+            jnp.asarray(examples.label),
+            num_classes=len(examples.classes),
+            loss=loss,
+            l2=l2,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+        )
         check_finite(f"weights at learning_rate={learning_rate}", parameters.weights)
         return LinearModel(Linear(*map(np.asarray, parameters)), examples.classes)
 

@@ -214,6 +214,16 @@ def learner(
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
     """
-    arguments = locals()
-    del arguments["refinement"]
-    return query_learner(**arguments, more_losses=partial(refinement_losses, weights=refinement))
+    return query_learner(
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        costs=costs,
+        weights=weights,
+        classification=classification,
+        auxiliary=auxiliary,
+        score_thresh=score_thresh,
+        detections_per_img=detections_per_img,
+        more_losses=partial(refinement_losses, weights=refinement),
+    )

@@ -79,10 +79,20 @@ class AdamW:
         Returns:
           An optax transformation.
         """
-        same = ("momentum", "second_momentum", "weight_decay", "clip_norm", "ema", "accumulate", "clip_value", "l1")
-        settings = {name: getattr(self, name) for name in (*same, "max_norm")}
-        rate = self.rate_of_update(steps, steps_per_epoch)
-        return create_optimizer(self.optimizer, rate, plateau=self.follows_plateaus, **settings)
+        return create_optimizer(
+            self.optimizer,
+            self.rate_of_update(steps, steps_per_epoch),
+            momentum=self.momentum,
+            second_momentum=self.second_momentum,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
+            accumulate=self.accumulate,
+            plateau=self.follows_plateaus,
+            clip_value=self.clip_value,
+            l1=self.l1,
+            max_norm=self.max_norm,
+        )
 
     def rate_of_update(self, steps: int, steps_per_epoch: float | None = None) -> optax.Schedule:
         """Build the learning-rate schedule over updates, of which there is one every `accumulate` steps.
