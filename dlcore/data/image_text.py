@@ -14,13 +14,13 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.words import BytePairs, Words
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["CaptionedClips", "ClipsOrImages", "ImageQuestions", "load_captioned"]
 
 
 @dataclasses.dataclass(frozen=True)
-class CaptionedClips:
+class CaptionedClips(CheckedRecord):
     """Synthetic clips of moving shapes with sentences, "the red circle moves left".
 
     Args:
@@ -42,9 +42,6 @@ class CaptionedClips:
     num_sentences: Annotated[int, "no flag"] = 0
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw clips of moving shapes: `clip`, `captions`, `action` and `appearance`."""
@@ -73,7 +70,7 @@ class CaptionedClips:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipsOrImages:
+class ClipsOrImages(CheckedRecord):
     """Clips or images with sentences, of which each finds the other.
 
     Args:
@@ -106,9 +103,6 @@ class ClipsOrImages:
     shuffled: bool = False
     num_sentences: Annotated[int, "no flag"] = 100
 
-    def __post_init__(self):
-        check_record(self)
-
     @property
     def reads_files(self) -> bool:
         """Whether `data_dir` matters."""
@@ -129,7 +123,7 @@ class ClipsOrImages:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageQuestions:
+class ImageQuestions(CheckedRecord):
     """Questions about synthetic images, with their answers.
 
     Args:
@@ -146,9 +140,6 @@ class ImageQuestions:
     flip: bool = True
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw questions about synthetic images: `image`, `question`, `answer` and `kind`."""

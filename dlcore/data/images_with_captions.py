@@ -7,13 +7,13 @@ from dlcore.data import augment
 from dlcore.data.image_text import load_captioned
 from dlcore.data.normalization import normalizer
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["ImagesWithCaptions"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagesWithCaptions:
+class ImagesWithCaptions(CheckedRecord):
     """Images with captions, of which each finds the other.
 
     Args:
@@ -38,9 +38,6 @@ class ImagesWithCaptions:
     augment: Literal["none", "crop", "photo"] = "none"
 
     reads_files: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Load the splits, see `load_captioned`."""

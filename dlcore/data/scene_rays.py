@@ -12,7 +12,7 @@ import numpy as np
 from dlcore.data.solids import Solid, render_depth
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["SceneViews", "mean_color_psnr", "scene_rays"]
@@ -95,7 +95,7 @@ def mean_color_psnr(train: np.ndarray, test: np.ndarray) -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SceneViews:
+class SceneViews(CheckedRecord):
     """The rays of rendered views of a scene.
 
     Args:
@@ -107,9 +107,6 @@ class SceneViews:
     image_size: Annotated[int, Range(8), "essential"] = 32
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Render the views, from fixed seeds."""

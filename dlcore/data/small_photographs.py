@@ -9,7 +9,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits, batch_facts
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["SmallPhotographs", "downscale", "with_small"]
@@ -64,7 +64,7 @@ def downscale(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class SmallPhotographs:
+class SmallPhotographs(CheckedRecord):
     """Photographs; a network that enlarges them also gets downscaled copies, `low`.
 
     Without `data_dir` they are crops of one photograph: from its left part for training, from its right part for
@@ -79,9 +79,6 @@ class SmallPhotographs:
     image_size: Annotated[int | None, Range(4)] = None
 
     reads_files: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self, seed: int = 0) -> Splits:
         """Load the large images.

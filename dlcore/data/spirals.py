@@ -11,7 +11,7 @@ import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import PositiveInt
 
 __all__ = ["Spirals", "segments", "spirals"]
@@ -65,7 +65,7 @@ def segments(source: Source, length: int) -> Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spirals:
+class Spirals(CheckedRecord):
     """Trajectories of a spiral, of which training sees segments.
 
     Args:
@@ -81,9 +81,6 @@ class Spirals:
     precision: Literal["f32"] = "f32"
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw the trajectories: `state [N, T, 2]` and `time [N, T]`."""

@@ -16,7 +16,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.data.words import SPECIAL, Words, pad_sequences
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["FONTS", "TextImages", "text_images"]
@@ -117,7 +117,7 @@ def text_images(
 
 
 @dataclasses.dataclass(frozen=True)
-class TextImages:
+class TextImages(CheckedRecord):
     """Images of strings that a program draws, in several fonts, sizes and colors.
 
     Args:
@@ -133,9 +133,6 @@ class TextImages:
     num_images: Annotated[int, Range(10)] = 8000
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def check(self, run: Any) -> None:
         """Check that the longest string fits into `--max_length`."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_range
 from dlcore.setting import FlagError, PositiveInt
 
@@ -121,7 +121,7 @@ def observed_part(source: Source) -> Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tracks:
+class Tracks(CheckedRecord):
     """Tracks of a moving point in noise.
 
     Args:
@@ -137,9 +137,6 @@ class Tracks:
     length: Annotated[int, Range(2)] = 50
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def check(self, run: Any) -> None:
         """Check that the network answers at each step."""
