@@ -354,13 +354,7 @@ def _pairs(path: Path) -> _Content:
                 name = group[this][unpaired[0]]
                 raise ValueError(f"{path}: {name} has no file of its name in {other}; allowed: one of each")
         pairs[split] = [
-            _Pair(
-                f"{path}: {image}",
-                f"{path}: {group['masks'][key]}",
-                files[image],
-                files[group["masks"][key]],
-                image,
-            )
+            _Pair(f"{path}: {image}", f"{path}: {group['masks'][key]}", files[image], files[group["masks"][key]], image)
             for key, image in sorted(group["images"].items())
         ]
     return names, table, pairs, messages

@@ -162,12 +162,7 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
 
 @whole_numbers
 def render_depth(
-    solids: list[Solid],
-    intrinsics: np.ndarray,
-    rotation: np.ndarray,
-    translation: np.ndarray,
-    height: int,
-    width: int,
+    solids: list[Solid], intrinsics: np.ndarray, rotation: np.ndarray, translation: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Render solids on the floor z = 0 by sphere tracing: rays advance by the distance to the surface.
 

@@ -39,8 +39,4 @@ class StyleDistances(Frechet):
             return extract(images)[0]
 
         sizes = min(NUM_PAIRS, self.num_samples), run.parts.technique.keywords["latent_dim"], generator.num_noise
-        return [
-            *evaluators,
-            path_length(features, walks(*sizes), STEP),
-            noise_share(features, noisy(*sizes)),
-        ]
+        return [*evaluators, path_length(features, walks(*sizes), STEP), noise_share(features, noisy(*sizes))]

@@ -19,10 +19,7 @@ from dlcore.weights.open import Weights
 
 __all__ = ["DEFAULT_MODEL", "SETTINGS", "Teacher", "default_model", "find_or_train"]
 
-SETTINGS = {
-    "network": NETWORK,
-    "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
-}
+SETTINGS = {"network": NETWORK, "network_steps": Setting(400, "training steps of the default network", limits=Range(1))}
 
 
 DEFAULT_MODEL = "resnet8_cifar"

@@ -308,12 +308,7 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
     return apply
 
 
-def _moved(
-    example: dict,
-    warp: Warp,
-    read: Callable[[jax.Array, bool], jax.Array],
-    min_fraction: float | None,
-) -> dict:
+def _moved(example: dict, warp: Warp, read: Callable[[jax.Array, bool], jax.Array], min_fraction: float | None) -> dict:
     """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
 
     A box becomes that of the moved mask, if there is one, and invalid where its part inside the image has at most one
