@@ -92,7 +92,7 @@ class SmallPhotographs(CheckedRecord):
         from dlcore.data.carving import shared_images
 
         messages = ()
-        if self.data_dir is not None and not _is_flickr8k(self.data_dir):
+        if self.data_dir is not None and not any(Path(self.data_dir).glob("captions_*.json*")):
             from dlcore.data.image_classification import load
 
             side, name = self.image_size or 64, "folder"
@@ -139,10 +139,6 @@ def with_small(splits: Splits, factor: int) -> Splits:
     train, valid, test = map(both, (splits.train, splits.valid, splits.test))
     spec = {**splits.spec, "batch": float_batch(train)}
     return splits._replace(train=train, valid=valid, test=test, spec=spec, shown=test.take(min(64, len(test))))
-
-
-def _is_flickr8k(folder: str) -> bool:
-    return any(Path(folder).glob("captions_*.json*"))
 
 
 def _pieces(side: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import PositiveInt
@@ -35,7 +35,6 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
     if count < 1 or length < 2 or not 0 < interval < np.inf:
         allowed = "count of at least 1, length of at least 2, interval above 0"
         raise ValueError(f"count={count}, length={length}, interval={interval}: too small; allowed: {allowed}")
-    check_seed(seed)
     radius, angle = np.array([np.random.default_rng((seed, i)).random(2) for i in range(count)]).T[..., None]
     time = interval * np.arange(length)
     radius, angle = (1 + radius) * np.exp(-DECAY * time), 2 * np.pi * angle + ANGULAR_SPEED * time

@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_pair
 from dlcore.data.sentence_pairs import SHORTEST
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.data.words import SPECIAL, Words, pad_sequences
 from dlcore.learner import CheckedRecord, Range
@@ -64,7 +64,6 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
     if not 1 <= low <= high:
         raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")
     check_shapes(vocabulary=(vocabulary, "int >= 1"))
-    check_seed(seed)
     samples = []
     for i in range(count):
         rng = np.random.default_rng((seed, i))

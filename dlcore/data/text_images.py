@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.normalization import normalizer
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.data.words import SPECIAL, Words, pad_sequences
 from dlcore.learner import CheckedRecord, Range
@@ -66,7 +66,6 @@ def text_images(
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
-    check_seed(seed)
     for name, pair in (("lengths", lengths), ("size", size), ("font_sizes", font_sizes)):
         check_pair(name, pair)
         for number in pair:
