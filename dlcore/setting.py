@@ -27,7 +27,6 @@ __all__ = [
     "PositiveInt",
     "Seed",
     "Setting",
-    "check_fields",
     "did_you_mean",
     "field_settings",
     "flag_prefix",
@@ -371,19 +370,6 @@ def field_settings(record: Any) -> dict[str, Setting]:
             regularizes="regularizes" in marks,
         )
     return settings
-
-
-def check_fields(record: Any) -> None:
-    """Check the values of a dataclass instance that are flags, as the command line checks theirs.
-
-    Args:
-      record: instance of a dataclass.
-    """
-    for name, setting in field_settings(record).items():
-        try:
-            read_value(name, setting, setting.default)
-        except FlagError as error:
-            raise ValueError(str(error).removeprefix("--")) from None
 
 
 def _identity(hint: Any) -> bool | Literal["if changed"]:

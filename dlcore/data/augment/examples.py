@@ -110,10 +110,7 @@ def random_flip_example(
     Returns:
       `(key, example) -> example`.
     """
-    for name, value in (("horizontal", horizontal), ("vertical", vertical)):
-        check_shapes(**{name: (value, "finite")})
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value}: out of range; allowed: in [0, 1]")
+    check_shapes(horizontal=(horizontal, "0 to 1"), vertical=(vertical, "0 to 1"))
     orders = mirror_orders(keypoint_names)
     horizontal, vertical = (
         p if not keypoint_names or has_pairs(order) else 0.0
@@ -242,10 +239,9 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
     Returns:
       `(key, example) -> example`.
     """
-    check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "finite"))
+    check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "0 to 1"))
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: not a range; allowed: 0 < low <= high")
-    check_shapes(keep=(keep, "0 to 1"))
 
     def apply(key, example):
         size = _own_size(example)
