@@ -16,7 +16,7 @@ from dlcore.data.splits import Splits
 from dlcore.data.words import BytePairs, Words
 from dlcore.learner import CheckedRecord, Range
 
-__all__ = ["CaptionedClips", "ClipsOrImages", "ImageQuestions", "load_captioned"]
+__all__ = ["CaptionedClips", "CaptionedImageSet", "ClipsOrImages", "ImageQuestions", "load_captioned"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CaptionedClips(CheckedRecord):
             clips(
                 n,
                 seed,
-                size=self.image_size,
+                size=self.image_size or 32,
                 distinct=bool(distinct) and seed > 0,
                 frames=self.frames,
                 path=self.path,
@@ -70,37 +70,46 @@ class CaptionedClips(CheckedRecord):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipsOrImages(CheckedRecord):
-    """Clips or images with sentences, of which each finds the other.
+class CaptionedImageSet(CheckedRecord):
+    """Images with captions by name.
 
     Args:
-      dataset: clips or shapes (drawn), or flickr8k
+      dataset: shapes (synthetic: one or two in a sentence), or flickr8k
       data_dir: flickr8k: the folder of captions_train.json.gz and train.zip
       image_size: side of the images; by default 32 for shapes, 96 for flickr8k
       grid: shapes: cells in a row and in a column of an image
       num_images: shapes: images for training; a tenth as many again to validate, 1,000 at most to test
       min_count: flickr8k: how often a word must come in training to be known
       caption_length: flickr8k: most words of a caption; training leaves longer ones out, and says how many
-      num_clips: clips: for training; a tenth as many again to validate, 1,000 at most to test
-      frames: frames of a clip
-      path: straight, or hopping: whose frames without their order say nothing of the direction
-      camera: whether the camera moves
-      shuffled: whether frames come in random order: what is left to learn without time
-      num_sentences: clips to validate, and as many to test, all with different sentences.
     """
 
-    dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
+    dataset: Annotated[Literal["shapes", "flickr8k"], "essential"] = "shapes"
     data_dir: Annotated[str | None, "essential"] = None
     image_size: Annotated[int | None, Range(16), "essential"] = None
     grid: Literal[2, 3] = 3
     num_images: Annotated[int, Range(10)] = 8000
     min_count: Annotated[int, Range(1)] = 5
     caption_length: Annotated[int, Range(1)] = 24
-    num_clips: Annotated[int, Range(10), "essential"] = 6000
-    frames: Annotated[int, Range(2), "essential"] = 8
+
+    def load(self) -> Splits:
+        """Load the splits, see `load_captioned`."""
+        return load_captioned(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipsOrImages(CaptionedClips, CaptionedImageSet):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Clips or images with sentences, of which each finds the other.
+
+    Args:
+      dataset: clips or shapes (drawn), or flickr8k
+      image_size: side of the images; by default 32 for shapes, 96 for flickr8k
+      path: straight, or hopping: whose frames without their order say nothing of the direction
+      num_sentences: clips to validate, and as many to test, all with different sentences.
+    """
+
+    dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
+    image_size: Annotated[int | None, Range(16), "essential"] = None
     path: Annotated[Literal[get_args(ClipPath)], "essential"] = "straight"
-    camera: bool = False
-    shuffled: bool = False
     num_sentences: Annotated[int, "no flag"] = 100
 
     @property
@@ -110,16 +119,7 @@ class ClipsOrImages(CheckedRecord):
 
     def load(self) -> Splits:
         """Draw clips, see `CaptionedClips`, or load images, see `load_captioned`."""
-        if self.dataset != "clips":
-            return load_captioned(self)
-        size = self.image_size or 32
-        return CaptionedClips(
-            self.num_clips, self.frames, size, self.path, self.camera, self.shuffled, self.num_sentences
-        ).load()
-
-    def arguments(self, run: Any) -> dict[str, Any]:
-        """Give the technique its `preprocess`."""
-        return {"preprocess": normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)}
+        return super().load() if self.dataset == "clips" else load_captioned(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,11 +158,11 @@ class ImageQuestions(CheckedRecord):
         }
 
 
-def load_captioned(fields: Any) -> Splits:
+def load_captioned(fields: CaptionedImageSet) -> Splits:
     """Load captioned images by name.
 
     Args:
-      fields: record with the fields of images of `ClipsOrImages`.
+      fields: which images.
 
     Returns:
       The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
