@@ -98,10 +98,7 @@ def solid_images(
 
 
 def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scale a solid into the unit sphere, rotate it to a random azimuth and elevation and move it to DISTANCE.
-
-    Returns the vertices and the rotation from the world's axes to the camera's.
-    """
+    """Move a solid in a random pose before the camera; return its vertices and the rotation to the camera's axes."""
     vertices = vertices - (vertices.min(0) + vertices.max(0)) / 2
     vertices /= np.linalg.norm(vertices, axis=1).max()
     azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.8)
