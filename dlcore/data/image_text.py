@@ -53,7 +53,7 @@ class CaptionedClips(CheckedRecord):
             clips(
                 n,
                 seed,
-                size=self.image_size or 32,
+                size=self.image_size,
                 distinct=bool(distinct) and seed > 0,
                 frames=self.frames,
                 path=self.path,
@@ -97,19 +97,25 @@ class CaptionedImageSet(CheckedRecord):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipsOrImages(CaptionedClips, CaptionedImageSet):  # pyright: ignore[reportIncompatibleVariableOverride]
+class ClipsOrImages(CaptionedImageSet):
     """Clips or images with sentences, of which each finds the other.
 
     Args:
       dataset: clips or shapes (drawn), or flickr8k
-      image_size: side of the images; by default 32 for shapes, 96 for flickr8k
+      num_clips: clips: for training; a tenth as many again to validate, 1,000 at most to test
+      frames: frames of a clip
       path: straight, or hopping: whose frames without their order say nothing of the direction
+      camera: whether the camera moves
+      shuffled: whether frames come in random order: what is left to learn without time
       num_sentences: clips to validate, and as many to test, all with different sentences.
     """
 
     dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
-    image_size: Annotated[int | None, Range(16), "essential"] = None
+    num_clips: Annotated[int, Range(10), "essential"] = 6000
+    frames: Annotated[int, Range(2), "essential"] = 8
     path: Annotated[Literal[get_args(ClipPath)], "essential"] = "straight"
+    camera: bool = False
+    shuffled: bool = False
     num_sentences: Annotated[int, "no flag"] = 100
 
     @property
@@ -119,7 +125,16 @@ class ClipsOrImages(CaptionedClips, CaptionedImageSet):  # pyright: ignore[repor
 
     def load(self) -> Splits:
         """Draw clips, see `CaptionedClips`, or load images, see `load_captioned`."""
-        return super().load() if self.dataset == "clips" else load_captioned(self)
+        if self.dataset != "clips":
+            return load_captioned(self)
+        size = self.image_size or 32
+        return CaptionedClips(
+            self.num_clips, self.frames, size, self.path, self.camera, self.shuffled, self.num_sentences
+        ).load()
+
+    def arguments(self, run: Any) -> dict[str, Any]:
+        """Give the technique its `preprocess`."""
+        return {"preprocess": normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,7 +119,5 @@ def attention_panel(
       count: sentences to show.
       subtitle: below the title.
     """
-    from dlcore.report.vision_language import attention_strips
-
     pieces, texts = [words.pieces(row) for row in tokens[:count]], decode_sentences(words, tokens[:count])
     return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, subtitle=subtitle)
