@@ -230,7 +230,7 @@ def test_cost_with_every_option(tmp_path, capsys):
         (["depth", ".", "--input=nowhere.png"], "path='nowhere.png': no such file"),
         (["detect", ".", "--input=nowhere.png"], "path='nowhere.png': no such file"),
         (["detect", ".", "--input=x.png", "--words=,"], "words=',': '' has no letter; allowed: names with commas"),
-        (["detect", ".", "--input=x.png", "--threshold=2"], "threshold=2: out of range; allowed: 0 to 1"),
+        (["detect", ".", "--input=x.png", "--threshold=2"], "threshold=2.0: out of range; allowed: numbers in [0, 1]"),
         (["detect", ".", "--input=x.png", "--output=x.gif"], "output='x.gif': another type; allowed: a .png file"),
         (
             ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],

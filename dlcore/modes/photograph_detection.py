@@ -122,7 +122,8 @@ def detect_objects(
     Returns:
       The objects; boxes end at the photograph's edges.
     """
-    check_shapes(photograph=(photograph, "int H W 3"), threshold=(threshold, "0 to 1"))
+    _check_threshold(threshold)
+    check_shapes(photograph=(photograph, "int H W 3"))
     height, width = photograph.shape[:2]
     sides = (width, height)
     inputs: dict[str, Any] = {} if tokens is None else {"input_ids": tokens}
@@ -155,7 +156,7 @@ def detect_file(folder: Path, image: Path, words: str | None, threshold: float, 
       ValueError: see `check_words`, `open_detector` and `detect_objects`; or the image cannot be read.
       MissingPackage: `tokenizers` or `safetensors` is not installed.
     """
-    check_shapes(threshold=(threshold, "0 to 1"))
+    _check_threshold(threshold)
     names = None if words is None else check_words(words)
     photograph = load_image(image)
     net, tokens = open_detector(folder, names)
@@ -193,3 +194,8 @@ def _reader(name: str) -> Callable[..., dict[str, jax.Array]]:
         if name.startswith(f"{beginning}_"):
             return reader
     raise ValueError(f"folder: {name} is not read here; allowed: networks of {', '.join(READERS)}")
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold}: out of range; allowed: numbers in [0, 1]")

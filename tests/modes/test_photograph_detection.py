@@ -101,7 +101,7 @@ def test_a_red_photograph_that_is_higher_than_wide_is_padded_on_the_right():
 
 def test_a_threshold_is_from_0_to_1():
     for threshold in (-0.1, 1.5):
-        with pytest.raises(ValueError, match=rf"threshold={threshold}: out of range; allowed: 0 to 1"):
+        with pytest.raises(ValueError, match=rf"threshold={threshold}: out of range; allowed: numbers in \[0, 1\]"):
             detect_objects(None, PHOTOGRAPH, threshold=threshold)
 
 
