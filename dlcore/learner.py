@@ -25,6 +25,7 @@ from dlcore.choices import check_choice, check_whole_number
 
 __all__ = [
     "Batch",
+    "CheckedRecord",
     "Evaluator",
     "Labels",
     "Last",
@@ -194,6 +195,13 @@ def check_record(record: Any) -> None:
         for check in filter(isfunction, getattr(hint, "__metadata__", ())):
             if getattr(record, name) is not None:
                 check(getattr(record, name))
+
+
+class CheckedRecord:
+    """A base of frozen dataclasses whose fields are checked by their annotations when one is made."""
+
+    def __post_init__(self) -> None:
+        check_record(self)
 
 
 def _of_batches(predict: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], Any]:

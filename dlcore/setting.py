@@ -27,7 +27,6 @@ __all__ = [
     "PositiveInt",
     "Seed",
     "Setting",
-    "check_fields",
     "did_you_mean",
     "field_settings",
     "flag_prefix",
@@ -381,19 +380,6 @@ def field_settings(record: Any) -> dict[str, Setting]:
     return settings
 
 
-def check_fields(record: Any) -> None:
-    """Check the values of a dataclass instance that are flags, as the command line checks theirs.
-
-    Args:
-      record: instance of a dataclass.
-    """
-    for name, setting in field_settings(record).items():
-        try:
-            read_value(name, setting, setting.default)
-        except FlagError as error:
-            raise ValueError(str(error).removeprefix("--")) from None
-
-
 def _identity(hint: Any) -> bool | Literal["if changed"]:
     """What the type `Annotated[TYPE, "if changed"]` of a young parameter says."""
     return "if changed" if "if changed" in getattr(hint, "__metadata__", ()) else True
@@ -454,8 +440,6 @@ def _field_limits(name: str, annotation: Any, default: Any) -> Range:
     A number may be negative where the default is. A network is built block by block, and a depth of millions would take
     for ever before any error.
     """
-    pass
-
     kind = _kind(annotation)
     if kind is not None and kind.element is float and not kind.choices:
         return LIMITS.get(name, Range(0)) if kind.limits == Range() else Range()

@@ -18,7 +18,6 @@ from dlcore.learner import Range
 from dlcore.setting import (
     FlagError,
     Setting,
-    check_fields,
     did_you_mean,
     field_settings,
     kind_name,
@@ -189,11 +188,6 @@ def test_marks_of_a_field_are_those_of_its_setting():
         "rate": (False, False, None, False),
         "penalty": ("if changed", False, None, True),
     }
-    check_fields(Derived())
-    with pytest.raises(ValueError, match=r"^size=9: out of range; allowed: 0 to 8$"):
-        check_fields(Base(9))
-    with pytest.raises(ValueError, match=r"^size=3: odd; allowed: even numbers$"):
-        check_fields(Base(3))
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ FGSM); Zhang et al. 2019, arXiv:1901.08573 (TRADES).
 l is the cross-entropy, the ball is L-infinity in units of pixels in [0, 1], and x' is a constant for the gradient by
 the weights. Fast FGSM with a step that is much larger than epsilon overfits to its own attack within an epoch: the
 accuracy under PGD falls to 0 while the training loss goes down. `RobustnessDrop` of
-dlcore/tasks/attacked_images.py stops it, as in the paper.
+dlcore.evaluators.attacked_images stops it, as in the paper.
 
 Attacks see the network as it is used, without dropout and with running statistics of batch normalization; these move by
 the pass that trains, over x' (trades: over x, then over x'). The papers' programs attack in training mode, TRADES' as

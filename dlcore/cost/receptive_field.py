@@ -18,6 +18,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from dlcore.diagnostics.dependence import spreads
+
 __all__ = ["ANYWHERE", "Field", "Span", "after", "of_image"]
 
 
@@ -73,7 +75,7 @@ def after(eqn: Any, fields: Sequence[Field]) -> list[Field]:
         rule = _window
     elif "axes" in eqn.params and name.startswith(("reduce_", "arg")):
         rule = _reduce
-    if rule is None and name not in MIXING and all(_spreads(s, eqn.outvars[0].aval.shape) for s in shapes):
+    if rule is None and name not in MIXING and all(spreads(s, eqn.outvars[0].aval.shape) for s in shapes):
         rule = _elementwise
     return [(rule or _anywhere)(eqn, fields)] * count
 
@@ -117,11 +119,6 @@ def _slide(span: Span, axis: int, taps: int, stride: int, low: int, dilation: in
     step = span.steps[axis] / spread
     offsets = (-low * step, ((taps - 1) * dilation - low) * step)
     return Span({**span.steps, axis: step * stride}, span.low + min(offsets), span.high + max(offsets))
-
-
-def _spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
-    """Whether an operand of `shape` is one of elementwise work on `over`: as large, a scalar, or 1 along some axes."""
-    return not shape or (len(shape) == len(over) and all(a in (1, b) for a, b in zip(shape, over, strict=True)))
 
 
 def _elementwise(eqn: Any, fields: Sequence[Field]) -> Field:

@@ -9,7 +9,8 @@ The constant prediction 1 has a mean squared error of 1/6, the variance of the s
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["adding"]
 
@@ -26,11 +27,7 @@ def adding(count: int, seed: int = 0, length: int = 100) -> Source:
     Returns:
       A source of `sequence: [N, T, 2] float32`, each step's (value, marker), and `target: [N] float32`.
     """
-    if length < 2:
-        raise ValueError(f"length={length}: too short for two markers; allowed: at least 2")
-    if count < 1:
-        raise ValueError(f"count={count}: no sequences; allowed: at least 1")
-    check_seed(seed)
+    check_shapes(count=(count, ">= 1"), length=(length, ">= 2"))
     sequence = np.zeros((count, length, 2), np.float32)
     for i, row in enumerate(sequence):
         rng = np.random.default_rng((seed, i))

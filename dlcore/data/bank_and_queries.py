@@ -22,9 +22,7 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
     """
     check_seed(seed)
     if size is not None:
-        check_whole_number("size", size)
-    if size is not None and size < 1:
-        raise ValueError(f"size={size}: too small; allowed: at least 1, or None for all")
+        check_whole_number("size", size, 1)
     if set(train.arrays) != set(queries.arrays):
         raise ValueError(f"queries: its arrays are {sorted(queries.arrays)}; allowed: {sorted(train.arrays)}")
     count = len(train) if size is None else min(size, len(train))

@@ -8,7 +8,8 @@ frequent.
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["CONTACTS", "bounces"]
 
@@ -37,10 +38,7 @@ def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, sampl
     Returns:
       The source.
     """
-    check_seed(seed)
-    for name, value, least in (("frames", frames, 2), ("size", size, 16), ("samples", samples, 4)):
-        if value < least:
-            raise ValueError(f"{name}={value}: too small; allowed: at least {least}")
+    check_shapes(frames=(frames, ">= 2"), size=(size, ">= 16"), samples=(samples, ">= 4"))
     clip = np.zeros((count, frames, size, size, 3), np.uint8)
     sound = np.zeros((count, frames, samples), np.float32)
     contact = np.zeros((count, frames), np.int32)

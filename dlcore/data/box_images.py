@@ -10,14 +10,14 @@ from dlcore.data.facts import Facts
 from dlcore.data.normalization import normalizer
 from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["BoxImages", "BoxResizing", "Mosaic", "MosaicOrCopies"]
 
 
 @dataclasses.dataclass(frozen=True)
-class BoxResizing:
+class BoxResizing(CheckedRecord):
     """How images of a folder become images of one size.
 
     Args:
@@ -28,12 +28,9 @@ class BoxResizing:
     resize: Annotated[str, "if changed", check_resize] = "stretch"
     canvas: Annotated[tuple[int, int] | None, Range(1), "if changed"] = None
 
-    def __post_init__(self):
-        check_record(self)
-
 
 @dataclasses.dataclass(frozen=True)
-class Mosaic:
+class Mosaic(CheckedRecord):
     """Training images of four others.
 
     Args:
@@ -43,9 +40,6 @@ class Mosaic:
     mosaic: Annotated[float, Range(0, 1), "if changed", "regularizes"] = 0.0
 
     copy_paste: ClassVar[float] = 0.0
-
-    def __post_init__(self):
-        check_record(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +54,7 @@ class MosaicOrCopies(Mosaic):
 
 
 @dataclasses.dataclass(frozen=True)
-class BoxImages:
+class BoxImages(CheckedRecord):
     """Images and the boxes of their objects: drawn scenes, or a folder in COCO's format.
 
     Args:
@@ -96,9 +90,6 @@ class BoxImages:
     stuff: Annotated[bool, "no flag"] = False
 
     packages: ClassVar[tuple[str, ...]] = ("pycocotools",)
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_shapes
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.words import PAD, BytePairs, Words, pad_sequences
 from dlcore.ops.checks import check_shapes
 
@@ -65,7 +65,6 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
     check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)
     names = cell_names(grid)
-    check_seed(seed)
     check_shapes(pairs=(pairs, "0 to 1"))
     words = caption_words()
     image = np.zeros((count, size, size, 3), np.uint8)

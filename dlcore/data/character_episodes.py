@@ -12,7 +12,7 @@ from dlcore.data.augment import to_float
 from dlcore.data.episodes import episodes
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits, batch_facts
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["CharacterEpisodes"]
@@ -33,7 +33,7 @@ UNSEEN = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class CharacterEpisodes:
+class CharacterEpisodes(CheckedRecord):
     """Few-shot episodes of characters: supports and queries of a few classes.
 
     Args:
@@ -59,9 +59,6 @@ class CharacterEpisodes:
     characters: Annotated[int, Range(10, 14000)] = 200
     image_size: Annotated[int, Range(8)] = 16
     test_episodes: Annotated[int, Range(2)] = 1000
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

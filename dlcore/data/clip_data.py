@@ -12,7 +12,7 @@ from dlcore.data.clip_sampling import Short
 from dlcore.data.clip_splits import ClipLabel, drawn_clips, own_videos
 from dlcore.data.preprocess import to_signed
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["Dataset", "FilmStrips", "LabeledClips", "UnlabeledClips"]
@@ -21,7 +21,7 @@ Dataset = Literal["folder", "ucf101", "sports1m", "charades", "moments_in_time"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LabeledClips:
+class LabeledClips(CheckedRecord):
     """Clips with one class each: synthetic clips with several label sets, or videos on disk.
 
     Args:
@@ -53,9 +53,6 @@ class LabeledClips:
     valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
 
     reads_files: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check_record(self)
 
     def check(self, run: Any) -> None:
         """Check that clips fit the synthetic videos, which have no frame rate."""

@@ -11,15 +11,16 @@ across it visits as many positions, one step apart, in random order. A moving ca
 are relative to the background.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.words import Words, pad_sequences
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["DIRECTIONS", "Path", "clip_sentences", "clip_words", "clips"]
 
@@ -98,15 +99,9 @@ def clips(
     Returns:
       The source.
     """
-    check_seed(seed)
     sentences = clip_sentences(directions)
-    for name, value, allowed in (("path", path, get_args(Path)), ("directions", directions, (4, 8))):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, allowed))}")
-    if frames < 2:
-        raise ValueError(f"frames={frames}: too few for a motion; allowed: at least 2")
-    if size < 16:
-        raise ValueError(f"size={size}: too small for a shape; allowed: at least 16")
+    check_choice("path", path, Path)
+    check_shapes(frames=(frames, ">= 2"), size=(size, ">= 16"))
     if path == "hopping" and directions != 4:
         raise ValueError(f"directions={directions}: a hopping path has no diagonals; allowed: 4")
     if shuffled and flow:

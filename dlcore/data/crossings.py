@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_finite, check_range
 
 __all__ = ["crossings"]
@@ -50,7 +50,6 @@ def crossings(
     Returns:
       The source.
     """
-    check_seed(seed)
     limits = {"count": (count, 1), "frames": (frames, 2), "size": (size, 48), "objects": (objects, 1)}
     for name, (value, low) in (limits | {"score_drop": (score_drop, 0), "alarms": (alarms, 0)}).items():
         check_range(name, value, low)

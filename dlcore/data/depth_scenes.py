@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["DepthScenes"]
 
 
 @dataclasses.dataclass(frozen=True)
-class DepthScenes:
+class DepthScenes(CheckedRecord):
     """Rendered scenes with exact depth and normals.
 
     Args:
@@ -28,9 +28,6 @@ class DepthScenes:
     image_size: Annotated[int, Range(8), "essential"] = 32
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Render the scenes, and measure the mean depth map of the training scenes."""

@@ -13,7 +13,7 @@ from dlcore.choices import check_choice
 from dlcore.data.digits import digits
 from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 from dlcore.setting import FlagError
 
@@ -90,7 +90,7 @@ def _cut(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class DigitScenes:
+class DigitScenes(CheckedRecord):
     """Scenes of noise with a digit each.
 
     Args:
@@ -106,9 +106,6 @@ class DigitScenes:
     num_test_scenes: Annotated[int, Range(2)] = 2000
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw the scenes; those of training, validation and test share no digit."""

@@ -32,9 +32,7 @@ def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
       A source of `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` (index of SHAPES), and
       `factors: [N, 4] float32` (in the order of FACTORS).
     """
-    if count < 1 or size < 8:
-        raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
-    check_seed(seed)
+    check_shapes(count=(count, ">= 1"), size=(size, ">= 8"))
     rows = [np.random.default_rng((seed, i)) for i in range(count)]
     factors = np.stack([rng.uniform(_LOW, _HIGH) for rng in rows]).astype(np.float32)
     label = np.array([rng.integers(len(SHAPES)) for rng in rows], np.int32)

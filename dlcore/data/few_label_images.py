@@ -13,14 +13,14 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.stratified import stratified_sample
 from dlcore.data.workers import Workers
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["FewLabelImages", "StrongView"]
 
 
 @dataclasses.dataclass(frozen=True)
-class StrongView:
+class StrongView(CheckedRecord):
     """The strong view of an unlabeled image: the weak view, an augmentation, then cutout.
 
     Args:
@@ -28,9 +28,6 @@ class StrongView:
     """
 
     strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
-
-    def __post_init__(self):
-        check_record(self)
 
     def build(self, images: Images, facts: Facts) -> Any:
         """Build the view.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 
 __all__ = ["FONTS", "font_digits"]
 
@@ -51,7 +51,6 @@ def font_digits(
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
-    check_seed(seed)
     for name, value in {"count": count, "rotation": rotation, "shear": shear, "scale": scale, "shift": shift}.items():
         if not 0 <= value < np.inf:
             problem = "negative" if value < 0 else "not finite"

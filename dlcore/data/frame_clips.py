@@ -61,7 +61,4 @@ class FrameClips:
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique `prepare`, to floats in [0, 1], and `normalize`."""
         facts = run.facts
-        return {
-            "prepare": normalizer((0.0,), (1.0,)),
-            "normalize": normalizer(facts.mean, facts.std, dtype=run.dtype),
-        }
+        return {"prepare": normalizer((0.0,), (1.0,)), "normalize": normalizer(facts.mean, facts.std, dtype=run.dtype)}

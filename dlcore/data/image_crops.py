@@ -9,7 +9,7 @@ import jax
 from dlcore.data.augment.recipes import contrastive_augmentation
 from dlcore.data.facts import Facts
 from dlcore.data.images import Images, Views
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["CroppedImages", "Crops"]
@@ -30,7 +30,7 @@ def _check_rising(name: str, area: tuple[float, float]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Crops:
+class Crops(CheckedRecord):
     """Large and small crops of each image, augmented as views are.
 
     Args:
@@ -44,9 +44,6 @@ class Crops:
     local_size: Annotated[int | None, Range(1)] = None
     global_area: Annotated[tuple[float, float], Range(1e-3, 1), _check_global_area] = (0.4, 1.0)
     local_area: Annotated[tuple[float, float], Range(1e-3, 1), _check_local_area] = (0.1, 0.4)
-
-    def __post_init__(self):
-        check_record(self)
 
     def names(self, facts: Facts) -> list[str]:
         """Name the kind of views."""

@@ -133,21 +133,7 @@ def apply_orientation(image: Any) -> Any:
 
 
 def _to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool = False) -> Any:
-    """Decode an opened image to 8 bits.
-
-    Args:
-      image: Pillow image, opened.
-      channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated).
-      orient: rotate the image as its EXIF orientation says.
-      keep_gray: leave a gray image in mode L where `channels` is 3; the caller converts it.
-
-    Returns:
-      The Pillow image, of mode L or RGB.
-
-    Raises:
-      ValueError: `channels` is neither 1 nor 3, or the pixels are 32-bit integers or floats.
-      OSError: the file is cut off or damaged.
-    """
+    """Decode an opened image to 8 bits, gray or RGB; with `keep_gray` the caller makes a gray image RGB."""
     from PIL import Image
 
     if channels not in (1, 3):

@@ -14,13 +14,13 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.words import BytePairs, Words
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
-__all__ = ["CaptionedClips", "ClipsOrImages", "ImageQuestions", "load_captioned"]
+__all__ = ["CaptionedClips", "CaptionedImageSet", "ClipsOrImages", "ImageQuestions", "load_captioned"]
 
 
 @dataclasses.dataclass(frozen=True)
-class CaptionedClips:
+class CaptionedClips(CheckedRecord):
     """Synthetic clips of moving shapes with sentences, "the red circle moves left".
 
     Args:
@@ -42,9 +42,6 @@ class CaptionedClips:
     num_sentences: Annotated[int, "no flag"] = 0
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw clips of moving shapes: `clip`, `captions`, `action` and `appearance`."""
@@ -73,17 +70,38 @@ class CaptionedClips:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipsOrImages:
-    """Clips or images with sentences, of which each finds the other.
+class CaptionedImageSet(CheckedRecord):
+    """Images with captions by name.
 
     Args:
-      dataset: clips or shapes (drawn), or flickr8k
+      dataset: shapes (synthetic: one or two in a sentence), or flickr8k
       data_dir: flickr8k: the folder of captions_train.json.gz and train.zip
       image_size: side of the images; by default 32 for shapes, 96 for flickr8k
       grid: shapes: cells in a row and in a column of an image
       num_images: shapes: images for training; a tenth as many again to validate, 1,000 at most to test
       min_count: flickr8k: how often a word must come in training to be known
       caption_length: flickr8k: most words of a caption; training leaves longer ones out, and says how many
+    """
+
+    dataset: Annotated[Literal["shapes", "flickr8k"], "essential"] = "shapes"
+    data_dir: Annotated[str | None, "essential"] = None
+    image_size: Annotated[int | None, Range(16), "essential"] = None
+    grid: Literal[2, 3] = 3
+    num_images: Annotated[int, Range(10)] = 8000
+    min_count: Annotated[int, Range(1)] = 5
+    caption_length: Annotated[int, Range(1)] = 24
+
+    def load(self) -> Splits:
+        """Load the splits, see `load_captioned`."""
+        return load_captioned(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipsOrImages(CaptionedImageSet):
+    """Clips or images with sentences, of which each finds the other.
+
+    Args:
+      dataset: clips or shapes (drawn), or flickr8k
       num_clips: clips: for training; a tenth as many again to validate, 1,000 at most to test
       frames: frames of a clip
       path: straight, or hopping: whose frames without their order say nothing of the direction
@@ -93,21 +111,12 @@ class ClipsOrImages:
     """
 
     dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
-    data_dir: Annotated[str | None, "essential"] = None
-    image_size: Annotated[int | None, Range(16), "essential"] = None
-    grid: Literal[2, 3] = 3
-    num_images: Annotated[int, Range(10)] = 8000
-    min_count: Annotated[int, Range(1)] = 5
-    caption_length: Annotated[int, Range(1)] = 24
     num_clips: Annotated[int, Range(10), "essential"] = 6000
     frames: Annotated[int, Range(2), "essential"] = 8
     path: Annotated[Literal[get_args(ClipPath)], "essential"] = "straight"
     camera: bool = False
     shuffled: bool = False
     num_sentences: Annotated[int, "no flag"] = 100
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:
@@ -129,7 +138,7 @@ class ClipsOrImages:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageQuestions:
+class ImageQuestions(CheckedRecord):
     """Questions about synthetic images, with their answers.
 
     Args:
@@ -146,9 +155,6 @@ class ImageQuestions:
     flip: bool = True
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw questions about synthetic images: `image`, `question`, `answer` and `kind`."""
@@ -167,11 +173,11 @@ class ImageQuestions:
         }
 
 
-def load_captioned(fields: Any) -> Splits:
+def load_captioned(fields: CaptionedImageSet) -> Splits:
     """Load captioned images by name.
 
     Args:
-      fields: record with the fields of images of `ClipsOrImages`.
+      fields: which images.
 
     Returns:
       The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on

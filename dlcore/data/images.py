@@ -24,7 +24,7 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.workers import DECODERS, Workers
 from dlcore.extras import require
-from dlcore.learner import Range, check_record, root_key
+from dlcore.learner import CheckedRecord, Range, root_key
 
 __all__ = [
     "AUGMENTATIONS",
@@ -67,7 +67,7 @@ def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Resizing:
+class Resizing(CheckedRecord):
     """How images become a network's input: resized, and normalized by the statistics of the training split.
 
     Args:
@@ -83,9 +83,6 @@ class Resizing:
     workers: Annotated[int | None, Range(0), "no identity"] = None
     decoder: Literal[DECODERS] = "pillow"
 
-    def __post_init__(self):
-        check_record(self)
-
     def size(self, facts: Facts) -> int | tuple[int, int] | None:
         """Compute the size that images are resized to.
 
@@ -99,7 +96,7 @@ class Resizing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
+class Augmentation(CheckedRecord):
     """The augmentation of training images.
 
     Args:
@@ -107,9 +104,6 @@ class Augmentation:
     """
 
     augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
-
-    def __post_init__(self):
-        check_record(self)
 
     def recipe(self, facts: Facts) -> str:
         """Return the plain augmentation; `auto` is that of the data set, or ImageNet's for images of several sizes."""
@@ -160,7 +154,7 @@ class FixedAugmentation(Augmentation):
 
 
 @dataclasses.dataclass(frozen=True)
-class Views:
+class Views(CheckedRecord):
     """Random views of an image, which a technique without labels compares.
 
     Args:
@@ -168,9 +162,6 @@ class Views:
     """
 
     views: Literal["auto", *VIEWS] = "auto"
-
-    def __post_init__(self):
-        check_record(self)
 
     def names(self, facts: Facts) -> list[str]:
         """Name the kind of views, which `auto` takes from the data set."""
@@ -193,7 +184,7 @@ class Views:
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
+class Images(CheckedRecord):
     """Images by name: an embedded set, tfds, a folder of class folders, or shards.
 
     Args:
@@ -217,9 +208,6 @@ class Images:
     resizing: Resizing | None = None
     augmentation: Any = None
     labels: Annotated[bool, "no flag"] = True
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:
@@ -379,7 +367,7 @@ class Images:
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeOfImages:
+class MadeOfImages(CheckedRecord):
     """A data set that is made of images by name, such as few of them or with wrong labels.
 
     Args:
@@ -387,9 +375,6 @@ class MadeOfImages:
     """
 
     images: Images
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

@@ -14,7 +14,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.words import Words, tokenize
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["ImagesToDescribe"]
 
@@ -59,7 +59,7 @@ def all_references(vocabulary: Any) -> Callable[[dict], list[list[str]]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagesToDescribe:
+class ImagesToDescribe(CheckedRecord):
     """Images with captions.
 
     Args:
@@ -81,9 +81,6 @@ class ImagesToDescribe:
     min_count: Annotated[int, Range(1)] = 5
     longest: Annotated[int, Range(1)] = 22
     augment: Literal["none", "shift", "color"] = "none"
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

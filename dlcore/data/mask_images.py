@@ -15,14 +15,14 @@ from dlcore.data import labeled_images
 from dlcore.data.facts import Facts
 from dlcore.data.normalization import normalizer
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["MaskImages", "baselines"]
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskImages:
+class MaskImages(CheckedRecord):
     """Images and the class of every pixel: drawn scenes, or a folder of images and masks.
 
     Args:
@@ -49,9 +49,6 @@ class MaskImages:
     flip: Literal["auto", "none", "horizontal", "both"] = "auto"
     zoom: Annotated[tuple[float, float] | None, Range(0.01), labeled_images.check_zoom] = None
     jitter: Annotated[float | None, Range(0, 0.99)] = None
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

@@ -11,7 +11,8 @@ import re
 
 import numpy as np
 
-from dlcore.data.source import check_seed, whole_numbers
+from dlcore.choices import check_whole_number
+from dlcore.data.source import whole_numbers
 
 __all__ = ["NOTES", "melodies", "melody_waveform"]
 
@@ -37,9 +38,7 @@ def melodies(count: int, seed: int = 0) -> str:
     Returns:
       The text of the melodies, one per line.
     """
-    check_seed(seed)
-    if count < 1:
-        raise ValueError(f"count={count}: too few; allowed: at least 1")
+    check_whole_number("count", count, 1)
     lines = []
     for i in range(count):
         rng = np.random.default_rng((seed, i))

@@ -11,7 +11,7 @@ import numpy as np
 from dlcore.data.scenes import KEYPOINTS, scenes
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.roi import roi_align
 
 __all__ = ["ObjectCrops", "object_crops"]
@@ -21,7 +21,7 @@ PADDING = 1.25
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectCrops:
+class ObjectCrops(CheckedRecord):
     """Cropped objects of drawn scenes, with their keypoints.
 
     Args:
@@ -33,9 +33,6 @@ class ObjectCrops:
     crop_size: Annotated[int, Range(16), "essential"] = 48
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw the scenes, and cut the objects out of them."""

@@ -6,13 +6,13 @@ from typing import Annotated
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["Photograph", "check_batch_size"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Photograph:
+class Photograph(CheckedRecord):
     """A photograph that is reconstructed.
 
     Args:
@@ -22,9 +22,6 @@ class Photograph:
 
     image: str = "flower"
     height: Annotated[int, Range(16)] = 96
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Read the photograph."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.splits import Splits
 from dlcore.data.token_file import TokenDtype, token_rows
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["TokenFiles"]
 
@@ -17,7 +17,7 @@ OPENWEBTEXT = 9_035_582_198
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenFiles:
+class TokenFiles(CheckedRecord):
     """Windows of train.bin and val.bin, files of tokens.
 
     Args:
@@ -37,9 +37,6 @@ class TokenFiles:
     num_tokens: Annotated[int, "no flag"] = 50257
 
     reads_files: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Map the files into memory; validation is the end of train.bin, test all of val.bin.

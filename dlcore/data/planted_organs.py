@@ -17,7 +17,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.data.augment.examples import VOID
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["ORGANS", "SPACING", "best_intervals", "interval_dice", "planted_organs", "standardize"]
@@ -55,7 +55,6 @@ def planted_organs(
     for name, value in (("noise", noise), ("bias", bias)):
         if not 0 <= value < np.inf:
             raise ValueError(f"{name}={value}: out of range; allowed: a finite number from 0")
-    check_seed(seed)
     image = np.empty((count, *size, 1), np.float32)
     semantic = np.empty((count, *size), np.uint8)
     for i in range(count):

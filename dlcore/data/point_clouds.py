@@ -10,13 +10,13 @@ from dlcore.data.carving import split_validation
 from dlcore.data.shapes3d import modelnet
 from dlcore.data.solid_meshes import solid_clouds
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["PointClouds", "histogram_vote"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PointClouds:
+class PointClouds(CheckedRecord):
     """Point clouds with one class each: solids that a program draws, or ModelNet.
 
     Args:
@@ -32,9 +32,6 @@ class PointClouds:
     drawn_points: Annotated[int, Range(1), "no flag"] = 256
 
     reads_files: ClassVar[bool] = True
-
-    def __post_init__(self):
-        check_record(self)
 
     def with_flags(self, flags: Any) -> "PointClouds":
         """Replace the fields by their flags; solids have as many points as the technique takes."""

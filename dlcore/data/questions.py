@@ -22,7 +22,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, check_grid, draw_shapes
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.words import PAD, Words, pad_sequences
 from dlcore.ops.checks import check_shapes
 
@@ -97,10 +97,8 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
     Returns:
       The source.
     """
-    check_shapes(count=(count, ">= 0"))
+    check_shapes(count=(count, ">= 0"), grid=(grid, ">= 3"))
     check_grid(size, grid)
-    check_shapes(grid=(grid, "int >= 3"))
-    check_seed(seed)
     words = question_words()
     image = np.zeros((count, size, size, 3), np.uint8)
     answer_id, kind = np.zeros((2, count), np.int32)

@@ -6,6 +6,7 @@ import numpy as np
 
 from dlcore.data.image_headers import target_size
 from dlcore.data.source import whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SAMPLE_IMAGES", "fit_to", "sample_image"]
 
@@ -32,8 +33,7 @@ def sample_image(name: str, height: int, smallest: int = 1) -> np.ndarray:
 
     from dlcore.data.decoding import load_image
 
-    if height < 1:
-        raise ValueError(f"height={height}: out of range; allowed: at least 1")
+    check_shapes(height=(height, ">= 1"))
     if name in SAMPLE_IMAGES:
         from sklearn.datasets import load_sample_image
 

@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from dlcore.data.solids import Solid, render_depth
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["SceneViews", "mean_color_psnr", "scene_rays"]
@@ -44,9 +44,7 @@ def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
       A source of N = V size² rays, view by view and row by row: `origin`, `direction` (of length 1) and `color` (in
       [0, 1]), each [N, 3] float32, and `depth: [N] float32`, the distance along the ray.
     """
-    if num_views < 1 or size < 8:
-        raise ValueError(f"num_views={num_views}, size={size}: too small; allowed: 1 view of 8 pixels a side at least")
-    check_seed(seed)
+    check_shapes(num_views=(num_views, ">= 1"), size=(size, ">= 8"))
     views = [_view(np.random.default_rng((seed, i)), size) for i in range(num_views)]
     arrays = {name: np.concatenate([view[name] for view in views]).astype(np.float32) for name in views[0]}
     return Source(arrays, name="scene rays")
@@ -95,7 +93,7 @@ def mean_color_psnr(train: np.ndarray, test: np.ndarray) -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SceneViews:
+class SceneViews(CheckedRecord):
     """The rays of rendered views of a scene.
 
     Args:
@@ -107,9 +105,6 @@ class SceneViews:
     image_size: Annotated[int, Range(8), "essential"] = 32
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Render the views, from fixed seeds."""

@@ -194,10 +194,7 @@ def _classes_seen(
     table: _Table,
     size: tuple[int, int] | None,
 ) -> tuple[str, ...]:
-    """Return a message that lists the classes without a pixel.
-
-    It is an error if the training split has fewer than two classes, or any split none.
-    """
+    """Name the classes without a pixel; fewer than two in the training split, or none in another, are an error."""
     counts = class_pixels(source, len(names))[0]
     least = 2 if split == "train" else 1
     if (counts > 0).sum() < least:
@@ -354,13 +351,7 @@ def _pairs(path: Path) -> _Content:
                 name = group[this][unpaired[0]]
                 raise ValueError(f"{path}: {name} has no file of its name in {other}; allowed: one of each")
         pairs[split] = [
-            _Pair(
-                f"{path}: {image}",
-                f"{path}: {group['masks'][key]}",
-                files[image],
-                files[group["masks"][key]],
-                image,
-            )
+            _Pair(f"{path}: {image}", f"{path}: {group['masks'][key]}", files[image], files[group["masks"][key]], image)
             for key, image in sorted(group["images"].items())
         ]
     return names, table, pairs, messages

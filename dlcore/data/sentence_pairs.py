@@ -12,14 +12,14 @@ from dlcore.data.pairs import Sentences, multi30k, pair_source
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError, PositiveInt
 
 __all__ = ["SHORTEST", "SentencePairs", "vocabularies"]
 
 
 @dataclasses.dataclass(frozen=True)
-class SentencePairs:
+class SentencePairs(CheckedRecord):
     """Sentences in two languages.
 
     Args:
@@ -47,9 +47,6 @@ class SentencePairs:
     buckets: PositiveInt = 1
     train_size: PositiveInt = 20_000
     test_size: PositiveInt = 1_000
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

@@ -10,7 +10,7 @@ all clauses have a negation, so a bag of words says little about the label.
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["WORDS", "sentiment_sentences", "word_counts"]
@@ -85,7 +85,6 @@ def sentiment_sentences(count: int, seed: int = 0) -> Source:
       `label: [N] int32` (1 for praise, 0 for blame).
     """
     check_shapes(count=(count, "int >= 1"))
-    check_seed(seed)
     token = {word: i for i, word in enumerate(WORDS)}
     text, length, label = np.zeros((count, LENGTH), np.int32), np.zeros(count, np.int32), np.zeros(count, np.int32)
     for i in range(count):

@@ -129,12 +129,7 @@ def draw_shapes(rng: np.random.Generator, shapes: Sequence[Placed], size: int, g
 
 
 def paint(
-    canvas: np.ndarray,
-    shape: str,
-    color: np.ndarray,
-    center: tuple[float, float],
-    radius: float,
-    wrap: bool = False,
+    canvas: np.ndarray, shape: str, color: np.ndarray, center: tuple[float, float], radius: float, wrap: bool = False
 ) -> np.ndarray:
     """Paint one shape onto a canvas: the pixels whose centers lie inside the shape.
 

@@ -64,7 +64,8 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
         return {"all": [path]}
     if not path.is_dir():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
-    shards = [file for file in files_below(path) if _is_shard(file.relative_to(path).parts, endings)]
+    files = [file for file in files_below(path) if is_visible(file.relative_to(path).parts)]
+    shards = [file for file in files if file.name.lower().endswith(tuple(endings))]
     if not shards:
         raise ValueError(f"path={str(path)!r}: holds no file whose name ends in {allowed}; allowed: a folder of them")
     names = {shard: _split_name(shard.relative_to(path)) for shard in shards}
@@ -81,10 +82,6 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
         for split in ("train", "valid", "test")
     }
     return {split: group for split, group in splits.items() if group}
-
-
-def _is_shard(parts: tuple[str, ...], endings: Sequence[str]) -> bool:
-    return is_visible(parts) and parts[-1].lower().endswith(tuple(endings))
 
 
 def _split_name(shard: Path) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits, batch_facts
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["SmallPhotographs", "downscale", "with_small"]
@@ -64,7 +64,7 @@ def downscale(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class SmallPhotographs:
+class SmallPhotographs(CheckedRecord):
     """Photographs; a network that enlarges them also gets downscaled copies, `low`.
 
     Without `data_dir` they are crops of one photograph: from its left part for training, from its right part for
@@ -80,9 +80,6 @@ class SmallPhotographs:
 
     reads_files: ClassVar[bool] = True
 
-    def __post_init__(self):
-        check_record(self)
-
     def load(self, seed: int = 0) -> Splits:
         """Load the large images.
 
@@ -95,7 +92,7 @@ class SmallPhotographs:
         from dlcore.data.carving import shared_images
 
         messages = ()
-        if self.data_dir is not None and not _is_flickr8k(self.data_dir):
+        if self.data_dir is not None and not any(Path(self.data_dir).glob("captions_*.json*")):
             from dlcore.data.image_classification import load
 
             side, name = self.image_size or 64, "folder"
@@ -142,10 +139,6 @@ def with_small(splits: Splits, factor: int) -> Splits:
     train, valid, test = map(both, (splits.train, splits.valid, splits.test))
     spec = {**splits.spec, "batch": float_batch(train)}
     return splits._replace(train=train, valid=valid, test=test, spec=spec, shown=test.take(min(64, len(test))))
-
-
-def _is_flickr8k(folder: str) -> bool:
-    return any(Path(folder).glob("captions_*.json*"))
 
 
 def _pieces(side: int) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.data.rasterizer import rasterize, shade
 from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.learner import Range
 from dlcore.losses import chamfer_loss
@@ -71,15 +71,11 @@ def solid_images(
       DISTANCE + 1: 1 where the center of a cell is inside. `pose` adds `rotation: [N, 3, 3] float32` from the solid's
       canonical axes (`posed_solid_mesh`) to the camera's.
     """
-    if count < 1 or size < 8 or num_points < 1:
-        allowed = "count and num_points of at least 1, size of at least 8"
-        raise ValueError(f"count={count}, size={size}, num_points={num_points}: too small; allowed: {allowed}")
-    check_shapes(grid=(grid, "int >= 0"))
+    check_shapes(count=(count, ">= 1"), size=(size, ">= 8"), num_points=(num_points, ">= 1"), grid=(grid, ">= 0"))
     if not kinds:
         raise ValueError(f"kinds={kinds}: none; allowed: one or more of {', '.join(IMAGE_SOLIDS)}")
     if unknown := [kind for kind in kinds if kind not in IMAGE_SOLIDS]:
         raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
-    check_seed(seed)
     label = np.arange(count, dtype=np.int32) % len(kinds)
     images = np.zeros((count, size, size, 1), np.float32)
     points, normals = np.zeros((2, count, num_points, 3), np.float32)
@@ -102,10 +98,7 @@ def solid_images(
 
 
 def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scale a solid into the unit sphere, rotate it to a random azimuth and elevation and move it to DISTANCE.
-
-    Returns the vertices and the rotation from the world's axes to the camera's.
-    """
+    """Move a solid in a random pose before the camera; return its vertices and the rotation to the camera's axes."""
     vertices = vertices - (vertices.min(0) + vertices.max(0)) / 2
     vertices /= np.linalg.norm(vertices, axis=1).max()
     azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.8)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.shapes3d import mesh_points
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["SOLID_MESHES", "posed_solid_mesh", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
@@ -148,7 +148,6 @@ def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float 
     if count < 1 or num_points < 1 or not 0 <= noise < np.inf:
         allowed = "count and num_points of at least 1, noise of at least 0"
         raise ValueError(f"count={count}, num_points={num_points}, noise={noise}: out of range; allowed: {allowed}")
-    check_seed(seed)
     kinds = tuple(SOLID_MESHES)
     label = np.arange(count, dtype=np.int32) % len(kinds)
     points = np.zeros((count, num_points, 3), np.float32)

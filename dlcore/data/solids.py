@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.camera import check_intrinsics
 from dlcore.ops.checks import check_shapes
 
@@ -162,12 +162,7 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
 
 @whole_numbers
 def render_depth(
-    solids: list[Solid],
-    intrinsics: np.ndarray,
-    rotation: np.ndarray,
-    translation: np.ndarray,
-    height: int,
-    width: int,
+    solids: list[Solid], intrinsics: np.ndarray, rotation: np.ndarray, translation: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Render solids on the floor z = 0 by sphere tracing: rays advance by the distance to the surface.
 
@@ -225,9 +220,7 @@ def rgbd_scenes(count: int, seed: int = 0, size: int = 32) -> Source:
       `normals: [N, size, size, 3] float32` in the camera's axes, and `intrinsics: [N, 3, 3] float32` in pixels. Depth
       is along the optical axis.
     """
-    if count < 1 or size < 8:
-        raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
-    check_seed(seed)
+    check_shapes(count=(count, ">= 1"), size=(size, ">= 8"))
     focal, middle = size / (2 * _FIELD), (size - 1) / 2
     intrinsics = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
     image, depth = np.zeros((count, size, size, 3), np.float32), np.zeros((count, size, size), np.float32)

@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import PositiveInt
 
 __all__ = ["Spirals", "segments", "spirals"]
@@ -35,7 +35,6 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
     if count < 1 or length < 2 or not 0 < interval < np.inf:
         allowed = "count of at least 1, length of at least 2, interval above 0"
         raise ValueError(f"count={count}, length={length}, interval={interval}: too small; allowed: {allowed}")
-    check_seed(seed)
     radius, angle = np.array([np.random.default_rng((seed, i)).random(2) for i in range(count)]).T[..., None]
     time = interval * np.arange(length)
     radius, angle = (1 + radius) * np.exp(-DECAY * time), 2 * np.pi * angle + ANGULAR_SPEED * time
@@ -65,7 +64,7 @@ def segments(source: Source, length: int) -> Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spirals:
+class Spirals(CheckedRecord):
     """Trajectories of a spiral, of which training sees segments.
 
     Args:
@@ -81,9 +80,6 @@ class Spirals:
     precision: Literal["f32"] = "f32"
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw the trajectories: `state [N, T, 2]` and `time [N, T]`."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, check_source, whole_numbers
+from dlcore.data.source import Source, check_source, whole_numbers
 
 __all__ = ["stratified_sample"]
 
@@ -22,7 +22,6 @@ def stratified_sample(source: Source, size: int, seed: int) -> Source:
     check_source("source", source)
     if not 0 <= size <= len(source):
         raise ValueError(f"size={size}: out of range; allowed: 0 to the {len(source)} examples")
-    check_seed(seed)
     order = np.random.default_rng((seed, 4)).permutation(len(source))
     label = source.arrays.get("label")
     if label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer):

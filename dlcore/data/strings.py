@@ -13,10 +13,10 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_pair
 from dlcore.data.sentence_pairs import SHORTEST
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.data.words import SPECIAL, Words, pad_sequences
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 from dlcore.setting import FlagError, PositiveInt
 
@@ -64,7 +64,6 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
     if not 1 <= low <= high:
         raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")
     check_shapes(vocabulary=(vocabulary, "int >= 1"))
-    check_seed(seed)
     samples = []
     for i in range(count):
         rng = np.random.default_rng((seed, i))
@@ -77,7 +76,7 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Strings:
+class Strings(CheckedRecord):
     """Random strings, and what a program makes of each.
 
     Args:
@@ -97,9 +96,6 @@ class Strings:
     test_size: PositiveInt = 10_000
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw the strings of three splits; training leaves out what the other two hold."""

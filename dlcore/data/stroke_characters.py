@@ -11,6 +11,7 @@ import itertools
 import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["LINES", "STROKES", "stroke_characters"]
 
@@ -41,8 +42,7 @@ def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> So
     sets = np.array(list(itertools.combinations(range(len(LINES)), STROKES)))
     if not classes or min(classes) < 0 or max(classes) >= len(sets) or per_class < 1:
         raise ValueError(f"{classes=}, {per_class=}: out of range; allowed: 0 to {len(sets) - 1}, from 1")
-    if size < 8:
-        raise ValueError(f"size={size}: too small; allowed: at least 8")
+    check_shapes(size=(size, ">= 8"))
     strokes = np.random.default_rng(check_seed(0)).permutation(sets)[list(classes)]
     images = np.concatenate(
         [_draw(stroke_ids, per_class, size, c) for stroke_ids, c in zip(strokes, classes, strict=True)]

@@ -10,7 +10,7 @@ from dlcore.data.small_photographs import SmallPhotographs
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["ContentAndStyle", "ContentPhotographs", "TextureSample"]
 
@@ -19,7 +19,7 @@ SMOKE_IMAGES, NUM_SHOWN = 8, 4
 
 
 @dataclasses.dataclass(frozen=True)
-class ContentAndStyle:
+class ContentAndStyle(CheckedRecord):
     """A photograph, and an image whose style it takes.
 
     Args:
@@ -32,9 +32,6 @@ class ContentAndStyle:
     style: str = "flower"
     height: Annotated[int, Range(16)] = 160
 
-    def __post_init__(self):
-        check_record(self)
-
     def load(self) -> Splits:
         """Read both images; the style is cut to the shape of the content."""
         content = sample_image(self.content, self.height)
@@ -45,7 +42,7 @@ class ContentAndStyle:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextureSample:
+class TextureSample(CheckedRecord):
     """A sample of a texture: a drawn pattern, a photograph or a file.
 
     Args:
@@ -59,9 +56,6 @@ class TextureSample:
     height: Annotated[int, Range(16)] = 96
     scale: Annotated[int, Range(1), "essential"] = 2
     size: Annotated[tuple[int, int] | None, Range(16)] = None
-
-    def __post_init__(self):
-        check_record(self)
 
     def load(self) -> Splits:
         """Draw or read the sample."""

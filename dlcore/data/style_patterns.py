@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["STYLE_PATTERNS", "style_pattern"]
 
@@ -27,10 +29,8 @@ def style_pattern(name: str, side: int, seed: int = 0) -> np.ndarray:
     Returns:
       [side, side, 3] uint8.
     """
-    if name not in STYLE_PATTERNS:
-        raise ValueError(f"name={name!r}: no such pattern; allowed: {', '.join(STYLE_PATTERNS)}")
-    if side < 8:
-        raise ValueError(f"side={side}: too small; allowed: at least 8")
+    check_choice("name", name, STYLE_PATTERNS)
+    check_shapes(side=(side, ">= 8"))
     rng, colors = np.random.default_rng(seed), np.array(_PALETTES[name], np.uint8)
     y, x = np.mgrid[:side, :side].astype(np.float64)
     if name == "waves":

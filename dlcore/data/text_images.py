@@ -13,10 +13,10 @@ import numpy as np
 
 from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.normalization import normalizer
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
 from dlcore.data.words import SPECIAL, Words, pad_sequences
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["FONTS", "TextImages", "text_images"]
@@ -66,7 +66,6 @@ def text_images(
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
-    check_seed(seed)
     for name, pair in (("lengths", lengths), ("size", size), ("font_sizes", font_sizes)):
         check_pair(name, pair)
         for number in pair:
@@ -117,7 +116,7 @@ def text_images(
 
 
 @dataclasses.dataclass(frozen=True)
-class TextImages:
+class TextImages(CheckedRecord):
     """Images of strings that a program draws, in several fonts, sizes and colors.
 
     Args:
@@ -133,9 +132,6 @@ class TextImages:
     num_images: Annotated[int, Range(10)] = 8000
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def check(self, run: Any) -> None:
         """Check that the longest string fits into `--max_length`."""

@@ -8,7 +8,7 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.text import Vocabulary, load_text, split_text, streams, training_windows, windows
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
 __all__ = ["Text", "TextStreams", "TextTokens", "TextWindows"]
@@ -31,7 +31,7 @@ class TextTokens(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
+class Text(CheckedRecord):
     """A text whose end is held out.
 
     Args:
@@ -45,9 +45,6 @@ class Text:
     data_dir: Annotated[str | None, "essential"] = None
     valid_fraction: Annotated[float, Range(0.001, 0.4)] = 0.1
     test_fraction: Annotated[float | None, Range(0.001, 0.4)] = None
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:
@@ -81,7 +78,7 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextStreams:
+class TextStreams(CheckedRecord):
     """A text that is read in streams, with a carry from step to step.
 
     Args:
@@ -91,9 +88,6 @@ class TextStreams:
 
     text: Text
     eval_streams: Annotated[int, Range(1)] = 16
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:
@@ -116,7 +110,7 @@ class TextStreams:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextWindows:
+class TextWindows(CheckedRecord):
     """A text that is read in windows.
 
     Args:
@@ -128,9 +122,6 @@ class TextWindows:
     text: Text
     window: Annotated[int, Range(2), "essential"] = 64
     eval_stride: Annotated[int | None, Range(1)] = None
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:

@@ -8,7 +8,8 @@ the phases and a detuning of up to a tenth of a semitone are drawn for each tone
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["PITCHES", "pitch_frequency", "tones"]
 
@@ -48,14 +49,12 @@ def tones(
     Returns:
       A source of `waveform: [N, T] float32 in [-1, 1]` and `label: [N] int32`, an index into PITCHES.
     """
-    check_seed(seed)
-    if count < 1 or length < 1:
-        raise ValueError(f"count={count}, length={length}: too small; allowed: at least 1")
+    check_shapes(count=(count, ">= 1"), length=(length, ">= 1"))
     highest = 2 * _HARMONICS[-1] * float(pitch_frequency(len(PITCHES)))
     if sample_rate < highest:
         raise ValueError(f"sample_rate={sample_rate}: too low; allowed: at least {highest:.0f}")
-    if not (0 <= noise < np.inf and 0 <= detune < np.inf):
-        raise ValueError(f"noise={noise}, detune={detune}: out of range; allowed: at least 0")
+    check_finite("noise, detune", (noise, detune))
+    check_shapes(noise=(noise, ">= 0"), detune=(detune, ">= 0"))
     label = (np.arange(count) % len(PITCHES)).astype(np.int32)
     time = np.arange(length) / sample_rate
     waveform = np.zeros((count, length), np.float32)

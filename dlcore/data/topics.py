@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data.source import check_seed, whole_numbers
+from dlcore.data.source import whole_numbers
 from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["NUM_TOPICS", "LabeledLines", "as_characters", "topic_lines"]
@@ -55,7 +55,6 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
     Returns:
       The text, and lines with labels in [0, 8).
     """
-    check_seed(seed)
     for name, value in (("length", length), ("count", count), ("documents", documents)):
         if value < 1:
             raise ValueError(f"{name}={value}: out of range; allowed: at least 1")

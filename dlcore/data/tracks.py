@@ -15,10 +15,10 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.splits import Splits
-from dlcore.learner import Range, check_record
-from dlcore.ops.checks import check_range
+from dlcore.learner import CheckedRecord, Range
+from dlcore.ops.checks import check_shapes
 from dlcore.setting import FlagError, PositiveInt
 
 __all__ = ["DRIFT", "START", "Tracks", "noisy_depths", "observed_part", "tracks"]
@@ -45,8 +45,7 @@ def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = Fals
     Returns:
       A source of `observation: [N, T, 2] float32` and `position: [N, T, 2] float32`.
     """
-    _check(count, length)
-    check_seed(seed)
+    check_shapes(count=(count, ">= 1"), length=(length, ">= 1"))
     rows = [np.random.default_rng((seed, i)) for i in range(count)]
     start, drift, noise = (np.stack([rng.normal(size=size) for rng in rows]) for size in ((2, 2), *2 * [(length, 2)]))
     p, v = START[0] * start[:, 0], START[1] * start[:, 1]
@@ -83,9 +82,7 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
     Returns:
       A source of `seen: [N, T, 1] float32`, the noisy estimates, and `depth: [N, T, 1] float32`, both in m.
     """
-    _check(count, length)
-    check_seed(seed)
-    check_range("noise", noise, 0)
+    check_shapes(count=(count, ">= 1"), length=(length, ">= 1"), noise=(noise, ">= 0"))
     depth, observed = np.zeros((2, count, length))
     for i in range(count):
         rng = np.random.default_rng((seed, i))
@@ -95,11 +92,6 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
         observed[i] = depth[i] + noise * rng.normal(size=length)
     arrays = {"seen": observed[..., None].astype(np.float32), "depth": depth[..., None].astype(np.float32)}
     return Source(arrays, count, name="noisy depths")
-
-
-def _check(count: int, length: int) -> None:
-    if count < 1 or length < 1:
-        raise ValueError(f"count={count}, length={length}: too small; allowed: at least 1")
 
 
 DRIFTS = tuple(DRIFT * 2.0**k for k in range(-2, 6))
@@ -121,7 +113,7 @@ def observed_part(source: Source) -> Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tracks:
+class Tracks(CheckedRecord):
     """Tracks of a moving point in noise.
 
     Args:
@@ -137,9 +129,6 @@ class Tracks:
     length: Annotated[int, Range(2)] = 50
 
     reads_files: ClassVar[bool] = False
-
-    def __post_init__(self):
-        check_record(self)
 
     def check(self, run: Any) -> None:
         """Check that the network answers at each step."""

@@ -13,7 +13,7 @@ drawn for each vowel. So the class is in the shape of the spectrum, and neither 
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["BANDWIDTHS", "FORMANTS", "VOWELS", "glottal_pulses", "resonate", "vowels"]
@@ -108,9 +108,7 @@ def vowels(count: int, seed: int = 0, *, length: int = 1024, sample_rate: int = 
     Returns:
       A source of `waveform: [N, T] float32 in [-1, 1]` and `label: [N] int32`, an index into VOWELS.
     """
-    check_seed(seed)
-    if count < 1 or length < 1:
-        raise ValueError(f"count={count}, length={length}: too small; allowed: at least 1")
+    check_shapes(count=(count, ">= 1"), length=(length, ">= 1"))
     lowest = 2 * (1 + _TRACT) * max(map(max, FORMANTS.values()))
     if not lowest < sample_rate < np.inf:
         raise ValueError(f"sample_rate={sample_rate}: too low; allowed: above {lowest:.0f}")

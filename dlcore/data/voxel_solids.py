@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["SOLIDS", "depth_map", "occupancy", "solid_volume", "voxel_solids"]
@@ -124,9 +124,7 @@ def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
       A source of `voxels: [N, R, R, R] uint8`, 1 where occupied, `image: [N, 2 R, 2 R, 1] float32 in [0, 1]`, shaded by
       a light above and left of the camera, and `label: [N] int32`, an index into SOLIDS.
     """
-    if count < 1 or resolution < 8:
-        raise ValueError(f"{count=}, {resolution=}: too small; allowed: count from 1, resolution of at least 8")
-    check_seed(seed)
+    check_shapes(count=(count, ">= 1"), resolution=(resolution, ">= 8"))
     voxels = np.empty((count, *(resolution,) * 3), np.uint8)
     image = np.empty((count, 2 * resolution, 2 * resolution, 1), np.float32)
     label = np.empty(count, np.int32)

@@ -122,12 +122,12 @@ def _equation(eqn: Any, sets: list[Sets]) -> list[Sets]:
     axes, out = p.get("axes"), eqn.outvars[0].aval.shape
     if name.startswith(("reduce_", "arg")) and axes is not None and len(sets) == 1:
         return [np.bitwise_or.reduce(sets[0], axis=tuple(axes))]
-    if name not in MIXES and all(_spreads(v.aval.shape, out) for v in eqn.invars):
+    if name not in MIXES and all(spreads(v.aval.shape, out) for v in eqn.invars):
         return [np.broadcast_to(_union(sets), (*out, _width(sets)))] * len(eqn.outvars)
     return _all_positions(eqn, sets)
 
 
-def _spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
+def spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
     """Return whether `shape` broadcasts elementwise to `over`: equal, a scalar, or 1 along some axes."""
     return not shape or (len(shape) == len(over) and all(a in (1, b) for a, b in zip(shape, over, strict=True)))
 

@@ -14,7 +14,7 @@ from dlcore.data.splits import Splits
 from dlcore.data.words import UNKNOWN, vocabulary_from_dict
 from dlcore.evaluators import image_text
 from dlcore.experiment.parts import Run
-from dlcore.learner import Evaluator, Range, check_record
+from dlcore.learner import CheckedRecord, Evaluator, Range
 from dlcore.report import vision_language
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
@@ -147,7 +147,7 @@ def log_words(run: Run) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class CaptionScores:
+class CaptionScores(CheckedRecord):
     """CIDEr-D, BLEU, ROUGE-L and exact matches of captions, on the test split beside those of baselines.
 
     Args:
@@ -160,9 +160,6 @@ class CaptionScores:
 
     metric: ClassVar[str] = "cider"
     mode: ClassVar[str] = "max"
-
-    def __post_init__(self):
-        check_record(self)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Measure the captions, and on the test split the baselines; "valid" measures `monitor_images`."""

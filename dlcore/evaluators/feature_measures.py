@@ -22,7 +22,7 @@ from dlcore.data.known_datasets import TRAIN_SIZES
 from dlcore.data.splits import Splits
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.parts import Run
-from dlcore.learner import Evaluator, Learner, Range, check_record
+from dlcore.learner import CheckedRecord, Evaluator, Learner, Range
 from dlcore.report.context import ReportContext
 from dlcore.self_supervised.shown_views import view_panels
 from dlcore.setting import LARGEST, FlagError
@@ -34,7 +34,7 @@ TEMPERATURE = 0.07
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureMeasures:
+class FeatureMeasures(CheckedRecord):
     """The protocol that measures an encoder by labels that it did not learn from, beside the untrained encoder.
 
     Args:
@@ -57,9 +57,6 @@ class FeatureMeasures:
 
     metric: ClassVar[str] = "knn"
     mode: ClassVar[str] = "max"
-
-    def __post_init__(self):
-        check_record(self)
 
     def finish_data(self, splits: Splits, run: Run) -> Splits:
         """Check that there are labels to measure by; without any, the loss is the headline."""

@@ -15,7 +15,7 @@ from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
-from dlcore.learner import Evaluator, Range, check_record
+from dlcore.learner import CheckedRecord, Evaluator, Range
 from dlcore.models.pretrained.door import is_published
 from dlcore.report.samples import NUM_REAL
 from dlcore.setting import Setting
@@ -146,7 +146,7 @@ def class_features(flags: Flags, spec: dict, page: Experiment | None = None) -> 
 
 
 @dataclasses.dataclass(frozen=True)
-class FinalFrechet:
+class FinalFrechet(CheckedRecord):
     """The distances of samples, or of reconstructions, to test images, at the end of a run.
 
     Args:
@@ -161,9 +161,6 @@ class FinalFrechet:
 
     settings: ClassVar[dict[str, Setting]] = Frechet.settings
     """The networks whose features are compared."""
-
-    def __post_init__(self):
-        check_record(self)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators; none for "valid", and no samples of shapes, which no classifier knows."""

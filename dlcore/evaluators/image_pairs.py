@@ -20,7 +20,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.splits import Splits
 from dlcore.evaluators.manifold import half_interval
 from dlcore.experiment.parts import Run
-from dlcore.learner import Evaluator, check_record
+from dlcore.learner import CheckedRecord, Evaluator
 from dlcore.metrics import lpips, psnr
 from dlcore.weights.network import PACKED, load_network
 
@@ -92,7 +92,7 @@ def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> l
 
 
 @dataclasses.dataclass(frozen=True)
-class TargetSimilarity:
+class TargetSimilarity(CheckedRecord):
     """A measure of the technique, and PSNR and LPIPS of translated test images that have a target.
 
     Args:
@@ -106,9 +106,6 @@ class TargetSimilarity:
     pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mode: Annotated[Literal["max", "min"], "no flag"] = "min"
     monitor: Annotated[str | None, "no flag"] = None
-
-    def __post_init__(self):
-        check_record(self)
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluator of the test images."""

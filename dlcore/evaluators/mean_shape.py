@@ -65,10 +65,7 @@ def mean_keypoints(rows: Mapping[str, np.ndarray], num_classes: int) -> np.ndarr
 
 
 def evaluate_class_means(
-    evaluator: Evaluator,
-    names: Mapping[str, str],
-    masks: np.ndarray | None = None,
-    keypoints: np.ndarray | None = None,
+    evaluator: Evaluator, names: Mapping[str, str], masks: np.ndarray | None = None, keypoints: np.ndarray | None = None
 ) -> Evaluator:
     """Evaluate detections whose masks or keypoints are replaced by the means of their classes.
 

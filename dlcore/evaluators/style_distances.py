@@ -31,7 +31,7 @@ class StyleDistances(Frechet):
         evaluators = super().evaluators(run, splits, split)
         if split != "test":
             return evaluators
-        run, generator = run, run.parts.network.build(run.facts, run.dtype)["generator"]
+        generator = run.parts.network.build(run.facts, run.dtype)["generator"]
         network = image_generation.network_of(run.flags.replace(frechet_network=None), run.spec, self.classifier)
         extract = feature_extractor(network)
 
@@ -39,8 +39,4 @@ class StyleDistances(Frechet):
             return extract(images)[0]
 
         sizes = min(NUM_PAIRS, self.num_samples), run.parts.technique.keywords["latent_dim"], generator.num_noise
-        return [
-            *evaluators,
-            path_length(features, walks(*sizes), STEP),
-            noise_share(features, noisy(*sizes)),
-        ]
+        return [*evaluators, path_length(features, walks(*sizes), STEP), noise_share(features, noisy(*sizes))]

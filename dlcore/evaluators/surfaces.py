@@ -38,7 +38,8 @@ def surface_evaluator(
         for classes, labels in zip(np.asarray(outputs["classes"]), np.asarray(rows["semantic"]), strict=True):
             predicted = np.where(labels == void_label, 0, classes)
             pairs = [(predicted == organ, labels == organ) for organ in range(1, num_classes)]
-            acc.append([_distance(*pair, spacing) for pair in pairs])
+            # Without a true organ there is no distance; infinity where it is missed.
+            acc.append([mean_surface_distance(p, t, spacing) if t.any() else float("nan") for p, t in pairs])
         return acc
 
     def finish(acc: list) -> dict:
@@ -53,8 +54,3 @@ def surface_evaluator(
         }
 
     return Evaluator(add, finish, source, ("surface_distance", "missed_organs"))
-
-
-def _distance(predicted: np.ndarray, target: np.ndarray, spacing: Sequence[float]) -> float:
-    """Mean surface distance; NaN without a true organ, infinity where it is missed."""
-    return mean_surface_distance(predicted, target, spacing) if target.any() else float("nan")

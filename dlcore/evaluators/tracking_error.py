@@ -36,11 +36,6 @@ def positions(model: LinearGaussian, observation: jax.Array) -> tuple[jax.Array,
     return jax.vmap(estimate)(observation)
 
 
-def _filtered(drift: float, observation: np.ndarray) -> np.ndarray:
-    """Estimate positions by the filter of constant velocity."""
-    return np.asarray(positions(constant_velocity(drift, start=START), observation)[0])
-
-
 def _filter_rmse(drift: float, source: Source, smoothed: bool = False) -> float:
     """Measure the filter of constant velocity, or the smoother, which sees the later observations too."""
     estimates = positions(constant_velocity(drift, start=START), source.arrays["observation"])
@@ -98,7 +93,7 @@ class TrackingError:
         lines = (
             (p, GRAY, "true"),
             (y + context.outputs["output"][:3], BLUE, "network"),
-            (_filtered(DRIFT, y), GREEN, "Kalman"),
+            (np.asarray(positions(constant_velocity(DRIFT, start=START), y)[0]), GREEN, "Kalman"),
         )
         for k, ax in enumerate(axes[: len(y)]):
             ax.plot(*y[k].T, ".", color=VERMILION, ms=3, label="seen")

@@ -132,14 +132,7 @@ def panels(context: ReportContext) -> list[Panel]:
 
 
 def _flow_panels(clips: Any) -> list:
-    """Show the optical flow of Horn and Schunck from the first frame of each clip to the second.
-
-    Args:
-      clips: {name: [T, H, W, 3] uint8}.
-
-    Returns:
-      One panel, with the color wheel; none if clips have one frame.
-    """
+    """Show the optical flow of Horn and Schunck between the first two frames of each clip; none for one frame."""
     from dlcore.classical_vision.optical_flow import horn_schunck
     from dlcore.report.flow import flow_panel
 

@@ -105,7 +105,7 @@ def _imported_text(path: Path) -> str:
     package, paths = Path(__file__).resolve().parents[1], []
     imports = r"^from dlcore\.([\w.]+) import \(?([\w, \n]+)"
     for module, names in re.findall(imports, path.read_text(encoding="utf-8"), re.MULTILINE):
-        if module.split(".")[0] not in ("experiment", "kits", "main", "learner", "run", "weights"):
+        if module.split(".")[0] not in ("experiment", "main", "learner", "run", "setting", "weights"):
             folder = package / module.replace(".", "/")
             paths += [folder.with_suffix(".py"), *(folder / f"{name}.py" for name in re.findall(r"\w+", names))]
     return "".join(_docstrings(path) for path in paths if path.exists())
@@ -128,11 +128,10 @@ def _items(package_of_pages: str) -> tuple[Item, ...]:
     names = re.findall(r'^    "(\w+)": lambda rate', (package / "optim/builder.py").read_text(), re.MULTILINE)
     items += [Item("optimizer", name, f"--optimizer={name}") for name in names]
     flags: dict[str, str] = {}
-    for folder in ("experiment", "weights", "search", "tasks", "modes", "kits"):
-        for path in (package / folder).rglob("*.py"):
-            settings = r'(?:"([a-z][\w.]*)": |^([A-Z_]+) = )Setting\((?:"\w*", |[^"]*?\s)"([^"\n]+)"'
-            for name, constant, title in re.findall(settings, path.read_text(), re.MULTILINE):
-                flags.setdefault(name or constant.lower(), title)
+    for path in sorted(package.rglob("*.py")):
+        settings = r'(?:"([a-z][\w.]*)": |^([A-Z_]+) = )Setting\((?:"\w*", |[^"]*?\s)"([^"\n]+)"'
+        for name, constant, title in re.findall(settings, path.read_text(), re.MULTILINE):
+            flags.setdefault(name or constant.lower(), title)
     items += [Item("flag", f"--{name}", title) for name, title in flags.items()]
     for path, title in re.findall(r"^- \[[\w.]+\]\((\S+)\): (.*)", (package / "README.md").read_text(), re.MULTILINE):
         if package / path not in techniques:

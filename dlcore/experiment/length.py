@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 
 __all__ = ["Epochs", "Steps"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Length:
+class _Length(CheckedRecord):
     """What trainings of some epochs and of some steps share.
 
     Args:
@@ -23,9 +23,6 @@ class _Length:
     eval_every: Annotated[int | None, Range(1)] = None
     select: Literal["best", "last"] = "best"
     eval_batch_size: Annotated[int, Range(1)] = 256
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def defaults(self) -> dict[str, Any]:

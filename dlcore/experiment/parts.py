@@ -20,7 +20,7 @@ from flax import linen as nn
 from dlcore.data.facts import Facts
 from dlcore.data.splits import Spec, Splits
 from dlcore.experiment.flags import Flags
-from dlcore.learner import Learner, check_record
+from dlcore.learner import CheckedRecord, Learner
 from dlcore.models.network import Zoo
 from dlcore.setting import Setting, flag_prefix, part_settings, with_flags
 
@@ -214,7 +214,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class Measure(CheckedRecord):
     """A number that the technique's own `evaluate` measures, such as `Measure("iou")`.
 
     Args:
@@ -226,9 +226,6 @@ class Measure:
     metric: Annotated[str, "no flag"]
     mode: Annotated[Literal["max", "min"], "no flag"] = "max"
     headline: Annotated[str | None, "no flag"] = None
-
-    def __post_init__(self) -> None:
-        check_record(self)
 
 
 @dataclasses.dataclass(frozen=True)

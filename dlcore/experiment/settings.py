@@ -44,10 +44,7 @@ RUN = {
         128, "batch size: examples of a training step, over all devices and processes", limits=Range(1), essential=True
     ),
     "seed": Setting(
-        0,
-        "random seed of initialization, data order, augmentation and the validation split",
-        Seed,
-        essential=True,
+        0, "random seed of initialization, data order, augmentation and the validation split", Seed, essential=True
     ),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
     "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
@@ -103,10 +100,7 @@ RUN = {
     ),
     "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1), identity=False),
     "fresh": Setting(
-        False,
-        "train anew; an earlier run of the folder is kept under another name",
-        identity=False,
-        essential=True,
+        False, "train anew; an earlier run of the folder is kept under another name", identity=False, essential=True
     ),
     "changed_data": Setting(
         False,

@@ -16,15 +16,7 @@ __all__ = ["MODE"]
 
 
 def _evaluate_run(run: ResolvedRun) -> None:
-    """Print the exact metrics of a split, as text or JSON.
-
-    Args:
-      run: the resolved run, with the flags `split` and `format`.
-
-    Raises:
-      FlagError: there is no such run, or no such split; the data have classes or images that do not fit the run, or
-        contain its training examples.
-    """
+    """Print the exact metrics of a split, as text or JSON."""
     config, flags = config_of(run), run.flags
     training, example = run.training(config["spec"]), run.example(config["spec"])
     runs = members_of(run)

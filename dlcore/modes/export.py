@@ -287,19 +287,7 @@ def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], A
 def _fold_predict(
     predict: Callable[[dict, dict], Any], weights: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> tuple[Callable[[dict, dict], Any], dict[str, Any]]:
-    """Merge the batch norms of `predict` into the layers before them.
-
-    Args:
-      predict: result of `flat_predict`.
-      weights: weights that it takes.
-      inputs: {name: array [B, ...]}, for one run of `predict`.
-
-    Returns:
-      (function of (weights and the merged arrays, inputs), merged arrays {"folded/PATH/kernel", "folded/PATH/bias"}).
-
-    Raises:
-      FlagError: no batch norm follows a convolution or dense layer.
-    """
+    """Merge batch norms of `predict` into the layers before them; return the new `predict` and merged arrays."""
     folds = find_folds(lambda: predict(dict(weights), {k: jnp.asarray(v) for k, v in inputs.items()}))
     if not folds:
         raise FlagError(
@@ -337,19 +325,7 @@ def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
 
 
 def _export_run(run: ResolvedRun) -> int:
-    """Export `predict` of a finished run to RUN/export, load it and compare outputs on an example.
-
-    Args:
-      run: the resolved run, with the flag `select`.
-
-    Returns:
-      The exit status, 0.
-
-    Raises:
-      FlagError: `predict` takes no examples, the experiment's batches are no dicts of arrays, its `predict` cannot be
-        traced for a symbolic batch size, or its batch norms cannot be merged.
-      ValueError: RUN/export holds something that is no export.
-    """
+    """Export `predict` of a finished run to RUN/export, load it and compare outputs on an example."""
     config = config_of(run)
     spec = config["spec"]
     batch = example_batch(run, spec)

@@ -16,17 +16,7 @@ __all__ = ["MODE"]
 
 
 def _predict_files(run: ResolvedRun) -> None:
-    """Print predictions for the files of `--input`, or samples without it, as text or JSON.
-
-    A page whose samples are random has the flag `sample_seed`, and one that counts them `num_drawn`.
-
-    Args:
-      run: the resolved run, with the flags `input`, `format` and `output`.
-
-    Raises:
-      FlagError: `--input` is missing and the experiment draws no samples, or given and it reads no files, or beside a
-        number of samples; there is no such run; or the experiment writes no files.
-    """
+    """Print predictions for the files of `--input`, or samples without it, as text or JSON."""
     import jax
 
     experiment, flags = run.experiment, run.flags

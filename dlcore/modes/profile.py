@@ -153,7 +153,4 @@ def _write(
     say(f"report: {path}")
 
 
-MODE = Mode(
-    profile,
-    {"profile_steps": Setting(5, "training steps to trace", limits=Range(1), identity=False)},
-)
+MODE = Mode(profile, {"profile_steps": Setting(5, "training steps to trace", limits=Range(1), identity=False)})

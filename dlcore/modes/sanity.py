@@ -14,7 +14,6 @@ chance if a binomial count exceeds it with a probability of at most 3.2e-5, that
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ import numpy as np
 
 from dlcore.activity import activity
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import Source, shuffle_labels
+from dlcore.data.source import shuffle_labels
 from dlcore.data.splits import Splits, map_sources
 from dlcore.data.stratified import stratified_sample
 from dlcore.diagnostics.gradient_check import check_gradient
@@ -256,17 +255,13 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
         return Check(name, "–", f"{len(valid)} validation examples cannot tell from chance", None)
     # Validation labels are shuffled too: a cluster of images may keep its true labels by chance.
     if shuffled:
-        train, valid = map_sources(_shuffled(flags.seed), train, {}), shuffle_labels(valid, flags.seed + 1)
+        valid = shuffle_labels(valid, flags.seed + 1)
+        train = map_sources(lambda x, _: shuffle_labels(x, flags.seed) if "label" in x.arrays else x, train, {})
     batch_size = min(flags.batch_size, data.train_size)
     learner, result = bench.train(train, batch_size, SHUFFLED_STEPS, log_every=SHUFFLED_STEPS)
     accuracy = evaluate(learner, result.state, valid, placement=_one_device())["accuracy"]
     expected = f"{'<=' if shuffled else '>'} {bound:.3f} (chance, largest class)"
     return Check(name, f"validation accuracy {accuracy:.3f}", expected, (accuracy <= bound) == shuffled)
-
-
-def _shuffled(seed: int) -> Callable[[Source, int], Source]:
-    """Build the function that shuffles the labels of a source, if it has labels."""
-    return lambda source, _: shuffle_labels(source, seed) if "label" in source.arrays else source
 
 
 def _check_true(bench: Bench) -> Check:

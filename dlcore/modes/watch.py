@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.diagnostics.monitor import findings, snapshot
 from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.parts import Run
@@ -37,8 +38,7 @@ class Watch:
     """
 
     def __init__(self, learner: Learner, batch: Any, every: int):
-        if every < 1:
-            raise ValueError(f"every={every}: too small; allowed: at least 1")
+        check_whole_number("every", every, 1)
         self.every, self.batch = every, batch
         self.memory: dict[str, Any] = {"snapshots": [], "next": 0}
         self._snapshot = jax.jit(lambda state, batch: snapshot(learner, state, batch))

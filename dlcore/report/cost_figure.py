@@ -48,10 +48,7 @@ def cost_figure(layers: Sequence[Layer], title: str) -> "Figure":
     for panel, (label, values) in zip(axes[1:], measures.items(), strict=True):
         panel.bar(range(1, len(run) + 1), values, color=[KINDS[kind] for kind in kinds], width=0.9)
         panel.set_ylabel(label)
-    axes[1].legend(
-        handles=[Patch(color=color, label=kind) for kind, color in KINDS.items() if kind in kinds],
-        **LEGEND,
-    )
+    axes[1].legend(handles=[Patch(color=color, label=kind) for kind, color in KINDS.items() if kind in kinds], **LEGEND)
     axes[-1].set_xlabel("layer")
     sums = total(layers)
     figure.suptitle(f"{title}: {_short(sums.parameters)} parameters, {_short(sums.macs)} multiply-adds", fontsize=11)

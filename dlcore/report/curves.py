@@ -122,7 +122,7 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
     """Draw one metric as a chart; the caption is the legend, with the last and the best value."""
     figure, axes = new_chart(size)
     all_values = np.concatenate([y[np.isfinite(y)] for _, y in lines.values()])
-    is_fraction = _is_fraction(name, all_values)
+    is_fraction = in_per_cent(name) and all_values.min() >= 0 and all_values.max() <= 1
     for split in (s for s in splits if s in lines):
         number = splits.index(split) % len(SERIES)
         xs, ys = thin(*lines[split])
@@ -179,10 +179,6 @@ def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
         return last
     best = y.argmax() if direction == "higher" else y.argmin()
     return last if y[best] == y[-1] else f"{last} (best {number_text(name, y[best])} at {x[best]:g})"
-
-
-def _is_fraction(name: str, values: np.ndarray) -> bool:
-    return in_per_cent(name) and values.min() >= 0 and values.max() <= 1
 
 
 def _logarithmic(axes) -> None:

@@ -119,19 +119,10 @@ def new_figure(
     figure = Figure(size, layout="constrained")
     axes = figure.subplots(rows, columns, **kwargs)
     for ax in np.ravel(axes):
-        _bare_axes(ax)
+        ax.spines[["top", "right"]].set_visible(False)
         if grid is not None:
             ax.grid(axis=grid, alpha=0.3)
     return figure, axes
-
-
-def _bare_axes(ax: "Axes") -> None:
-    """Remove the upper and right spine.
-
-    Args:
-      ax: matplotlib axes.
-    """
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def seed_dots(

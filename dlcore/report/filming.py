@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.report.context import ReportContext
 from dlcore.report.film import film
 from dlcore.report.panel import Panel
@@ -38,8 +39,7 @@ class Film:
         title: str,
         most: int = 32,
     ):
-        if most < 2:
-            raise ValueError(f"most={most}: too few; allowed: at least 2")
+        check_whole_number("most", most, 2)
         self.batch, self.picture, self.title, self.most = batch, picture, title, most
         self.memory: dict[str, Any] = {"frames": [], "stride": 1, "calls": 0}
         self._predict = jax.jit(predict)

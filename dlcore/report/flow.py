@@ -85,11 +85,7 @@ def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title:
     wheel = np.ones((height, len(frames) * (width + 1) - 1, 3), np.float32)  # as wide as the row of frames
     wheel[:size, :size] = color_wheel(size)
     colors = [flow_colors(flow, largest) for flow in flows]
-    rows = {
-        "frames": to_uint8(np.stack([*frames])),
-        "flow": to_uint8(np.stack(colors)),
-        "key": to_uint8(wheel[None]),
-    }
+    rows = {"frames": to_uint8(np.stack([*frames])), "flow": to_uint8(np.stack(colors)), "key": to_uint8(wheel[None])}
     return sample_rows(
         rows, title, f"Hue: direction, as on the wheel; saturation: up to {largest:.1f} pixels per frame."
     )

@@ -47,7 +47,11 @@ def render(
         cards=_cards(summary),
         contents=_contents(panels),
         panels=_sections(panels),
-        details="\n".join(_closed_table(name, rows) for name, rows in (details or {}).items() if rows),
+        details="\n".join(
+            f"<details><summary>{escape(name)}</summary>{definition_table(rows)}</details>"
+            for name, rows in (details or {}).items()
+            if rows
+        ),
     )
 
 
@@ -95,10 +99,6 @@ def _sections(panels: Sequence[Panel]) -> str:
 def _section(number: int, panel: Panel) -> str:
     subtitle = f'<p class="note">{escape(panel.subtitle)}</p>' if panel.subtitle else ""
     return f'<section id="panel-{number}"><h2>{escape(panel.title)}</h2>{subtitle}{panel.html}</section>'
-
-
-def _closed_table(name: str, rows: Mapping[str, Any]) -> str:
-    return f"<details><summary>{escape(name)}</summary>{definition_table(rows)}</details>"
 
 
 _PAGE = """<!DOCTYPE html>

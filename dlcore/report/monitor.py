@@ -117,14 +117,7 @@ def _table(head: str, rows: list[str]) -> str:
 
 
 def _histogram_svg(numbers: dict[str, Any]) -> str:
-    """Draw a histogram whose bars grow with the square root of the count.
-
-    Args:
-      numbers: "counts" [N] and "edges" [N + 1].
-
-    Returns:
-      An `<svg>` element with the outer edges below it; "not finite" or "" if there is nothing to draw.
-    """
+    """Draw a histogram whose bars grow with the square root of the count, with the outer edges below it."""
     counts, edges = np.sqrt(np.asarray(numbers["counts"], float)), np.asarray(numbers["edges"], float)
     if not np.isfinite(edges).all() or counts.max() == 0:
         return "not finite" if not np.isfinite(edges).all() else ""
@@ -141,15 +134,7 @@ def _histogram_svg(numbers: dict[str, Any]) -> str:
 
 
 def _line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
-    """Draw a small line on a logarithmic axis.
-
-    Args:
-      values: [N]; values that are not positive and finite are left out.
-      band: the lowest and the highest value of a band behind the line; None for no band.
-
-    Returns:
-      An `<svg>` element; "" for fewer than two points.
-    """
+    """Draw a small line of the positive values on a logarithmic axis, before a band; "" for fewer than two points."""
     valid = np.isfinite(values) & (values > 0)
     if valid.sum() < 2:
         return ""

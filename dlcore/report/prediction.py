@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
+from dlcore.data.decoding import load_center_crop, load_image, stretch_image
 from dlcore.data.facts import Facts
+from dlcore.data.image_folder import list_images
+from dlcore.data.source import Source
+from dlcore.data.workers import unreadable
 
 __all__ = ["ClassifyImages", "describe", "images_under", "read_all", "stretched_images", "unique_stems"]
 
@@ -41,10 +46,6 @@ def images_under(path: str, facts: Facts, skip_bad: bool | None) -> tuple[Any, l
     Returns:
       (source, paths).
     """
-    from dlcore.data.decoding import load_center_crop, load_image
-    from dlcore.data.image_folder import list_images
-    from dlcore.data.source import Source
-
     height, width, channels = facts.image_shape
 
     def read(path: Path) -> np.ndarray:
@@ -82,9 +83,6 @@ def stretched_images(path: str, facts: Facts, own_size: bool = False) -> tuple[A
     Raises:
       ValueError: files cannot be read, or sizes differ under `own_size`; the message names them.
     """
-    from dlcore.data.decoding import load_image, stretch_image
-    from dlcore.data.image_folder import list_images
-    from dlcore.data.source import Source
 
     def read(path: Path) -> np.ndarray:
         return load_image(path) if own_size else stretch_image(load_image(path), facts.image_shape[:2])
@@ -106,10 +104,6 @@ def read_all(
     Returns:
       (images [N, H, W, C], their paths).
     """
-    from absl import logging
-
-    from dlcore.data.workers import unreadable
-
     images, good, bad = [], [], []
     for path in paths:
         try:

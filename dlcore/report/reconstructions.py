@@ -11,6 +11,8 @@ from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.report import prediction, samples
 from dlcore.report.context import ReportContext
+from dlcore.report.curves import curves
+from dlcore.report.generative import picture_grid, sample_rows, save_picture
 from dlcore.report.samples import DrawSamples
 
 __all__ = ["ReconstructImages", "ReconstructOrDraw", "ReconstructedImages", "WriteReconstructions"]
@@ -30,8 +32,6 @@ class WriteReconstructions:
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write each `image` beside its reconstruction, as NAME_reconstruction.png."""
-        from dlcore.report.generative import picture_grid
-
         pairs = zip(names, np.asarray(to_float(source.arrays["image"])), outputs["image"], strict=True)
         return [
             samples.save(
@@ -46,9 +46,6 @@ class ReconstructedImages:
 
     def panels(self, context: ReportContext, run: Any) -> list:
         """Show test images beside their reconstructions, and the curves."""
-        from dlcore.report.curves import curves
-        from dlcore.report.generative import sample_rows
-
         rows = {"test images": context.data.test.arrays["image"][:12], "reconstructed": context.outputs["image"][:12]}
         return [sample_rows(rows, "Reconstructions", "The first test images, unselected."), curves(context.history)]
 
@@ -72,8 +69,6 @@ class ReconstructImages:
         The first shows the image, the noisy input if there is one, and the reconstruction; the second interpolates to
         the next image, and from the last image to the first.
         """
-        from dlcore.report.generative import picture_grid
-
         pixels, files = source.arrays["image"], []
         for i, stem in enumerate(prediction.unique_stems(names)):
             pictures = [pixels[i] / 255 if pixels.dtype == np.uint8 else pixels[i]]
@@ -109,8 +104,6 @@ class ReconstructOrDraw:
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
         """Write reconstructions, and samples.png beside them, or samples alone as other pages do."""
-        from dlcore.report.generative import picture_grid
-
         if "image" not in source.arrays:
             return self.draw.write(folder, outputs, source, names, facts)
         files = ReconstructImages().write(folder, outputs, source, names, facts)
@@ -121,6 +114,4 @@ class ReconstructOrDraw:
 
 def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:
     """Write a picture, enlarged by an integer factor if its height is small."""
-    from dlcore.report.generative import save_picture
-
     return save_picture(path, picture, max(1, least // picture.shape[0]))

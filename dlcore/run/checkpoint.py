@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.run.checksums import checksums, find_damage
 from dlcore.run.orbax_output import quiet_orbax, stderr_kept_on_success
 from dlcore.run.processes import agree, barrier, is_first
@@ -85,8 +85,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep_last: int = 2, mode: str = "max", read_only: bool = False):
         self.folder = Path(folder).absolute()
         self.keep_last, self.mode, self.read_only = keep_last, mode, read_only
-        if keep_last < 1:
-            raise ValueError(f"keep_last={keep_last}: too small; allowed: at least 1")
+        check_whole_number("keep_last", keep_last, 1)
         check_choice("mode", mode, ("max", "min"))
         self.failure: Exception | None = None
         self.finished_save: int | None = None

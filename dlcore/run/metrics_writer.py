@@ -41,10 +41,7 @@ class MetricsWriter:
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike,
-        resume_step: int | None = None,
-        tracking: Tracking = DEFAULT_TRACKING,
+        self, folder: str | os.PathLike, resume_step: int | None = None, tracking: Tracking = DEFAULT_TRACKING
     ):
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)

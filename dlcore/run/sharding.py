@@ -217,11 +217,7 @@ def _checked_rule(mesh: Mesh, rule: str | Rule) -> Rule:
 
 
 def state_shardings(
-    abstract: Any,
-    mesh: Mesh,
-    rule: str | Rule = "replicate",
-    batched: tuple[str, ...] = (),
-    must_divide: bool = False,
+    abstract: Any, mesh: Mesh, rule: str | Rule = "replicate", batched: tuple[str, ...] = (), must_divide: bool = False
 ) -> Any:
     """Choose a sharding for each leaf of a state.
 

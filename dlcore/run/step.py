@@ -166,7 +166,10 @@ class Program:
         self._rng = root_key(seed)
         processes = jax.process_count()
         self.batch = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((x.shape[0] * processes, *x.shape[1:]), _device_dtype(x.dtype)), batch
+            lambda x: jax.ShapeDtypeStruct(
+                (x.shape[0] * processes, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype)
+            ),
+            batch,
         )
         self._batch_shardings = batch_shardings(self.batch, self._mesh)
         if processes > 1:
@@ -363,10 +366,6 @@ class Program:
           The carry in its global shape, under jit the same.
         """
         return carry
-
-
-def _device_dtype(dtype: Any) -> Any:
-    return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def check_avals(expected: Any, actual: Any, name: str = "update") -> None:

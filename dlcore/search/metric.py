@@ -42,27 +42,14 @@ def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", 
 
 
 class _ValidationNames(NamedTuple):
-    """Names of the metrics that an experiment's validation measures.
-
-    Args:
-      all: names of all metrics.
-      of_trials: names of the metrics that `together` also measures for each trial.
-    """
+    """Names of all metrics of a validation, and of those that `together` also measures for each trial."""
 
     all: tuple[str, ...]
     of_trials: frozenset[str]
 
 
 def _validation_names(run: ResolvedRun, data: Splits) -> _ValidationNames:
-    """Evaluate one validation batch before training, and list the names of the metrics.
-
-    Args:
-      run: the resolved run of the experiment.
-      data: splits of its data.
-
-    Returns:
-      The names, including those that the evaluators declare.
-    """
+    """Evaluate one validation batch before training, and list the names of the metrics, those of evaluators too."""
     training, placement = run.training_of(data), run.placement()
     learner, arguments = training.build(), fit_arguments(run, training, data)
     batch = batch_at(run.pipelines(data), 0)

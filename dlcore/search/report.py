@@ -109,17 +109,7 @@ def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
 
 
 def _parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
-    """Draw parallel coordinates: one axis per setting and one for the score, one line per trial, darker is better.
-
-    Args:
-      trials: the trials, in any order.
-      space: the search space of their values.
-      metric: name of the score.
-      monitor_mode: whether the best score is "max" or "min".
-
-    Returns:
-      A matplotlib Figure.
-    """
+    """Draw an axis for each setting and for the score, and a line for each trial, darker where it is better."""
     names = [*space, metric]
     figure, ax = new_figure((2.2 * len(names) + 1, 4.2))
     low, high, logarithmic = _score_axis(trials)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "Choice",
@@ -57,7 +58,7 @@ class Uniform(NamedTuple):
         Returns:
           The value.
         """
-        _check_unit(u)
+        check_shapes(u=(u, "0 to 1"))
         return float(np.clip(self.low + u * (self.high - self.low), self.low, self.high))
 
     def position(self, value: float) -> float:
@@ -92,7 +93,7 @@ class LogUniform(NamedTuple):
         Returns:
           The value.
         """
-        _check_unit(u)
+        check_shapes(u=(u, "0 to 1"))
         return float(np.clip(self.low ** (1 - u) * self.high**u, self.low, self.high))
 
     def position(self, value: float) -> float:
@@ -127,7 +128,7 @@ class Integers(NamedTuple):
         Returns:
           The value.
         """
-        _check_unit(u)
+        check_shapes(u=(u, "0 to 1"))
         return int(min(self.low + math.floor(u * (self.high - self.low + 1)), self.high))
 
     def position(self, value: int) -> float:
@@ -160,7 +161,7 @@ class Choice(NamedTuple):
         Returns:
           The value.
         """
-        _check_unit(u)
+        check_shapes(u=(u, "0 to 1"))
         return self.options[min(math.floor(u * len(self.options)), len(self.options) - 1)]
 
 
@@ -354,11 +355,6 @@ def edges(space: Space, best: dict) -> list[str]:
             end = f"{'lower' if position < 0.5 else 'upper'} end of [{axis.low:g}, {axis.high:g}]"
             warnings.append(f"{name}: the best, {best[name]:g}, is at the {end}: widen it")
     return warnings
-
-
-def _check_unit(u: float) -> None:
-    if not 0 <= u <= 1:
-        raise ValueError(f"u={u}: out of range; allowed: 0 to 1")
 
 
 def _sample(

@@ -95,9 +95,7 @@ class OfTrials(Metric):
 
 
 def together(
-    build: Build,
-    values: Mapping[str, Sequence[float]],
-    mapping: Literal["auto", "vmap", "map"] = "auto",
+    build: Build, values: Mapping[str, Sequence[float]], mapping: Literal["auto", "vmap", "map"] = "auto"
 ) -> Learner:
     """Build a learner that trains one trial for each row of `values`, all with the same root key and batches.
 

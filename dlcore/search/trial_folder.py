@@ -48,7 +48,9 @@ class TrialFolder(NamedTuple):
         if path.exists():
             before, now = read_json(path), self._content()
             # A flag that is newer than the folder has its default, which is what the folder did.
-            names = [k for k in {**before, **now} if k in before or k not in self.run.identity or self._gives(k)]
+            names = [
+                k for k in {**before, **now} if k in before or k not in self.run.identity or k in self.run.flags.given
+            ]
             changes = [_change(k, before.get(k), now.get(k)) for k in names if before.get(k) != now.get(k)]
         elif (self.path / "checkpoints").exists():
             changes = ["its settings are not stored"]
@@ -75,9 +77,6 @@ class TrialFolder(NamedTuple):
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / CONTENT, self._content())
         return self.path
-
-    def _gives(self, name: str) -> bool:
-        return name in self.run.flags.given
 
     def _content(self) -> dict[str, Any]:
         """List everything that decides the training, by name."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.setting import FlagError, Setting, field_settings
 from dlcore.video.fusion import inflate
@@ -31,7 +30,8 @@ class InflatedWeights:
     @property
     def settings(self) -> dict[str, Setting]:
         """The flag of the run, with its origin."""
-        return {"inflate_from": field_settings(self)["inflate_from"]._replace(origin=_inflated_run)}
+        setting, page = field_settings(self)["inflate_from"], "video.classification"
+        return {"inflate_from": setting._replace(origin=lambda f: earlier_run.origin(f, "inflate_from", page))}
 
     def check(self, run: Run) -> None:
         """Check that the network is slow fusion."""
@@ -59,8 +59,3 @@ class InflatedWeights:
             return state.replace(params=params, opt_state=jax.jit(run.optimizer().init)(params))
 
         return Start(replace, lambda state: fitted(state) and None)
-
-
-def _inflated_run(flags: Flags) -> Any:
-    """Read the origin of the run of `--inflate_from`."""
-    return earlier_run.origin(flags, "inflate_from", "video.classification")

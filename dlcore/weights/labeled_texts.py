@@ -21,7 +21,7 @@ from dlcore.data.text import load_text
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
-from dlcore.learner import Range, check_record, root_key
+from dlcore.learner import CheckedRecord, Range, root_key
 from dlcore.optim import trained_parts
 from dlcore.optim.partial import PartsAdamW
 from dlcore.report import prediction
@@ -40,7 +40,7 @@ NUM_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class LabeledTexts:
+class LabeledTexts(CheckedRecord):
     """Texts with labels.
 
     Args:
@@ -60,9 +60,6 @@ class LabeledTexts:
     num_labels: Annotated[int | None, Range(2), "essential"] = 200
     valid_fraction: Annotated[float, Range(0.001, 0.4)] = 0.2
     test_fraction: Annotated[float, Range(0.001, 0.5)] = 0.4
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def reads_files(self) -> bool:
@@ -104,7 +101,7 @@ class LabeledTexts:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifyingEncoder:
+class ClassifyingEncoder(CheckedRecord):
     """A text encoder with a linear classifier; parameters that no part names are frozen.
 
     Args:
@@ -115,9 +112,6 @@ class ClassifyingEncoder:
 
     encoder: TextEncoder
     pooling: Literal["first", "last", "mean"] | None = None
-
-    def __post_init__(self):
-        check_record(self)
 
     def check(self, run: Run) -> None:
         """Check that flags fit together, and that the parts name parameters."""

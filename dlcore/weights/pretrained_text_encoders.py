@@ -22,7 +22,7 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.extras import require
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.models import bert, create_model, gpt2
 from dlcore.setting import FlagError, Setting, field_settings
 from dlcore.weights import earlier_run
@@ -51,7 +51,7 @@ MASKED_WINDOW = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class TextEncoder:
+class TextEncoder(CheckedRecord):
     """The network that reads a text, its tokens, and the weights that it starts from.
 
     Args:
@@ -77,9 +77,6 @@ class TextEncoder:
     pretraining_steps: Annotated[int, Range(1)] = 1000
     tokenizer: Annotated[str | None, "essential"] = None
     given: frozenset[str] = frozenset()
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def settings(self) -> dict[str, Setting]:

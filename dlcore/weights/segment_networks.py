@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from dlcore.data.facts import Facts
 from dlcore.experiment.parts import Run
-from dlcore.learner import Learner, check_record
+from dlcore.learner import CheckedRecord, Learner
 from dlcore.models import described_model
 from dlcore.models import network as network_parts
 from dlcore.models.encoder import Encoder
@@ -29,7 +29,7 @@ def class_names(facts: Facts) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class QueryNetworks:
+class QueryNetworks(CheckedRecord):
     """Three networks that make each segment of a query, of which a run has one.
 
     Args:
@@ -49,9 +49,6 @@ class QueryNetworks:
     network: Annotated[Literal["mask2former", "maskformer", "eomt"], "essential"] = "mask2former"
 
     external_fields: ClassVar[tuple[str, ...]] = ("eomt.image_size",)
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:

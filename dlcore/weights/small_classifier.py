@@ -11,7 +11,7 @@ from dlcore.data import labeled_images
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.models import create_model
 from dlcore.setting import FlagError, Setting
 from dlcore.weights.network import NETWORK, check_fits, load_network, model_of, open_classifier
@@ -19,10 +19,7 @@ from dlcore.weights.open import Weights
 
 __all__ = ["DEFAULT_MODEL", "SETTINGS", "Teacher", "default_model", "find_or_train"]
 
-SETTINGS = {
-    "network": NETWORK,
-    "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
-}
+SETTINGS = {"network": NETWORK, "network_steps": Setting(400, "training steps of the default network", limits=Range(1))}
 
 
 DEFAULT_MODEL = "resnet8_cifar"
@@ -83,7 +80,7 @@ def _teacher(flags: Flags) -> Weights | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher:
+class Teacher(CheckedRecord):
     """A trained classifier of the same classes, whose variables go into `teacher` of the state.
 
     Args:
@@ -95,9 +92,6 @@ class Teacher:
     network_steps: Annotated[int, Range(1)] = 400
 
     settings: ClassVar[dict[str, Setting]] = {"network": NETWORK._replace(origin=_teacher)}
-
-    def __post_init__(self):
-        check_record(self)
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique the `teacher`; `start` trains the default one, so that --mode=plan need not."""

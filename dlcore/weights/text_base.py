@@ -22,12 +22,12 @@ from dlcore.weights.start import Start
 
 __all__ = ["BASE", "LockedBase", "PersonalizedBase", "check_base", "load_base"]
 
-FACTS = ("image_shape", "vocabulary", "length")
-"""Facts of the data that both phases share."""
+EDGE_FACTS = ("image_shape", "vocabulary", "length")
+"""Facts of the data that ControlNet shares with its base."""
 
 
-FACTS = ("image_shape", "length")
-"""Facts of the data that both phases share."""
+SUBJECT_FACTS = ("image_shape", "length")
+"""Facts of the data that a personalized network shares with its base."""
 
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
@@ -73,13 +73,13 @@ class LockedBase:
 
         def replace(state: Any) -> Any:
             is_default = run.flags.smoke or self.base_steps is None
-            phase = load_base(run, self.page, [] if is_default else [f"--steps={self.base_steps}"], *FACTS)
+            phase = load_base(run, self.page, [] if is_default else [f"--steps={self.base_steps}"], *EDGE_FACTS)
             base = jax.tree.map(jax.numpy.asarray, phase.params)
             params = {"control": copy_encoder(state.params["control"], base["unet"])}
             opt_state = jax.jit(run.optimizer().init)(params)
             return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
 
-        return Start(replace, lambda state: check_base(run, *FACTS))
+        return Start(replace, lambda state: check_base(run, *EDGE_FACTS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class PersonalizedBase:
             words = [] if flags.smoke else [f"--steps={self.base_steps}", "--batch_size=32", "--ema=0.99"]
             words += [] if flags.smoke else ["--num_samples=96", f"--eval_every={self.base_steps}"]
             words += [f"--{name}={flags.get(name)}" for name in ("pairs", "guidance", "num_inference_steps")]
-            phase = load_base(run, self.page, [*words, "--guidance_samples=0"], *FACTS)
+            phase = load_base(run, self.page, [*words, "--guidance_samples=0"], *SUBJECT_FACTS)
             inverts = flags.technique == "textual_inversion"
             vocabulary = vocabulary_from_dict(run.facts.base_vocabulary)
             initializer = int(vocabulary.encode(data.initializer)[0]) if inverts else None
@@ -114,7 +114,7 @@ class PersonalizedBase:
             batch = {"tokens": jnp.asarray(rows.arrays["tokens"]), "index": jnp.arange(len(rows))}
             return state.replace(class_image=jax.jit(run.build().predict)(state, batch)["sample"])
 
-        return Start(replace, lambda state: check_base(run, *FACTS))
+        return Start(replace, lambda state: check_base(run, *SUBJECT_FACTS))
 
 
 def load_base(run: Run, page: Experiment, words: list[str], *facts: str) -> EarlierPhase:

@@ -15,7 +15,7 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.generative.vq_vae import VQVAE
-from dlcore.learner import Range, check_record
+from dlcore.learner import CheckedRecord, Range
 from dlcore.models.encoder import Encoder
 from dlcore.self_supervised.patch_encoder import PatchEncoder
 from dlcore.setting import Setting, field_settings
@@ -63,7 +63,7 @@ class EncoderAndTokenizer:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedTokenizer:
+class TrainedTokenizer(CheckedRecord):
     """The tokenizer's weights, of a run of the page of the VQ-VAE.
 
     Args:
@@ -76,9 +76,6 @@ class TrainedTokenizer:
     page: Experiment
     tokenizer: Annotated[str | None, "essential"] = None
     tokenizer_steps: Annotated[int, Range(1)] = 1500
-
-    def __post_init__(self):
-        check_record(self)
 
     @property
     def settings(self) -> dict[str, Setting]:

@@ -34,7 +34,10 @@ def test_a_sequence_depends_on_seed_and_index_alone():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"), [({"length": 1}, "length=1: too short for two markers; allowed: at least 2")]
+    ("wrong", "message"),
+    [
+        ({"length": 1}, "length=1: out of range; allowed: at least 2"),
+    ],
 )
 def test_bad_arguments_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):

@@ -45,5 +45,5 @@ def test_a_clip_is_the_same_whatever_the_number_of_clips():
     for name, value in few.arrays.items():
         np.testing.assert_array_equal(value, many.arrays[name][:3])
     assert (bounces(3, 6).arrays["clip"] != few.arrays["clip"]).any()
-    with pytest.raises(ValueError, match="frames=1: too small; allowed: at least 2"):
+    with pytest.raises(ValueError, match="frames=1: out of range; allowed: at least 2"):
         bounces(1, frames=1)

@@ -31,7 +31,7 @@ def test_an_image_does_not_depend_on_how_many_there_are():
 
 
 def test_too_small_is_named():
-    with pytest.raises(ValueError, match="count=1, size=7: too small; allowed: count of at least 1, size"):
+    with pytest.raises(ValueError, match="size=7: out of range; allowed: at least 8"):
         factor_shapes(1, size=7)
 
 

@@ -70,7 +70,7 @@ def test_a_melody_is_the_same_whatever_the_number_and_the_text_is_known_by_name(
     assert melodies(2, 1) != melodies(2, 2)
     assert melodies(1).endswith("|G2C2.\n")
     assert load_text("melodies").startswith(melodies(3))
-    with pytest.raises(ValueError, match="count=0: too few; allowed: at least 1"):
+    with pytest.raises(ValueError, match="count=0: too small; allowed: at least 1"):
         melodies(0)
 
 

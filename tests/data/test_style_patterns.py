@@ -23,8 +23,8 @@ def test_waves_by_hand():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="name='dots': no such pattern; allowed: mosaic, waves, strokes"):
+    with pytest.raises(ValueError, match="name='dots': unknown; allowed: mosaic, waves, strokes"):
         style_pattern("dots", 16)
-    with pytest.raises(ValueError, match="side=7: too small; allowed: at least 8"):
+    with pytest.raises(ValueError, match="side=7: out of range; allowed: at least 8"):
         style_pattern("waves", 7)
     assert style_pattern("mosaic", 8).shape == (8, 8, 3)

@@ -66,5 +66,5 @@ def test_large_frames_lose_detail_and_small_ones_none(shape, exact):
 
 
 def test_a_film_of_one_frame_is_refused():
-    with pytest.raises(ValueError, match="most=1: too few"):
+    with pytest.raises(ValueError, match="most=1: too small"):
         filmed([], most=1)

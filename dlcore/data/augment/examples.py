@@ -110,10 +110,7 @@ def random_flip_example(
     Returns:
       `(key, example) -> example`.
     """
-    for name, value in (("horizontal", horizontal), ("vertical", vertical)):
-        check_shapes(**{name: (value, "finite")})
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value}: out of range; allowed: in [0, 1]")
+    check_shapes(horizontal=(horizontal, "0 to 1"), vertical=(vertical, "0 to 1"))
     orders = mirror_orders(keypoint_names)
     horizontal, vertical = (
         p if not keypoint_names or has_pairs(order) else 0.0
@@ -242,10 +239,9 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
     Returns:
       `(key, example) -> example`.
     """
-    check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "finite"))
+    check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "0 to 1"))
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: not a range; allowed: 0 < low <= high")
-    check_shapes(keep=(keep, "0 to 1"))
 
     def apply(key, example):
         size = _own_size(example)
@@ -308,12 +304,7 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
     return apply
 
 
-def _moved(
-    example: dict,
-    warp: Warp,
-    read: Callable[[jax.Array, bool], jax.Array],
-    min_fraction: float | None,
-) -> dict:
+def _moved(example: dict, warp: Warp, read: Callable[[jax.Array, bool], jax.Array], min_fraction: float | None) -> dict:
     """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
 
     A box becomes that of the moved mask, if there is one, and invalid where its part inside the image has at most one

@@ -170,8 +170,6 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
     Raises:
       TypeError: `augmentation` is not callable; call its factory first.
     """
-    check_finite("probability", probability)
-    check_shapes(probability=(probability, "finite"))
     check_shapes(probability=(probability, "0 to 1"))
 
     if not callable(augmentation):

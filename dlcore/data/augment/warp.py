@@ -219,10 +219,7 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
 
 
 def warp_image(
-    image: jax.Array,
-    warp: Warp,
-    interpolation: Literal["bilinear", "nearest"] = "bilinear",
-    fill: Number | None = None,
+    image: jax.Array, warp: Warp, interpolation: Literal["bilinear", "nearest"] = "bilinear", fill: Number | None = None
 ) -> jax.Array:
     """Warp an image by a map; the size of the image stays the same.
 
