@@ -12,7 +12,6 @@ from dlcore.models.alexnet import AlexNet
 from dlcore.nn import local_response_norm
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import compiled, losses
-from tests.wiring import assert_wiring
 
 SMALL = {"widths": (4, 8, 8, 8, 4), "hidden": 16}
 
@@ -146,11 +145,3 @@ def test_bad_input_is_named():
         jax.eval_shape(AlexNet(towers=towers).init, jax.random.key(0), jnp.zeros((1, side + 1, side + 1, 3)))
     with pytest.raises(ValueError, match=r"towers=3: .*allowed: 1, 2"):
         AlexNet(towers=3).init(jax.random.key(0), jnp.zeros((1, 67, 67, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("alexnet", num_classes=3, widths=(4, 4, 4, 4, 4), hidden=8), (1, 63, 63, 3), [6.1175, -5.83828]
-    )

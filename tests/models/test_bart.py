@@ -10,7 +10,6 @@ from dlcore.sequence.decoding import generate
 from tests.models.parity import parameter_count, read_golden
 from tests.models.tokens import check_cached, check_encoder_decoder, greedy_without_cache, reader
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -111,23 +110,3 @@ def test_longer_texts_than_the_window_and_wrong_fields_are_refused():
     model, x, long = create_model("bart_base", **TINY), jnp.zeros((1, 3), int), jnp.zeros((1, 17), int)
     with pytest.raises(ValueError, match=r"encoder: 17 tokens, shape=\(1, 17\); allowed: at most window=16"):
         jax.eval_shape(model.init, jax.random.key(0), long, x)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "bart_base",
-            vocab_size=11,
-            num_heads=2,
-            width=8,
-            encoder_layers=1,
-            decoder_layers=1,
-            window=8,
-            mlp_features=12,
-        ),
-        np.arange(10).reshape(2, 5) % 11,
-        np.arange(10).reshape(2, 5) % 11,
-        [13.3891, -4.66478],
-    )

@@ -11,7 +11,6 @@ from dlcore.models.convnext import ConvNeXtBlock
 from tests.models.cost import stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import losses
-from tests.wiring import assert_wiring
 
 
 def images(*shape, seed=0):
@@ -73,13 +72,3 @@ def test_a_step_of_training_lowers_the_loss():
     values = losses(create_model("convnext_tiny", remat="full", **fields), side=8, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("convnext_tiny", num_classes=3, stages=(1, 1), widths=(8, 12)),
-        (2, 32, 32, 3),
-        [3.98188, -0.333951],
-    )

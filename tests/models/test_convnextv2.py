@@ -13,7 +13,6 @@ from dlcore.models.convnext import ConvNeXtBlock
 from dlcore.nn import GlobalResponseNorm
 from tests.models.parity import check_golden, check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
 from tests.models.training import draw, losses
-from tests.wiring import assert_wiring
 
 TINY = {"stages": (1, 1, 2, 1), "widths": (8, 16, 24, 32), "num_classes": 0}
 
@@ -143,13 +142,3 @@ def test_a_step_of_training_lowers_the_loss():
     values = losses(create_model("convnextv2_atto", remat="full", **fields), side=8, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("convnextv2_tiny", num_classes=3, stages=(1, 1), widths=(8, 12)),
-        (2, 32, 32, 3),
-        [3.66554, -0.243518],
-    )

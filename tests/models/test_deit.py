@@ -13,7 +13,6 @@ from dlcore.losses import hard_distillation_loss
 from dlcore.models import create_model, load_torch
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 from tests.models.test_vit import HF, TINY, build, from_transformers
-from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -125,23 +124,3 @@ def test_positions_of_two_tokens_in_front_are_kept_at_another_size():
     chex.assert_shape(variables["params"]["pos_embed"]["embedding"], (1, 2 + 16, 8))
     maps = jax.jit(functools.partial(model.apply, method="features"))(variables, x)
     assert {name: m.shape for name, m in maps.items()} == {"block1": (2, 6, 6, 8), "block2": (2, 6, 6, 8)}
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "deit_tiny_patch16_224",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=12,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-            distilled=True,
-        ),
-        (2, 16, 16, 3),
-        [4.87374, 0.175236],
-    )

@@ -12,7 +12,6 @@ from dlcore.models.densenet import DenseBlock, DenseNet, Transition
 from tests.models.cost import stages_of
 from tests.models.parity import check_golden, check_training, parameter_count
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 MODULES = {
     "features.pool0": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)]),
@@ -150,13 +149,3 @@ def test_strides_stems_and_sizes():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         stages_of(create_model("densenet121", stem="tiny"))
     assert stages_of(create_model("densenet121"), (29, 29, 3))["denseblock4"]["stride"] == 29
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("densenet121", num_classes=3, stages=(2, 1), growth_rate=4, stem_width=8),
-        (2, 32, 32, 3),
-        [10.2524, 0.565913],
-    )

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, efficientnet, input_shape
+from dlcore.models import create_model, input_shape
 from dlcore.models.efficientnet import B0, EfficientNet, MBConv, StageSetting, compound_scale, search_reward
 from dlcore.models.stored_counts import stored_models
 from tests.models.cost import cost, multiply_adds, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 MODULES = {
     "features.1": lambda maps: maps["stage1"],
@@ -241,20 +240,3 @@ def test_one_step():
     settings = (StageSetting(1, 3, 1, 8, 1, fused=True), StageSetting(2, 3, 2, 8, 2))
     model = EfficientNet(settings=settings, stem_width=8, last_channel=16, momentum=0.99)
     check_step(model, (8, 16, 16, 3), momentum=0.99)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "efficientnet_b0",
-            num_classes=3,
-            settings=efficientnet.B0[:2],
-            stem_width=8,
-            last_channel=16,
-            width_mult=0.5,
-        ),
-        (2, 32, 32, 3),
-        [2.97761, 0.233961],
-    )

@@ -10,7 +10,6 @@ from dlcore.sequence.decoding import generate
 from tests.models.parity import check_output, parameter_count, read_golden
 from tests.models.tokens import check_cached, from_golden, greedy_without_cache, mean_loss
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {"vocab_size": 50, "window": 16, "num_layers": 2, "num_heads": 4, "width": 32}
 TINY = {"vocab_size": 11, "window": 12, "num_layers": 2, "num_heads": 2, "width": 16}
@@ -132,13 +131,3 @@ def test_a_text_longer_than_the_window_is_refused(tiny):
 def test_every_variant_is_listed():
     assert list_models("gpt2*", kind="tokens") == ["gpt2", "gpt2_large", "gpt2_medium", "gpt2_xl"]
     assert list_models("gpt2*") == []
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("gpt2", vocab_size=11, num_heads=2, width=8, window=8, num_layers=1),
-        np.arange(10).reshape(2, 5) % 11,
-        [16.939, 1.01484],
-    )

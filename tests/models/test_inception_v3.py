@@ -13,7 +13,6 @@ from dlcore.ops import max_pool, receptive_field
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.tracing import layers_traced_once
 from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
 
 SMALL = {"width_mult": 0.03, "stem": "cifar", "num_classes": 2}
 
@@ -186,23 +185,3 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
             model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 80, 3)))
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_of_inception_v3_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("inception_v3", num_classes=3, modules=("5b", "6a", "6b"), width_mult=0.125),
-        (1, 75, 75, 3),
-        [5.08847, -1.04566],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_inception_v3_with_other_fields_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("inception_v3", num_classes=3, modules=("7a", "7b"), width_mult=0.125),
-        (1, 75, 75, 3),
-        [6.99871, -2.5369],
-    )

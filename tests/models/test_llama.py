@@ -10,7 +10,6 @@ from dlcore.models import create_model
 from tests.models.parity import check_output, parameter_count
 from tests.models.tokens import check_cached, from_golden
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -70,15 +69,3 @@ def test_prompts_of_several_lengths_are_read_together():
     want = jax.jit(model.apply)(variables, short)[0]
     np.testing.assert_allclose(first[1], want[2], atol=1e-5)
     np.testing.assert_allclose(second[1], want[3], atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "llama2_7b", vocab_size=11, num_heads=2, width=8, window=8, num_layers=1, num_kv_heads=1, mlp_features=12
-        ),
-        np.arange(10).reshape(2, 5) % 11,
-        [16.6154, 13.0739],
-    )

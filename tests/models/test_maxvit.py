@@ -11,7 +11,6 @@ from dlcore.models.maxvit import PartitionAttention, join_sets, sets_of_pixels
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 TINY = {"stages": (1, 1), "widths": (8, 8), "stem_width": 4, "partition_size": 2, "head_features": 4}
 
@@ -78,15 +77,3 @@ def test_indivisible_sides_and_unknown_partitions_are_refused():
 @pytest.mark.weekly
 def test_one_step():
     check_step(create_model("maxvit_t", remat="full", drop_path=0.0, **TINY), (8, 16, 16, 3), momentum=0.99)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "maxvit_t", num_classes=3, stages=(1,), widths=(8,), stem_width=8, partition_size=2, head_features=4
-        ),
-        (2, 16, 16, 3),
-        [1.39901, 0.0328034],
-    )

@@ -11,7 +11,6 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.mixer import MixerBlock
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import losses
-from tests.wiring import assert_wiring
 
 
 def images(*shape, seed=0):
@@ -77,13 +76,3 @@ def test_a_step_of_training_lowers_the_loss_and_other_sizes_are_named():
 def test_features_are_maps_of_patches():
     info = feature_info(create_model("mixer_s32_224", depth=2))
     assert info == {f"block{i}": {"stride": 32, "channels": 512} for i in (1, 2)}
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mixer_s16_224", num_classes=3, patch_size=4, depth=1, width=8),
-        (2, 16, 16, 3),
-        [2.65625, -0.259629],
-    )

@@ -11,7 +11,6 @@ from dlcore.nn import relu6
 from tests.models.cost import multiply_adds, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}
 
@@ -105,13 +104,3 @@ def test_one_step():
 def test_bad_fields_are_named():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         stages_of(create_model("mobilenetv1_100", stem="tiny"))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mobilenetv1_100", num_classes=3, settings=((8, 1, 1), (16, 1, 2)), width_mult=0.5),
-        (2, 32, 32, 3),
-        [1.08369, 0.101878],
-    )

@@ -13,7 +13,6 @@ from dlcore.nn import relu6
 from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden, check_training
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -106,13 +105,3 @@ def test_dropout_is_of_training_alone():
     run = jax.jit(lambda key: model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0])
     assert jnp.any(run(jax.random.key(2)) != run(jax.random.key(3)))
     jax.eval_shape(model.apply, variables, x)  # asks for no rng
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mobilenet_v2", num_classes=3, settings=((1, 8, 1, 1), (6, 8, 2, 2))),
-        (2, 32, 32, 3),
-        [10.0906, 0.489959],
-    )

@@ -6,12 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, feature_info, mobilenet_v4, torch_names
+from dlcore.models import create_model, feature_info, torch_names
 from dlcore.models.mobilenet_v4 import BlockSetting, MobileAttention, UniversalBottleneck
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 TINY = (
     (BlockSetting("fused", 8, 3, 2),),
@@ -132,18 +131,3 @@ def test_an_unknown_activation_is_refused():
 def test_one_step():
     model = create_model("mobilenetv4_hybrid_medium", settings=TINY, stem_width=8, last_channel=16, remat="full")
     check_step(model.clone(layer_scale=0.5), (8, 32, 32, 3))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "mobilenetv4_conv_small",
-            num_classes=3,
-            settings=(mobilenet_v4.SMALL[0], mobilenet_v4.SMALL[2][:2]),
-            width_mult=0.25,
-        ),
-        (2, 32, 32, 3),
-        [8.15704, 2.59457],
-    )

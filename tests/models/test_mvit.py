@@ -13,7 +13,6 @@ from dlcore.models.mvit import MViTBlock, PooledAttention, distance_indices
 from dlcore.models.normalization import normalization
 from tests.models.parity import check_output, parameter_count, read_golden, weight_rule
 from tests.models.tracing import layers_traced_once
-from tests.wiring import assert_wiring
 
 TINY = {"num_classes": 3, "frames": 4, "image_size": 32, "stages": (1, 1), "width": 4}
 
@@ -181,13 +180,3 @@ def test_errors(fields, shape, message):
 
 def test_clips_are_normalized_as_published():
     assert normalization("mvit_v2_s") == normalization("mvit_v1_b") == ((0.45,) * 3, (0.225,) * 3)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mvit_v2_s", num_classes=3, frames=4, image_size=16, stages=(1,), width=4),
-        (1, 4, 16, 16, 3),
-        [2.50539, 2.01482],
-    )

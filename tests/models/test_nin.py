@@ -12,7 +12,6 @@ from dlcore.models.nin import MLPConv, NetworkInNetwork
 from dlcore.ops import im2col
 from tests.models.parity import parameter_count
 from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
 
 SMALL = {"stages": ((8, 6, 4), (8, 8, 8), (8, 8))}
 
@@ -83,12 +82,3 @@ def test_dropout_acts_after_each_pooling_in_training_alone():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least 8x8"):
         create_model("nin_cifar").init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
-
-
-def test_the_wiring_is_as_it_was():
-    """A regression: the number holds the code as it was."""
-    assert_wiring(
-        create_model("nin_cifar", num_classes=3, stages=((6, 4), (6, 4)), kernel_sizes=(5, 3)),
-        (2, 16, 16, 3),
-        [3.77356, -0.583899],
-    )

@@ -10,7 +10,6 @@ from dlcore.models.pvt_v2 import PVTv2Block, ReducedAttention
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
 
 TINY = {"widths": (8, 16, 24, 32), "stages": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "mlp_ratios": (2, 2, 2, 2)}
 
@@ -101,33 +100,3 @@ def test_a_step_of_training_lowers_the_loss():
     values = losses(create_model("pvt_v2_b0", remat="full", num_classes=5, **fields), side=16, steps=5, batch=8)
     assert values[0] == pytest.approx(np.log(5), rel=1e-5)
     assert values[-1] < values[0]
-
-
-TWO_STAGES = {
-    "num_classes": 3,
-    "stages": (1, 1),
-    "widths": (8, 16),
-    "num_heads": (1, 2),
-    "reductions": (2, 1),
-    "mlp_ratios": (2, 2),
-}
-
-
-@pytest.mark.slow
-def test_the_wiring_of_pvt_v2_b0_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("pvt_v2_b0", **TWO_STAGES),
-        (2, 32, 32, 3),
-        [2.7074, -1.20707],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_pvt_v2_b0_with_other_fields_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("pvt_v2_b0", **TWO_STAGES, linear=True),
-        (1, 64, 64, 3),
-        [1.47913, 0.691287],
-    )

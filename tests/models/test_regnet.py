@@ -14,7 +14,6 @@ from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden
 from tests.models.tracing import layers_traced_once
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 MODULES = {
     "stem": "stem",
@@ -120,22 +119,3 @@ def test_names_of_transformers_count_layers_from_zero():
         assert names[f"{front}/se/fc1/kernel"] == f"{theirs}.layer.2.attention.0.weight"
         assert names[f"{front}/se/fc2/bias"] == f"{theirs}.layer.2.attention.2.bias"
     assert names["params/head/bias"] == "classifier.1.bias"
-
-
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "regnet_x_400mf",
-            num_classes=3,
-            depth=3,
-            width=8,
-            slope=8.0,
-            step=2.0,
-            group_width=4,
-            stem_width=8,
-            se_ratio=0.25,
-        ),
-        (2, 32, 32, 3),
-        [24.8008, 5.22925],
-    )

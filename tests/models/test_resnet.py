@@ -12,7 +12,6 @@ from dlcore.models.resnet import BasicBlock, Bottleneck, SqueezeExcitation
 from tests.models.cost import stages_of
 from tests.models.parity import GOLDENS, check_golden, check_training, nhwc, parameter_count
 from tests.models.training import compiled, draw
-from tests.wiring import assert_wiring
 
 
 def pooled(maps):
@@ -172,14 +171,3 @@ def test_strides_and_stems():
 def test_bad_fields_are_named():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         create_model("resnet18", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-
-
-def test_the_wiring_of_resnet50_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(create_model("resnet50", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [30.9916, 0.398474])
-
-
-@pytest.mark.slow
-def test_the_wiring_of_resnet18_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(create_model("resnet18", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [10.618, 0.511625])

@@ -13,7 +13,6 @@ from dlcore.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit, channel_shuff
 from tests.models.cost import multiply_adds, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)])}
 MODULES |= {f"stage{i}": lambda maps, i=i: maps[f"stage{i}"] for i in (2, 3, 4)}
@@ -85,13 +84,3 @@ def test_strides_and_widths():
 @pytest.mark.slow
 def test_one_step():
     check_step(ShuffleNetV2(stages=(2,), widths=(16,), stem_width=8, last_channel=16), (8, 16, 16, 3))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("shufflenet_v2_x0_5", num_classes=3, stages=(2,), widths=(8,), stem_width=4, last_channel=16),
-        (2, 32, 32, 3),
-        [2.34033, -0.399492],
-    )

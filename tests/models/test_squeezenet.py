@@ -11,7 +11,6 @@ from dlcore.models.squeezenet import SqueezeNet
 from dlcore.ops import max_pool
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import losses
-from tests.wiring import assert_wiring
 
 SMALL = {"stem_conv": (8, 3, 1), "stages": (((4, 4),), ((4, 8),))}
 
@@ -76,13 +75,3 @@ def test_bad_input_is_named(name, smallest):
         model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 40, 3)))
     logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
     chex.assert_shape(logits, (1, 1000))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("squeezenet1_0", num_classes=3, stem_conv=(8, 7, 2), stages=(((4, 8),), ((4, 8),))),
-        (1, 64, 64, 3),
-        [0.342087, -0.142358],
-    )

@@ -14,7 +14,6 @@ from dlcore.nn import MultiHeadAttention
 from tests.models.cost import stages_of
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 from tests.models.training import losses
-from tests.wiring import assert_wiring
 
 TINY = {
     "stages": (2, 2),
@@ -235,13 +234,3 @@ def test_features_are_maps_whatever_the_padding():
     model = create_model("swin_t", **TINY)
     shapes = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images(1, 22, 18, 3), method="features"))
     assert {name: m.shape for name, m in shapes[0].items()} == {"stage1": (1, 11, 9, 8), "stage2": (1, 6, 5, 16)}
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("swin_t", num_classes=3, stages=(2, 1), num_heads=(2, 2), width=8, patch_size=2, window_size=3),
-        (2, 16, 16, 3),
-        [5.39988, -0.248833],
-    )

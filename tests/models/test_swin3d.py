@@ -16,7 +16,6 @@ from dlcore.models.stored_counts import stored_models
 from dlcore.models.swin import join_windows, shift_mask, windows
 from dlcore.models.swin3d import SwinBlock3D
 from tests.models.tracing import layers_traced_once
-from tests.wiring import assert_wiring
 
 TINY = {"stages": (1, 1), "width": 4, "num_heads": (1, 2), "window_size": 2, "num_classes": 3}
 
@@ -176,13 +175,3 @@ def test_errors(fields):
 
 def test_clips_are_normalized_as_published():
     assert normalization("swin3d_t") == IMAGENET
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("swin3d_t", stages=(2,), width=4, num_heads=(2,), window_size=2, num_classes=3),
-        (1, 4, 24, 24, 3),
-        [2.60714, 0.0794229],
-    )

@@ -11,7 +11,6 @@ from dlcore.models.swin_v2 import PatchMergingV2
 from dlcore.nn import MultiHeadAttention
 from dlcore.nn.position import ContinuousPositionBias
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
-from tests.wiring import assert_wiring
 
 TINY = {"stages": (2, 2), "width": 16, "num_heads": (2, 4), "patch_size": 2, "window_size": 4, "mlp_ratio": 2}
 TINY |= {"num_classes": 0}
@@ -100,13 +99,3 @@ def test_a_wrong_number_of_windows_is_refused():
     model = create_model("swin_v2_t", pretrained_window=(4,), **TINY)
     with pytest.raises(ValueError, match=r"pretrained_window=\(4,\): wrong length; allowed: one a stage, or none"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("swin_v2_t", num_classes=3, stages=(2, 1), num_heads=(2, 2), width=8, patch_size=2, window_size=4),
-        (2, 16, 16, 3),
-        [2.81357, -0.4058],
-    )

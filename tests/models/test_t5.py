@@ -9,7 +9,6 @@ from dlcore.models import create_model, load_torch
 from tests.models.parity import parameter_count, read_golden
 from tests.models.tokens import check_cached, check_encoder_decoder, reader
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -81,22 +80,3 @@ def test_version_1_1_loads_its_gate_and_its_head():
     np.testing.assert_allclose(params["head"]["kernel"], 3 * params["shared"]["embedding"].T)
     with pytest.raises(ValueError, match=r"state_dict: lm_head.weight is not shared.weight"):
         load_torch("t5_small", newer, **FIELDS)
-
-
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "t5_small",
-            vocab_size=11,
-            num_heads=2,
-            width=8,
-            encoder_layers=1,
-            decoder_layers=1,
-            head_features=3,
-            mlp_features=12,
-        ),
-        np.arange(10).reshape(2, 5) % 11,
-        np.arange(10).reshape(2, 5) % 11,
-        [4.39064, 5.12258],
-    )

@@ -15,7 +15,6 @@ from dlcore.ops import fractional_max_pool, max_pool
 from tests.models.cost import stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import draw, losses
-from tests.wiring import assert_wiring
 
 PUBLISHED = {"stages": (1, 2), "width": 4, "hidden": 16, "batch_norm": False}
 
@@ -184,10 +183,3 @@ def test_fractional_pooling_adds_no_parameter():
 def test_a_ratio_that_is_none(fields):
     with pytest.raises(ValueError, match=r"pool_ratio=.* no pooling; allowed: 2"):
         jax.eval_shape(VGG(stages=(1, 1), width=2, **fields).init, jax.random.key(0), images())
-
-
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("vgg11", num_classes=3, stages=(1, 1), width=4, hidden=8), (2, 16, 16, 3), [7.45642, 0.843478]
-    )

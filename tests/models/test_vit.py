@@ -13,7 +13,6 @@ from dlcore.models import create_model, feature_info, load_torch, torch_names
 from dlcore.nn import interpolate_positions
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 from tests.models.training import draw, losses
-from tests.wiring import assert_wiring
 
 TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 16, "num_classes": 5}
 
@@ -297,15 +296,3 @@ def test_errors_name_fields_and_images_that_do_not_fit():
     x = jnp.zeros((1, 8, 8, 3))
     with pytest.raises(ValueError, match="pool='max': unknown; allowed: token, mean"):
         tiny(pool="max").init(jax.random.key(0), x)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "vit_s_16", image_size=16, patch_size=4, depth=1, width=12, num_heads=2, mlp_features=20, num_classes=3
-        ),
-        (2, 16, 16, 3),
-        [6.49537, 1.49744],
-    )

@@ -12,7 +12,6 @@ from dlcore.models.xception_aligned import AlignedBlock, AlignedXception, Separa
 from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -151,32 +150,3 @@ def test_one_step():
 @pytest.mark.weekly
 def test_one_step_of_an_aligned_one():
     check_step(AlignedXception(entry_widths=(8,), middle_blocks=0, exit_widths=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))
-
-
-@pytest.mark.slow
-def test_the_wiring_of_legacy_xception_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "legacy_xception",
-            num_classes=3,
-            stem_widths=(4, 8),
-            entry_widths=(8,),
-            middle_blocks=1,
-            exit_widths=(12, 16, 16),
-        ),
-        (2, 32, 32, 3),
-        [493.408, 81.5178],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_xception41_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "xception41", num_classes=3, entry_widths=(8,), middle_blocks=1, exit_widths=((8, 12, 12), (12, 12, 16))
-        ),
-        (2, 32, 32, 3),
-        [165.754, 22.1362],
-    )

@@ -12,7 +12,6 @@ from dlcore.models.zfnet import ZFNet
 from dlcore.nn import local_response_norm
 from tests.models.parity import parameter_count
 from tests.models.training import losses
-from tests.wiring import assert_wiring
 
 SMALL = {"widths": (4, 8, 8, 8, 4), "hidden": 16}
 
@@ -80,10 +79,3 @@ def test_dropout_acts_in_training_alone():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least 53x53"):
         ZFNet().init(jax.random.key(0), jnp.zeros((1, 52, 60, 3)))
-
-
-def test_the_wiring_is_as_it_was():
-    """A regression: the number holds the code as it was."""
-    assert_wiring(
-        create_model("zfnet", num_classes=3, widths=(4, 4, 4, 4, 4), hidden=8), (1, 63, 63, 3), [1.12584, -0.79974]
-    )
