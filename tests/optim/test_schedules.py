@@ -256,17 +256,6 @@ def test_a_last_reduction_lowers_the_noise_floor():
     assert float(squares[-100:].mean()) == pytest.approx(0.02 / 1.98, rel=0.1)  # .0101
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: schedules.step_decay(0.1, 0), "step_size=0: out of range; allowed: above 0"),
-    ],
-)
-def test_bad_arguments(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 def test_a_cycle_of_two_steps_begins_low_and_ends_near_0():
     """Three quarters of two steps rise until step 1/2; a 25th at first, and a ten thousandth of it at last."""
     assert rates(schedules.one_cycle(1.0, 2, 0.75), [0, 1]) == pytest.approx([0.04, 4e-6], rel=0.01)
