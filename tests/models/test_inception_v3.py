@@ -12,7 +12,7 @@ from dlcore.models.inception_v3 import InceptionA, InceptionV3
 from dlcore.ops import max_pool, receptive_field
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.tracing import layers_traced_once
-from tests.models.training import compiled, draw, losses
+from tests.models.training import compiled, draw
 
 SMALL = {"width_mult": 0.03, "stem": "cifar", "num_classes": 2}
 
@@ -154,14 +154,6 @@ def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
         chex.assert_shape(jax.eval_shape(used.apply, without, x), (2, 2))  # nothing asks for its parameters
     with pytest.raises(ValueError, match="aux=False"):
         bare.apply(without, x, method=heads_in_use)
-
-
-@pytest.mark.weekly
-def test_it_learns():
-    model = InceptionV3(**SMALL, modules=("6a", "7b"), dropout=0.0)
-    values = losses(model, 8, rate=0.003)
-    assert values[0] == pytest.approx(np.log(2))
-    assert values[-1] < 0.8 * values[0]
 
 
 @pytest.mark.slow

@@ -67,12 +67,17 @@ SMALLEST = {
     "shufflenet_v2_x0_5 xception41",
     4: "densenet100_cifar resnet8_cifar swin_t small_cnn",
     7: "legacy_xception",
-    8: "lenet5",
+    8: "lenet5 nin_cifar",
+    9: "all_cnn_c",
     14: "dinov2_small",
     16: "mixer_s16_224 vit_b_16 vitdet_b",
-    29: "densenet121",
+    25: "squeezenet1_1",
+    29: "densenet121 squeezenet1_0",
     31: "googlenet",
-    32: "hiera_tiny_224 convnext_tiny",
+    32: "hiera_tiny_224 convnext_tiny vgg11",
+    53: "zfnet",
+    63: "alexnet",
+    67: "alexnet_two_tower",
     75: "inception_v3",
 }
 """{least side in pixels: networks}."""
@@ -84,6 +89,8 @@ def test_an_image_that_is_too_low_for_a_network_is_named(side, name):
     problem = rf"images of {side - 1}x{side} do not fit \w+; allowed: (at least )?{side}x{side}( to 32x32)? pixels"
     with pytest.raises(ValueError, match=problem):
         jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side - 1, side, 3), float))
+    if name.startswith(("alexnet", "squeezenet")):
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), float))
 
 
 VIT = {"image_size": 4, "patch_size": 2, "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12, "num_classes": 3}
@@ -115,6 +122,8 @@ TOKENS = (1, 5)
         ("resnet18", {"groups": 2}, [(1, 32, 32, 3)], "groups=2, base_width=64: no basic block; allowed: 1, 64"),
         ("resnet18", {"base_width": 32}, [(1, 32, 32, 3)], "groups=1, base_width=32: no basic block"),
         ("mixer_s16_224", {}, [(1, 16, 24, 3)], "patches do not cover the image; allowed: multiples of 16"),
+        ("alexnet", {"towers": 3}, [(1, 67, 67, 3)], "towers=3: .*allowed: 1, 2"),
+        ("swin_t", {"num_heads": (3, 6)}, [(8, 12, 12, 3)], r"num_heads=\(3, 6\): wrong length; allowed: one a stage, 4"),
         ("mlp", {}, [(5,)], r"x.shape=\(5,\): no batch of examples; allowed: \[B, ...\]"),
         ("beit_base_patch16_224", {**VIT, "position_features": 2}, [(1, 4, 4, 3)], "position_features=2: out of range"),
         (

@@ -8,23 +8,11 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model, list_models
-from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
+from dlcore.models.regnet import RegNetBlock, quantized_widths
 from dlcore.models.torch_weights import published_names
 from tests.models.cost import cost, stages_of
-from tests.models.parity import check_golden
 from tests.models.tracing import layers_traced_once
-from tests.models.training import check_step, compiled, draw
-
-MODULES = {
-    "stem": "stem",
-    "trunk_output.block1": lambda maps: maps["block1"],
-    "trunk_output.block3": lambda maps: maps["block3"],
-}
-
-
-@pytest.mark.weekly
-def test_regnet_equals_torchvision():
-    check_golden("tv_regnet_y_400mf", "regnet_y_400mf", MODULES)
+from tests.models.training import compiled, draw
 
 
 @pytest.mark.slow(only=["x_3_2gf-*"])
@@ -97,12 +85,6 @@ def test_strides():
     info = stages_of(create_model("regnet_y_400mf"))
     assert [tuple(s.values()) for s in info.values()] == [(2, 32), (4, 48), (8, 104), (16, 208), (32, 440)]
     assert list(info) == ["stem", "block1", "block2", "block3", "block4"]
-
-
-@pytest.mark.weekly
-def test_one_step():
-    model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
-    check_step(model, (8, 16, 16, 3))
 
 
 def test_names_of_transformers_count_layers_from_zero():
