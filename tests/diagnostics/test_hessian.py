@@ -147,9 +147,7 @@ def test_a_flat_loss_has_no_curvature():
 
 @pytest.mark.parametrize(
     ("call", "message"),
-    [
-        (lambda f, w, k: hessian.top_eigenvalues(f, w, k, 4), r"count=4: out of range; allowed: \[1, 3\]"),
-    ],
+    [(lambda f, w, k: hessian.top_eigenvalues(f, w, k, 4), r"count=4: out of range; allowed: \[1, 3\]")],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

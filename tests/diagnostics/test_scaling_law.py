@@ -60,9 +60,7 @@ def test_a_loss_outside_is_not_held():
 
 @pytest.mark.parametrize(
     ("sizes", "losses", "message"),
-    [
-        ([1.0, 2, 3], [3.0, 2, 1], r"sizes=\[1.0, 2.0, 3.0\]: 3 losses; allowed: one loss a size, 4 or more"),
-    ],
+    [([1.0, 2, 3], [3.0, 2, 1], r"sizes=\[1.0, 2.0, 3.0\]: 3 losses; allowed: one loss a size, 4 or more")],
 )
 def test_bad_measurements_are_refused(sizes, losses, message):
     with pytest.raises(ValueError, match=message):

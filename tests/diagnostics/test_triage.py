@@ -325,10 +325,7 @@ def test_the_accuracy_of_augmented_images_says_nothing_of_capacity():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: t.learning_rate_triage([1.0, 2.0], [1]), r"steps \(1,\); allowed: both \[N\]"),
-    ],
+    ("call", "message"), [(lambda: t.learning_rate_triage([1.0, 2.0], [1]), r"steps \(1,\); allowed: both \[N\]")]
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

@@ -31,10 +31,7 @@ ROWS, LABELS = jnp.ones((2, 3)), jnp.array([0, 1])
         (lambda: losses.tversky_loss(ROWS, ROWS, smooth=-1.0), "smooth=-1: out of range; allowed: at least 0"),
         *[
             (lambda loss=loss, labels=labels, name=name: loss(ROWS[None], labels, **{name: -1.0}), f"{name}=-1: out of")
-            for loss, labels in (
-                (losses.tversky_loss, ROWS[None]),
-                (losses.multiclass_tversky_loss, LABELS[None]),
-            )
+            for loss, labels in ((losses.tversky_loss, ROWS[None]), (losses.multiclass_tversky_loss, LABELS[None]))
             for name in ("alpha", "beta", "smooth")
         ],
         (lambda: losses.contrastive_loss(ROWS, ROWS, LABELS, -1.0), "margin=-1: out of range; allowed: at least 0"),

@@ -37,12 +37,7 @@ def test_numbers_of_clusters_do_not_matter():
     assert normalized_mutual_information(a, np.zeros(50)) == pytest.approx(0)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: adjusted_rand_index([0, 1], [0]), "labels="),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"), [(lambda: adjusted_rand_index([0, 1], [0]), "labels=")])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -37,12 +37,7 @@ def test_by_hand():
     assert np.isnan(each[1])
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: ndcg([[1, 2]], [[1, 2, 3]]), "relevance="),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"), [(lambda: ndcg([[1, 2]], [[1, 2, 3]]), "relevance=")])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -77,10 +77,7 @@ def test_a_query_of_a_later_part_does_not_find_itself():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), 3), "k=3: out of range; allowed: 1 to 2"),
-    ],
+    ("call", "message"), [(lambda: recall_at_k(np.ones((3, 2)), np.ones(3), 3), "k=3: out of range; allowed: 1 to 2")]
 )
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):

@@ -9,15 +9,7 @@ import pytest
 from dlcore.models import create_model, load_torch
 from dlcore.models.dinov3 import center_angles, from_torch
 from dlcore.models.registry import example_inputs
-from tests.models.parity import (
-    check_hidden_states,
-    check_output,
-    nchw,
-    nhwc,
-    parameter_count,
-    read_golden,
-    weight_rule,
-)
+from tests.models.parity import check_hidden_states, check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64}
 

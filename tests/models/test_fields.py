@@ -183,11 +183,7 @@ IMAGE, TOKENS = np.zeros((1, 28, 28, 1), np.float32), np.ones((2, 3), np.int32)
 @pytest.mark.parametrize(
     ("model", "inputs", "message"),
     [
-        (
-            create_model("lenet5"),
-            (IMAGE.astype(np.uint8),),
-            r"x=uint8\[1, 28, 28, 1\]: no floats; allowed: such",
-        ),
+        (create_model("lenet5"), (IMAGE.astype(np.uint8),), r"x=uint8\[1, 28, 28, 1\]: no floats; allowed: such"),
         (create_model("lenet5"), ([[1.0]],), "x: a list; allowed: arrays"),
         (create_model("lenet5"), (IMAGE[..., :0],), r"x.shape=\(1, 28, 28, 0\): no channels; allowed: at least 1"),
         (create_model("lenet5"), (IMAGE, "no"), "train='no': no bool; allowed: True, False"),

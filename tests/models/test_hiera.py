@@ -83,10 +83,7 @@ def test_stages_halve_the_map():
 
 
 @pytest.mark.parametrize(
-    ("fields", "side", "message"),
-    [
-        ({"num_heads": (1, 2)}, 32, r"num_heads=\(1, 2\): wrong length; allowed: 4"),
-    ],
+    ("fields", "side", "message"), [({"num_heads": (1, 2)}, 32, r"num_heads=\(1, 2\): wrong length; allowed: 4")]
 )
 def test_errors(fields, side, message):
     model = create_model("hiera_tiny_224", **TINY | fields)

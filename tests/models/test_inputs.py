@@ -123,7 +123,12 @@ TOKENS = (1, 5)
         ("resnet18", {"base_width": 32}, [(1, 32, 32, 3)], "groups=1, base_width=32: no basic block"),
         ("mixer_s16_224", {}, [(1, 16, 24, 3)], "patches do not cover the image; allowed: multiples of 16"),
         ("alexnet", {"towers": 3}, [(1, 67, 67, 3)], "towers=3: .*allowed: 1, 2"),
-        ("swin_t", {"num_heads": (3, 6)}, [(8, 12, 12, 3)], r"num_heads=\(3, 6\): wrong length; allowed: one a stage, 4"),
+        (
+            "swin_t",
+            {"num_heads": (3, 6)},
+            [(8, 12, 12, 3)],
+            r"num_heads=\(3, 6\): wrong length; allowed: one a stage, 4",
+        ),
         ("mlp", {}, [(5,)], r"x.shape=\(5,\): no batch of examples; allowed: \[B, ...\]"),
         ("beit_base_patch16_224", {**VIT, "position_features": 2}, [(1, 4, 4, 3)], "position_features=2: out of range"),
         (

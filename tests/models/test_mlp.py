@@ -39,8 +39,7 @@ def test_without_hidden_layers_it_is_linear():
 
 
 @pytest.mark.parametrize(
-    ("name", "function"),
-    [("relu", nn.relu), ("sigmoid", nn.sigmoid), ("gelu", nn.gelu), ("identity", lambda x: x)],
+    ("name", "function"), [("relu", nn.relu), ("sigmoid", nn.sigmoid), ("gelu", nn.gelu), ("identity", lambda x: x)]
 )
 def test_activations(name, function):
     model = create_model("mlp", hidden=(6,), activation=name)

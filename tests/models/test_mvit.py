@@ -169,9 +169,7 @@ def test_other_clips_than_the_tables_of_version_2():
 
 @pytest.mark.parametrize(
     ("fields", "shape", "message"),
-    [
-        ({}, (1, 32, 32, 3), r"x\.shape=\(1, 32, 32, 3\): no clips; allowed: \[B, T, H, W, C\]"),
-    ],
+    [({}, (1, 32, 32, 3), r"x\.shape=\(1, 32, 32, 3\): no clips; allowed: \[B, T, H, W, C\]")],
 )
 def test_errors(fields, shape, message):
     with pytest.raises(ValueError, match=message):

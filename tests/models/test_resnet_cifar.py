@@ -41,12 +41,7 @@ def assert_trees_close(got, want, tolerance=1e-5):
     ("name", "count"),
     # stem 432, blocks 9 c^2 and 18 c^2, batch norm 2 a channel, head 650; for ResNet-20:
     # 432 + 6 2304 + (4608 + 5 9216) + (18432 + 5 36864) + 2 (7 16 + 6 32 + 6 64) + 650 = 269,722
-    [
-        ("resnet20_cifar", 269_722),
-        ("resnet56_cifar", 853_018),
-        ("plain20_cifar", 269_722),
-        ("plain56_cifar", 853_018),
-    ],
+    [("resnet20_cifar", 269_722), ("resnet56_cifar", 853_018), ("plain20_cifar", 269_722), ("plain56_cifar", 853_018)],
 )
 def test_parameter_count(name, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(name)["params"])) == count

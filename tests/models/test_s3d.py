@@ -74,10 +74,7 @@ def test_the_head_averages_windows():
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((1, 17, 17, 3), r"x\.shape=\(1, 17, 17, 3\): no clips; allowed: \[B, T, H, W, C\]"),
-    ],
+    ("shape", "message"), [((1, 17, 17, 3), r"x\.shape=\(1, 17, 17, 3\): no clips; allowed: \[B, T, H, W, C\]")]
 )
 def test_bad_clips(shape, message):
     with pytest.raises(ValueError, match=message):

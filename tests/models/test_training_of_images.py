@@ -38,10 +38,7 @@ STEPS = {
     ),
     "mobilevit_s": ({**MOBILE, "depths": (1, 1, 1)}, 64),
     "nf_resnet50": ({"stages": (1, 1), "width": 4, "stem": "cifar", "zero_init_residual": False}, 8),
-    "regnet_y_400mf": (
-        {"depth": 2, "width": 16, "slope": 16.0, "step": 2.0, "group_width": 8, "stem_width": 16},
-        16,
-    ),
+    "regnet_y_400mf": ({"depth": 2, "width": 16, "slope": 16.0, "step": 2.0, "group_width": 8, "stem_width": 16}, 16),
     "repvgg_a0": ({**REMAT, "stages": (1, 2), "widths": (8, 12), "stem_width": 4}, 16),
     "shufflenet_v2_x1_0": (SHUFFLE, 16),
     "legacy_xception": (

@@ -25,8 +25,7 @@ def images(n=2, side=16):
 
 @pytest.mark.covers("ZO-04")
 @pytest.mark.parametrize(
-    ("name", "count"),
-    [("vgg11", 132_863_336), ("vgg13", 133_047_848), ("vgg16", 138_357_544), ("vgg19", 143_667_240)],
+    ("name", "count"), [("vgg11", 132_863_336), ("vgg13", 133_047_848), ("vgg16", 138_357_544), ("vgg19", 143_667_240)]
 )
 def test_parameter_counts(name, count):
     assert parameter_count(name) == count

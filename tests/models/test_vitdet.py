@@ -125,9 +125,7 @@ def test_maps_keep_their_stride_and_other_sizes_fit():
 
 @pytest.mark.parametrize(
     ("fields", "side", "message"),
-    [
-        ({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to 1"),
-    ],
+    [({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to 1")],
 )
 def test_errors(fields, side, message):
     model = create_model("vitdet_b", **SMALLEST | fields)

@@ -26,9 +26,7 @@ def test_the_golden_is_there():
 
 @pytest.mark.parametrize(
     ("call", "message"),
-    [
-        (lambda: ops.boxes_to_distances(np.zeros((2, 3)), np.zeros((2, 4))), r"points=.*; allowed: \[\.\.\., 2\]"),
-    ],
+    [(lambda: ops.boxes_to_distances(np.zeros((2, 3)), np.zeros((2, 4))), r"points=.*; allowed: \[\.\.\., 2\]")],
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_wrong_shapes_nan_and_weights_are_named(call, message):

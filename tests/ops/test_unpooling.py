@@ -121,12 +121,7 @@ def test_windows_of_two_are_the_default():
     np.testing.assert_array_equal(found, indices)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: nearest_unpool(jnp.zeros((2, 2, 1)), 0), "factor=0"),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"), [(lambda: nearest_unpool(jnp.zeros((2, 2, 1)), 0), "factor=0")])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()

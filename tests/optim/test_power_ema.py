@@ -54,10 +54,7 @@ def test_another_width_from_two_stored_ones():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: power_exponent(0.5), r"width=0\.5: out of range; allowed: above 0, at most 0\.28"),
-    ],
+    ("call", "message"), [(lambda: power_exponent(0.5), r"width=0\.5: out of range; allowed: above 0, at most 0\.28")]
 )
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):

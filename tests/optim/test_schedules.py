@@ -12,14 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcore.optim import (
-    Plateau,
-    batch_ramp,
-    by_hand,
-    create_optimizer,
-    linear_scaling,
-    schedules,
-)
+from dlcore.optim import Plateau, batch_ramp, by_hand, create_optimizer, linear_scaling, schedules
 from dlcore.optim.plateau import has_plateau_scale, set_plateau_scale
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_schedulers.npz")
@@ -171,10 +164,7 @@ def test_resnets_steps():
 
 @pytest.mark.covers("SC-04")
 def test_milestones_are_optaxs_piecewise_constant():
-    ours, theirs = (
-        schedules.multi_step(0.1, [2, 5], 0.3),
-        optax.piecewise_constant_schedule(0.1, {2: 0.3, 5: 0.3}),
-    )
+    ours, theirs = (schedules.multi_step(0.1, [2, 5], 0.3), optax.piecewise_constant_schedule(0.1, {2: 0.3, 5: 0.3}))
     assert rates(ours, range(8)) == pytest.approx(rates(theirs, range(8)), rel=1e-5)
 
 
