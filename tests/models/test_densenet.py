@@ -10,24 +10,7 @@ from flax import linen as nn
 from dlcore.models import create_model
 from dlcore.models.densenet import DenseBlock, DenseNet, Transition
 from tests.models.cost import stages_of
-from tests.models.parity import parameter_count
 from tests.models.training import compiled, draw
-
-
-@pytest.mark.slow(unless=["densenet121-7978856"])
-@pytest.mark.covers("ZO-17")
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("densenet121", 7_978_856),
-        ("densenet161", 28_681_000),
-        ("densenet169", 14_149_480),
-        ("densenet201", 20_013_928),
-        ("densenet100_cifar", 769_162),  # 0.8 million in the paper, table 2
-    ],
-)
-def test_parameter_counts(name, count):
-    assert parameter_count(name) == count
 
 
 @pytest.mark.weekly

@@ -9,17 +9,10 @@ import scipy.stats
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.mixer import MixerBlock
-from tests.models.parity import parameter_count
 
 
 def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-@pytest.mark.covers("AT-25")
-@pytest.mark.parametrize(("name", "count"), [("mixer_s16_224", 18_528_264), ("mixer_b16_224", 59_880_472)])
-def test_parameter_counts(name, count):
-    assert parameter_count(name) == count
 
 
 @pytest.mark.slow

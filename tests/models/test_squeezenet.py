@@ -13,9 +13,7 @@ from tests.models.parity import parameter_count
 SMALL = {"stem_conv": (8, 3, 1), "stages": (((4, 4),), ((4, 8),))}
 
 
-def test_parameter_counts():
-    assert parameter_count("squeezenet1_0") == 1_248_424
-    assert parameter_count("squeezenet1_1") == 1_235_496
+def test_alexnet_has_about_fifty_times_as_many_parameters():
     assert 45 < parameter_count("alexnet") / parameter_count("squeezenet1_0") < 50
 
 
