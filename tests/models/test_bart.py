@@ -102,9 +102,3 @@ def test_the_bias_of_the_logits_is_loaded_and_added():
     run = jax.jit(model.apply)
     more = run(other, source, source) - run(one, source, source)
     np.testing.assert_allclose(more, np.broadcast_to(bias, (1, 3, 40)), atol=1e-4)
-
-
-def test_longer_texts_than_the_window_and_wrong_fields_are_refused():
-    model, x, long = create_model("bart_base", **TINY), jnp.zeros((1, 3), int), jnp.zeros((1, 17), int)
-    with pytest.raises(ValueError, match=r"encoder: 17 tokens, shape=\(1, 17\); allowed: at most window=16"):
-        jax.eval_shape(model.init, jax.random.key(0), long, x)

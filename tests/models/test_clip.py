@@ -99,13 +99,9 @@ def test_the_published_size():
 
 @pytest.mark.slow
 def test_bad_input_is_refused_in_one_line(clip):
-    model, *_, variables, images, tokens = clip
-    with pytest.raises(ValueError, match=r"patches do not cover it; allowed: multiples of 8"):
-        model.apply(variables, images[:, :30], tokens)
+    model, *_, variables, images, _ = clip
     with pytest.raises(ValueError, match=r"tokens.shape=\(2, 13\): 13 tokens; allowed: at most window=12"):
         model.apply(variables, images, jnp.full((2, 13), 59))
-    with pytest.raises(ValueError, match="patch_size=8: no divisor; allowed: of image_size=33"):
-        CLIP(**FIELDS | {"image_size": 33}).init(jax.random.key(0), images, tokens)
 
 
 def test_a_clip_with_a_resnet_is_refused_by_name():

@@ -80,12 +80,3 @@ def test_the_largest_query_of_two_by_two_attends():
 def test_stages_halve_the_map():
     info = stages_of(create_model("hiera_tiny_224"))
     assert info == {f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)}
-
-
-@pytest.mark.parametrize(
-    ("fields", "side", "message"), [({"num_heads": (1, 2)}, 32, r"num_heads=\(1, 2\): wrong length; allowed: 4")]
-)
-def test_errors(fields, side, message):
-    model = create_model("hiera_tiny_224", **TINY | fields)
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dlcore.models import create_model
 from tests.models.parity import check_hidden_states, check_output, parameter_count
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64}
@@ -22,8 +21,3 @@ def test_parameter_count():
     """Of a ViT-H/14 without a class token: 256 positions, 32 blocks of 12 width^2 + 13 width, a norm."""
     count = 3 * 14**2 * 1280 + 1280 + 256 * 1280 + 32 * (12 * 1280**2 + 13 * 1280) + 2 * 1280
     assert parameter_count("ijepa_vith14_1k") == count == 630_762_240
-
-
-def test_a_class_token_is_refused():
-    with pytest.raises(ValueError, match="pool='token': unknown; allowed: mean"):
-        create_model("ijepa_vith14_1k", **TINY | {"pool": "token"})

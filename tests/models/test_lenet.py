@@ -6,7 +6,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model
-from dlcore.models.lenet import LeNet5
 from tests.models.training import draw
 
 COUNTS = {
@@ -78,9 +77,3 @@ def test_28_is_padded_by_two_and_8_is_resized():
     ):
         np.testing.assert_allclose(model.apply(variables, images(size)), model.apply(variables, as_32), atol=1e-6)
     assert np.abs(model.apply(variables, images(8))).max() > 0
-
-
-@pytest.mark.parametrize("field", ["activation", "pooling"])
-def test_an_unknown_option_is_an_error(field):
-    with pytest.raises(ValueError, match=f"{field}='odd': unknown; allowed: "):
-        LeNet5(**{field: "odd"}).init(jax.random.key(0), images())

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model
 from dlcore.models.mobilenet_v1 import MobileNetV1, SeparableBlock
 from dlcore.nn import relu6
 from tests.models.cost import multiply_adds, stages_of
@@ -79,8 +78,3 @@ def test_kernels_are_drawn_as_in_timm():
     kernels = params["params"]
     assert float(kernels["conv_dw"]["kernel"].std()) == pytest.approx(np.sqrt(2 / 9), rel=0.1)  # fan-out of a group
     assert float(kernels["conv_pw"]["kernel"].std()) == pytest.approx(np.sqrt(2 / 256), rel=0.05)
-
-
-def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        stages_of(create_model("mobilenetv1_100", stem="tiny"))

@@ -165,13 +165,5 @@ def test_merging_halves_the_sides_and_keeps_time():
     chex.assert_shape([maps["stage1"], maps["stage2"], logits], [(2, 3, 5, 3, 4), (2, 3, 3, 2, 8), (2, 3)])
 
 
-@pytest.mark.parametrize("fields", [{"num_heads": (1,)}, {}])
-def test_errors(fields):
-    model, shape = create_model("swin3d_t", **TINY | fields), (1, 4, 16, 16, 3)
-    message = "num_heads=.*wrong length" if fields else r"no clips; allowed: \[B, T, H, W, C\]"
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape if fields else shape[1:])))
-
-
 def test_clips_are_normalized_as_published():
     assert normalization("swin3d_t") == IMAGENET

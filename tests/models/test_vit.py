@@ -273,9 +273,3 @@ def test_features_are_maps_of_patches():
     _, state = jax.jit(functools.partial(model.apply, capture_intermediates=True))(variables, x)
     tokens = state["intermediates"]["blocks_1"]["__call__"][0]
     np.testing.assert_allclose(maps["block2"][:, 1, 0], tokens[:, 1 + 2], atol=1e-6)
-
-
-def test_errors_name_fields_and_images_that_do_not_fit():
-    x = jnp.zeros((1, 8, 8, 3))
-    with pytest.raises(ValueError, match="pool='max': unknown; allowed: token, mean"):
-        tiny(pool="max").init(jax.random.key(0), x)

@@ -123,16 +123,6 @@ def test_maps_keep_their_stride_and_other_sizes_fit():
     chex.assert_shape(maps["block2"], (1, 6, 10, 8))
 
 
-@pytest.mark.parametrize(
-    ("fields", "side", "message"),
-    [({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to 1")],
-)
-def test_errors(fields, side, message):
-    model = create_model("vitdet_b", **SMALLEST | fields)
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
-
-
 def test_the_position_of_the_class_token_is_left_out():
     table = np.arange(10.0).reshape(1, 5, 2)
     np.testing.assert_array_equal(from_torch("params/pos_embed/embedding", table, (1, 4, 2)), table[:, 1:])

@@ -164,23 +164,6 @@ def test_numbers_that_make_no_arrays_are_named(tmp_path):
         from_pretrained(tmp_path / "sam")
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "message"),
-    [
-        ("vit_b_16", {"mlp_features": 0}, "mlp_features=0: out of range; allowed: at least 1"),
-        ("vit_b_16", {"mlp_features": "x"}, "mlp_features='x': no whole number; allowed: integers"),
-        ("vit_b_16", {"epsilon": "x"}, "epsilon='x': no finite number; allowed: finite numbers"),
-        ("vit_b_16", {"dtype": np.int32}, r"dtype=<class 'numpy.int32'>: no floats; allowed: such as jnp\.bfloat16"),
-        ("vit_b_16", {"dtype": "x"}, "dtype='x': no floats"),
-        ("resnet18", {"stages": (1, 1.5, 1, 1)}, r"stages\[1\]=1.5: no whole number; allowed: integers"),
-        ("mlp", {"hidden": ("x",)}, r"hidden\[0\]='x': no whole number; allowed: integers"),
-    ],
-)
-def test_a_field_that_is_no_size_is_named(name, fields, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        create_model(name, **fields)
-
-
 def test_an_index_that_lists_no_files_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"]}))
     index = tmp_path / "model.safetensors.index.json"
