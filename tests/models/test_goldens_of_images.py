@@ -26,7 +26,7 @@ def pooled(maps):
 
 
 STEM = {"stem": itemgetter("stem")}
-LAYERS = {f"layer{i}": itemgetter(f"layer{i}") for i in range(1, 5)}
+LAYERS = {"maxpool": pooled} | {f"layer{i}": itemgetter(f"layer{i}") for i in range(1, 5)}
 DENSE = {f"features.{name}": name for name in ("transition1", "transition3", "norm5")}
 PARTS = {name: itemgetter(name) for name in ("stage2", "stage3", "stage4")}
 BLOCKS = {f"trunk_output.block{i}": itemgetter(f"block{i}") for i in (1, 3)}

@@ -14,18 +14,6 @@ from tests.models.parity import GOLDENS, nhwc
 from tests.models.training import compiled, draw
 
 
-def pooled(maps):
-    return nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1, 1), (1, 1)])
-
-
-def ends(*names):
-    """Torch's layers are our stages."""
-    return {"maxpool": pooled} | {name: lambda maps, name=name: maps[name] for name in names}
-
-
-LAYERS = ends("layer1", "layer2", "layer3", "layer4")
-
-
 @pytest.mark.slow
 @pytest.mark.covers("ZO-15")
 def test_a_grouped_convolution_is_split_transform_merge():
