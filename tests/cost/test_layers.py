@@ -12,12 +12,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.cost.formulas import (
-    activation_kb,
-    attention_macs,
-    dense_macs,
-    dense_parameters,
-)
+from dlcore.cost.formulas import activation_kb, attention_macs, dense_macs, dense_parameters
 from dlcore.cost.layers import fold, layer_costs, merge_layers, total
 from dlcore.models import create_model, input_shape
 from dlcore.models.vgg import VGG

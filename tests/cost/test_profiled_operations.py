@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from dlcore.cost import profiled_operations
-from dlcore.cost.profiled_operations import (
-    chip_of,
-    hot_operations,
-    instructions,
-    measured_chip,
-    module_of,
-    trace_times,
-)
+from dlcore.cost.profiled_operations import chip_of, hot_operations, instructions, measured_chip, module_of, trace_times
 from dlcore.cost.roofline import CHIPS, Chip
 
 TEXT = """HloModule jit_update

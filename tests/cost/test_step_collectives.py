@@ -24,8 +24,6 @@ def test_the_formula_by_hand():
     assert data_parallel_bytes("replicate", **sizes) == {"all-reduce": 1220, "all-gather": 50}
     assert data_parallel_bytes("zero1", **sizes) == {"all-reduce": 1220, "all-gather": 850}
     assert data_parallel_bytes("fsdp", **sizes) == {"all-reduce": 1220, "all-gather": 1650}
-    with pytest.raises(ValueError, match="rule='tensor': unknown; allowed: replicate, zero1, fsdp"):
-        data_parallel_bytes("tensor", gradients=1)
 
 
 def test_groups_of_devices_are_axes_of_the_mesh():

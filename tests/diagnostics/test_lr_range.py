@@ -86,7 +86,6 @@ def test_windows_are_read_as_loops_read_them(window, spoiled):
         (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=0), "low=0: no range up to high=10.0"),
         (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(3), low=2, high=1), "allowed: 0 < low < high"),
         (lambda: lr_range_test(lambda w, _: w, 1.0, jnp.zeros(1)), "batches=1 steps: too few"),
-        (lambda: read_range_test([1, 2], [1]), r"losses=\(1,\): wrong shape beside rates \(2,\); allowed: both \[T\]"),
         (lambda: read_range_test([1, 2, 3], [np.nan, 1, 1]), "losses of the first window being finite"),
         (lambda: read_range_test([1, 2, 3], [1, 1, 1], window=4), r"window=4: unusable; allowed: 3 to 3"),
     ],

@@ -58,12 +58,6 @@ def test_a_loss_outside_is_not_held():
     assert low < 30 * 32e3**-0.4 + 1.5 < high < 30 * SIZES[0] ** -0.4 + 1.5
 
 
-@pytest.mark.parametrize(
-    ("sizes", "losses", "message"),
-    [
-        ([1.0, 2, 3], [3.0, 2, 1], r"sizes=\[1.0, 2.0, 3.0\]: 3 losses; allowed: one loss a size, 4 or more"),
-    ],
-)
-def test_bad_measurements_are_refused(sizes, losses, message):
-    with pytest.raises(ValueError, match=message):
-        fit_power_law(sizes, losses)
+def test_bad_measurements_are_refused():
+    with pytest.raises(ValueError, match=r"sizes=\[1.0, 2.0, 3.0\]: 3 losses; allowed: one loss a size, 4 or more"):
+        fit_power_law([1.0, 2, 3], [3.0, 2, 1])

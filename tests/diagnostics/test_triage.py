@@ -324,12 +324,6 @@ def test_the_accuracy_of_augmented_images_says_nothing_of_capacity():
     assert found.message.startswith("train accuracy 80 % (of augmented images), validation 71 %: over-fitting")
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: t.learning_rate_triage([1.0, 2.0], [1]), r"steps \(1,\); allowed: both \[N\]"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"steps \(1,\); allowed: both \[N\]"):
+        t.learning_rate_triage([1.0, 2.0], [1])

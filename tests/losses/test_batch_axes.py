@@ -107,10 +107,7 @@ LOSSES = {
     "multiclass_hinge_loss": (losses.multiclass_hinge_loss, normal(4), labels()),
     "multiclass_tversky_loss": (losses.multiclass_tversky_loss, normal(3, 4, 4), labels(3, 4)),
     "non_saturating_generator_loss": (losses.non_saturating_generator_loss, normal()),
-    "normal_consistency_loss": (
-        lambda v: losses.normal_consistency_loss(v, FACES, np.array([[0, 1]])),
-        normal(4, 3),
-    ),
+    "normal_consistency_loss": (lambda v: losses.normal_consistency_loss(v, FACES, np.array([[0, 1]])), normal(4, 3)),
     "scale_invariant_depth_loss": (losses.scale_invariant_depth_loss, normal(4, 5), np.exp(normal(4, 5))),
     "scale_and_shift_invariant_loss": (
         losses.scale_and_shift_invariant_loss,

@@ -89,10 +89,7 @@ ROWS = {
         "multilabel_soft_margin": over_numbers(BINARY),
         "soft_margin": lambda x, y: BINARY(x, (y + 1) / 2).sum() / x.size,
     },
-    "LO-08": {
-        "mse": over_examples(losses.mse_loss),
-        "l1": over_examples(losses.l1_loss),
-    },
+    "LO-08": {"mse": over_examples(losses.mse_loss), "l1": over_examples(losses.l1_loss)},
     "LO-14": {
         "smooth_l1": over_examples(losses.smooth_l1_loss),
         "huber": lambda x, y: losses.huber_loss(x, y, 1.5).mean(),

@@ -21,24 +21,17 @@ ROWS, LABELS = jnp.ones((2, 3)), jnp.array([0, 1])
         (lambda: losses.siglip_loss(ROWS, ROWS, -0.1), "temperature=-0.1"),
         (lambda: losses.distillation_loss(ROWS, ROWS, 0.0), "temperature=0"),
         (lambda: losses.uniformity_loss(ROWS, 0.0), "t=0: out of range; allowed: above 0"),
-        (lambda: losses.softmax_cross_entropy_loss(ROWS, LABELS, 1.5), "label_smoothing=1.5: .*; allowed: 0 to 1"),
         (lambda: losses.multiclass_hinge_loss(ROWS, LABELS, -1.0), "margin=-1: out of range; allowed: at least 0"),
         (lambda: losses.binary_cross_entropy_loss(ROWS, ROWS, -1.0), "positive_weight=-1"),
-        (lambda: losses.sigmoid_focal_loss(ROWS, ROWS, 2.0), "alpha=2: out of range; allowed: 0 to 1"),
         (lambda: losses.sigmoid_focal_loss(ROWS, ROWS, 0.25, -1.0), "gamma=-1: out of range; allowed: at least 0"),
-        (lambda: losses.huber_loss(ROWS, ROWS, 0.0), "delta=0: out of range; allowed: above 0"),
         (lambda: losses.smooth_l1_loss(ROWS, ROWS, -1.0), "beta=-1: out of range; allowed: at least 0"),
-        (lambda: losses.class_balanced_weights(jnp.array([3, 5]), 1.0), "beta=1: .*; allowed: 0 to below 1"),
         (lambda: losses.ldam_margins(jnp.array([3, 5]), -1.0), "max_margin=-1"),
         (lambda: losses.triplet_loss(ROWS, ROWS, ROWS, -0.2), "margin=-0.2: out of range; allowed: at least 0"),
         (lambda: losses.cosine_embedding_loss(ROWS, ROWS, LABELS, 2.0), "margin=2: out of range; allowed: -1 to 1"),
         (lambda: losses.tversky_loss(ROWS, ROWS, smooth=-1.0), "smooth=-1: out of range; allowed: at least 0"),
         *[
             (lambda loss=loss, labels=labels, name=name: loss(ROWS[None], labels, **{name: -1.0}), f"{name}=-1: out of")
-            for loss, labels in (
-                (losses.tversky_loss, ROWS[None]),
-                (losses.multiclass_tversky_loss, LABELS[None]),
-            )
+            for loss, labels in ((losses.tversky_loss, ROWS[None]), (losses.multiclass_tversky_loss, LABELS[None]))
             for name in ("alpha", "beta", "smooth")
         ],
         (lambda: losses.contrastive_loss(ROWS, ROWS, LABELS, -1.0), "margin=-1: out of range; allowed: at least 0"),

@@ -35,14 +35,3 @@ def test_numbers_of_clusters_do_not_matter():
         assert measure(np.zeros(5), np.zeros(5)) == 1
     assert adjusted_rand_index(a, np.arange(50)) == pytest.approx(0)
     assert normalized_mutual_information(a, np.zeros(50)) == pytest.approx(0)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: adjusted_rand_index([0, 1], [0]), "labels="),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -75,15 +75,9 @@ def test_one_for_equal_pictures_and_less_with_noise():
     assert jnp.isfinite(jax.grad(lambda b: ssim(a, b))(noise)).all()
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda a: ssim(a, a[:5]), r"b=\(.*: another shape"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(jnp.zeros((16, 16)))
+def test_errors():
+    with pytest.raises(ValueError, match=r"b=\(.*: another shape"):
+        ssim(jnp.zeros((16, 16)), jnp.zeros((16, 16))[:5])
 
 
 @pytest.mark.slow

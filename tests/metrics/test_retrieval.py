@@ -76,15 +76,9 @@ def test_a_query_of_a_later_part_does_not_find_itself():
     assert recall_at_k(points, number, 1, points[:1], np.array([1099]), metric="euclidean") == 1 / 1100
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: recall_at_k(np.ones((3, 2)), np.ones(3), 3), "k=3: out of range; allowed: 1 to 2"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_errors():
+    with pytest.raises(ValueError, match="k=3: out of range; allowed: 1 to 2"):
+        recall_at_k(np.ones((3, 2)), np.ones(3), 3)
 
 
 @pytest.mark.covers("ME-12")

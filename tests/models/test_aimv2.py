@@ -9,7 +9,6 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.aimv2 import AttentionPool, from_torch
 from dlcore.models.registry import example_inputs
 from tests.models.parity import check_hidden_states, check_output, parameter_count
-from tests.wiring import assert_wiring
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64}
 
@@ -77,22 +76,3 @@ def test_a_table_without_a_batch_axis_is_interpolated():
     table = np.tile(np.arange(5.0, dtype=np.float32), (4, 1))
     got = from_torch("params/pos_embed/embedding", table, (1, 9, 5))
     np.testing.assert_allclose(got, np.tile(np.arange(5.0), (1, 9, 1)), atol=1e-6)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "aimv2_large_patch14_224",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=12,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-        ),
-        (2, 16, 16, 3),
-        [1.94453, 0.584985],
-    )

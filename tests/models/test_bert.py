@@ -9,7 +9,6 @@ from dlcore.models import create_model, load_torch
 from tests.models.parity import check_output, parameter_count, read_golden
 from tests.models.tokens import from_golden, mean_loss
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {"window": 16, "num_layers": 2, "num_heads": 4, "width": 32, "mlp_features": 64}
 TINY = {"vocab_size": 11, "window": 8, "num_layers": 2, "num_heads": 2, "width": 16, "mlp_features": 24}
@@ -93,18 +92,3 @@ def test_published_files_have_both_heads_older_names_and_no_weights():
         load_torch("bert_base", {**published, "strange": np.zeros(3)}, **fields)
     with pytest.raises(ValueError, match=r"2 missing: pooler.dense.bias, pooler.dense.weight"):
         load_torch("bert_base", weights, head="pooled", **fields)
-
-
-def test_a_text_longer_than_the_window_is_refused():
-    with pytest.raises(ValueError, match=r"tokens.shape=\(1, 9\): 9 tokens; allowed: at most window=8"):
-        jax.eval_shape(create_model("bert_base", **TINY).init, jax.random.key(0), jnp.zeros((1, 9), jnp.int32))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("bert_base", vocab_size=11, num_heads=2, width=8, window=8, num_layers=1, mlp_features=12),
-        np.arange(10).reshape(2, 5) % 11,
-        [14.9117, -4.79968],
-    )

@@ -4,10 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.models import create_model
 from dlcore.models.dinov2 import DINOv2, from_torch_names
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
-from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -41,35 +39,3 @@ def test_it_equals_transformers_block_by_block():
     jax.tree.map(np.testing.assert_array_equal, from_torch_names(model, older), variables)
     with pytest.raises(ValueError, match=r"does not fit DINOv2; 1 left over: strange"):
         from_torch_names(model, {**weights, "strange": np.zeros(1)})
-
-
-def test_the_wiring_of_dinov2_small_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "dinov2_small", image_size=16, patch_size=4, depth=1, width=12, num_heads=2, mlp_features=20, num_classes=3
-        ),
-        (2, 16, 16, 3),
-        [6.43664, 1.00529],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_dinov2_small_with_other_fields_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "dinov2_small",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=12,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-            num_registers=2,
-            swiglu=True,
-        ),
-        (2, 16, 16, 3),
-        [5.04292, 1.97185],
-    )

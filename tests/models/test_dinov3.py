@@ -9,16 +9,7 @@ import pytest
 from dlcore.models import create_model, load_torch
 from dlcore.models.dinov3 import center_angles, from_torch
 from dlcore.models.registry import example_inputs
-from tests.models.parity import (
-    check_hidden_states,
-    check_output,
-    nchw,
-    nhwc,
-    parameter_count,
-    read_golden,
-    weight_rule,
-)
-from tests.wiring import assert_wiring
+from tests.models.parity import check_hidden_states, check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64}
 
@@ -140,23 +131,3 @@ def test_the_mean_is_over_patches_alone():
     tokens = model.apply({"params": params}, x, method="tokens")
     chex.assert_shape(tokens, (1, 1 + 4 + 2, 32))
     np.testing.assert_allclose(model.apply({"params": params}, x), tokens[:, 5:, :2].mean(1), atol=1e-6)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "dinov3_vits16",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=16,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-            swiglu=True,
-        ),
-        (2, 16, 16, 3),
-        [4.43289, -0.696904],
-    )

@@ -9,19 +9,9 @@ import pytest
 from dlcore.models import create_model, torch_names
 from dlcore.models.fastvit import RepMixer, fold_branches
 from dlcore.models.stored_counts import stored_models
-from tests.models.parity import check_golden
 from tests.models.test_repvgg import images, normalized, random_variables
-from tests.models.training import check_step
-from tests.wiring import assert_wiring
 
 TINY = {"stages": (1, 1), "widths": (8, 32), "attention": True, "num_classes": 3}
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("ZO-32")
-def test_fastvit_equals_timm():
-    stages = {f"stages.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in (0, 3)}
-    check_golden("timm_fastvit_t8", "fastvit_t8", {"stem": lambda maps: maps["stem"], **stages})
 
 
 @pytest.mark.weekly
@@ -87,19 +77,6 @@ def test_names_of_attention_and_of_the_folded_form_are_timms():
 def test_stored_parameter_counts(name, millions):
     parameters = stored_models("image")[f"fastvit_{name}"]["parameters"]
     assert parameters / 1e6 == pytest.approx(millions, abs=0.006)
-
-
-@pytest.mark.weekly
-def test_one_step():
-    check_step(create_model("fastvit_sa12", remat="full", **TINY | {"layer_scale": 0.5}), (8, 32, 32, 3))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("fastvit_t8", num_classes=3, stages=(1,), widths=(8,)), (2, 16, 16, 3), [90.405, -12.1237]
-    )
 
 
 def test_folded_positions_are_added_to_the_pixel_itself():

@@ -21,7 +21,6 @@ from dlcore.ops import conv_macs, im2col, max_pool
 from tests.models.cost import stages_of
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
 
 SMALL = {"width_mult": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
 
@@ -255,16 +254,6 @@ def test_bad_input_is_named():
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
     with pytest.raises(ValueError, match="unknown or twice; allowed: 3a, "):
         GoogLeNet(modules=("3a", "6a")).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("googlenet", num_classes=3, modules=("3a", "4a"), width_mult=0.125),
-        (1, 64, 64, 3),
-        [2.67618, -0.251109],
-    )
 
 
 def test_pixels_standardized_by_imagenet_become_those_within_one_of_zero():

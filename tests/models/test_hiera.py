@@ -9,7 +9,6 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.hiera import UnitAttention
 from tests.models.cost import stages_of
 from tests.models.parity import check_output, nhwc, parameter_count, read_golden, weight_rule
-from tests.wiring import assert_wiring
 
 TINY = {"image_size": 32, "stages": (1, 1, 2, 1), "width": 8, "num_heads": (1, 2, 2, 4), "mlp_ratio": 2.0}
 TINY |= {"num_classes": 0}
@@ -81,33 +80,3 @@ def test_the_largest_query_of_two_by_two_attends():
 def test_stages_halve_the_map():
     info = stages_of(create_model("hiera_tiny_224"))
     assert info == {f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)}
-
-
-@pytest.mark.parametrize(
-    ("fields", "side", "message"),
-    [
-        ({"num_heads": (1, 2)}, 32, r"num_heads=\(1, 2\): wrong length; allowed: 4"),
-    ],
-)
-def test_errors(fields, side, message):
-    model = create_model("hiera_tiny_224", **TINY | fields)
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "hiera_tiny_224",
-            image_size=32,
-            stages=(1, 1, 1, 1),
-            width=8,
-            num_heads=(1, 2, 2, 4),
-            mlp_ratio=2.0,
-            num_classes=3,
-        ),
-        (2, 32, 32, 3),
-        [1.35502, 0.305151],
-    )

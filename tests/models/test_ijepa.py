@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.models import create_model
 from tests.models.parity import check_hidden_states, check_output, parameter_count
-from tests.wiring import assert_wiring
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_features": 64}
 
@@ -23,27 +21,3 @@ def test_parameter_count():
     """Of a ViT-H/14 without a class token: 256 positions, 32 blocks of 12 width^2 + 13 width, a norm."""
     count = 3 * 14**2 * 1280 + 1280 + 256 * 1280 + 32 * (12 * 1280**2 + 13 * 1280) + 2 * 1280
     assert parameter_count("ijepa_vith14_1k") == count == 630_762_240
-
-
-def test_a_class_token_is_refused():
-    with pytest.raises(ValueError, match="pool='token': unknown; allowed: mean"):
-        create_model("ijepa_vith14_1k", **TINY | {"pool": "token"})
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "ijepa_vith14_1k",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=12,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-        ),
-        (2, 16, 16, 3),
-        [3.47811, 0.271624],
-    )

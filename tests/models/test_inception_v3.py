@@ -12,8 +12,7 @@ from dlcore.models.inception_v3 import InceptionA, InceptionV3
 from dlcore.ops import max_pool, receptive_field
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.tracing import layers_traced_once
-from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
+from tests.models.training import compiled, draw
 
 SMALL = {"width_mult": 0.03, "stem": "cifar", "num_classes": 2}
 
@@ -157,14 +156,6 @@ def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
         bare.apply(without, x, method=heads_in_use)
 
 
-@pytest.mark.weekly
-def test_it_learns():
-    model = InceptionV3(**SMALL, modules=("6a", "7b"), dropout=0.0)
-    values = losses(model, 8, rate=0.003)
-    assert values[0] == pytest.approx(np.log(2))
-    assert values[-1] < 0.8 * values[0]
-
-
 @pytest.mark.slow
 def test_dropout_and_symmetric_pixels():
     assert create_model("inception_v3").dropout == 0.5
@@ -186,23 +177,3 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
             model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 80, 3)))
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_of_inception_v3_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("inception_v3", num_classes=3, modules=("5b", "6a", "6b"), width_mult=0.125),
-        (1, 75, 75, 3),
-        [5.08847, -1.04566],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_inception_v3_with_other_fields_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("inception_v3", num_classes=3, modules=("7a", "7b"), width_mult=0.125),
-        (1, 75, 75, 3),
-        [6.99871, -2.5369],
-    )

@@ -6,9 +6,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model
-from dlcore.models.lenet import LeNet5
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 COUNTS = {
     "conv1": 5 * 5 * 1 * 6 + 6,  # 156
@@ -79,14 +77,3 @@ def test_28_is_padded_by_two_and_8_is_resized():
     ):
         np.testing.assert_allclose(model.apply(variables, images(size)), model.apply(variables, as_32), atol=1e-6)
     assert np.abs(model.apply(variables, images(8))).max() > 0
-
-
-@pytest.mark.parametrize("field", ["activation", "pooling"])
-def test_an_unknown_option_is_an_error(field):
-    with pytest.raises(ValueError, match=f"{field}='odd': unknown; allowed: "):
-        LeNet5(**{field: "odd"}).init(jax.random.key(0), images())
-
-
-def test_the_wiring_is_as_it_was():
-    """A regression: the number holds the code as it was."""
-    assert_wiring(create_model("lenet5", num_classes=3), (1, 32, 32, 1), [0.444872, 0.331738])

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model
-from tests.models.parity import check_output, parameter_count
+from tests.models.parity import check_output
 from tests.models.tokens import check_cached, from_golden
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -31,14 +30,6 @@ def test_llama_equals_transformers_block_by_block():
     check_output(golden, meta, "logits", logits)
     for i, module in enumerate(("embed_tokens", "blocks_0", "norm")):
         check_output(golden, meta, f"hidden_states.{i}", state["intermediates"][module]["__call__"][0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "count"), [("llama2_7b", 6_738_415_616), ("llama2_13b", 13_015_864_320), ("llama3_8b", 8_030_261_248)]
-)
-def test_parameter_counts(name, count):
-    assert parameter_count(name) == count
 
 
 @pytest.mark.slow
@@ -70,15 +61,3 @@ def test_prompts_of_several_lengths_are_read_together():
     want = jax.jit(model.apply)(variables, short)[0]
     np.testing.assert_allclose(first[1], want[2], atol=1e-5)
     np.testing.assert_allclose(second[1], want[3], atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "llama2_7b", vocab_size=11, num_heads=2, width=8, window=8, num_layers=1, num_kv_heads=1, mlp_features=12
-        ),
-        np.arange(10).reshape(2, 5) % 11,
-        [16.6154, 13.0739],
-    )

@@ -98,15 +98,6 @@ def test_the_encoder_sees_nothing_of_masked_patches(tiny):
     assert np.abs(third["prediction"] - out["prediction"]).max() > 1e-4
 
 
-@pytest.mark.slow
-def test_bad_input_is_refused_in_one_line(tiny):
-    x, noise, variables = tiny
-    with pytest.raises(ValueError, match=r"patches do not cover the image; allowed: .* multiples of patch_size=2"):
-        TINY.apply(variables, x[:, :7], noise)
-    with pytest.raises(ValueError, match=r"noise.shape=\(2, 15\): allowed: \(2, 16\)"):
-        TINY.apply(variables, x, noise[:, 1:])
-
-
 def test_the_number_of_seen_patches_is_rounded_down_and_neither_none_nor_all():
     assert visible_count(196, 0.75) == 49
     assert visible_count(10, 0.9) == 1  # 10 (1 - 0.9) is 0.99999... in floating point

@@ -6,21 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model
 from dlcore.models.maxvit import PartitionAttention, join_sets, sets_of_pixels
 from dlcore.models.stored_counts import stored_models
-from tests.models.parity import check_golden
-from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
+from tests.models.training import compiled, draw
 
 TINY = {"stages": (1, 1), "widths": (8, 8), "stem_width": 4, "partition_size": 2, "head_features": 4}
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("ZO-33")
-def test_maxvit_equals_torchvision():
-    stages = {f"blocks.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in (0, 3)}
-    check_golden("tv_maxvit_t", "maxvit_t", {"stem": lambda maps: maps["stem"], **stages})
 
 
 @pytest.mark.covers("ZO-33")
@@ -73,20 +63,3 @@ def test_attention_by_formula(partition):
 def test_indivisible_sides_and_unknown_partitions_are_refused():
     with pytest.raises(ValueError, match=r"x\.shape=\(1, 8, 7, 32\): sets do not fit"):
         jax.eval_shape(lambda: PartitionAttention("grid").init(jax.random.key(0), jnp.zeros((1, 8, 7, 32))))
-
-
-@pytest.mark.weekly
-def test_one_step():
-    check_step(create_model("maxvit_t", remat="full", drop_path=0.0, **TINY), (8, 16, 16, 3), momentum=0.99)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "maxvit_t", num_classes=3, stages=(1,), widths=(8,), stem_width=8, partition_size=2, head_features=4
-        ),
-        (2, 16, 16, 3),
-        [1.39901, 0.0328034],
-    )

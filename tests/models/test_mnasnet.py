@@ -7,10 +7,9 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model
-from dlcore.models.mnasnet import MnasBlock, MNASNet
+from dlcore.models.mnasnet import MnasBlock
 from tests.models.cost import cost, stages_of
-from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
+from tests.models.training import compiled, draw
 
 
 @pytest.mark.slow(unless=["0_75-3170208-215", "1_0-4383312-314"])
@@ -59,15 +58,3 @@ def test_strides_and_widths():
     ]
     half = stages_of(create_model("mnasnet0_5"))
     assert [s["channels"] for s in half.values()] == [8, 16, 24, 40, 48, 96, 160, 1280]
-
-
-@pytest.mark.weekly
-def test_one_step():
-    check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)
-
-
-def test_the_wiring_is_as_it_was():
-    """A regression: the number holds the code as it was."""
-    assert_wiring(
-        create_model("mnasnet0_5", num_classes=3, settings=((3, 24, 3, 2, 2),)), (2, 32, 32, 3), [12.6789, 0.970985]
-    )

@@ -5,27 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model
 from dlcore.models.mobilenet_v1 import MobileNetV1, SeparableBlock
 from dlcore.nn import relu6
 from tests.models.cost import multiply_adds, stages_of
-from tests.models.parity import check_golden, parameter_count
-from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
-
-MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}
-
-
-@pytest.mark.slow
-@pytest.mark.covers("ZO-19")
-def test_mobilenet_equals_timm():
-    check_golden("timm_mobilenetv1_100", "mobilenetv1_100", MODULES)
-
-
-@pytest.mark.covers("ZO-19")
-def test_parameter_counts():
-    assert parameter_count("mobilenetv1_100") == 4_231_976
-    assert parameter_count("mobilenetv1_125") == 6_270_840
+from tests.models.training import compiled, draw
 
 
 @pytest.mark.slow(unless=["1.0-224-569", "0.25-224-41", "1.0-128-186"])
@@ -95,23 +78,3 @@ def test_kernels_are_drawn_as_in_timm():
     kernels = params["params"]
     assert float(kernels["conv_dw"]["kernel"].std()) == pytest.approx(np.sqrt(2 / 9), rel=0.1)  # fan-out of a group
     assert float(kernels["conv_pw"]["kernel"].std()) == pytest.approx(np.sqrt(2 / 256), rel=0.05)
-
-
-@pytest.mark.slow
-def test_one_step():
-    check_step(MobileNetV1(settings=((16, 1, 1), (24, 2, 2)), width_mult=0.5), (8, 16, 16, 3))
-
-
-def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        stages_of(create_model("mobilenetv1_100", stem="tiny"))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mobilenetv1_100", num_classes=3, settings=((8, 1, 1), (16, 1, 2)), width_mult=0.5),
-        (2, 32, 32, 3),
-        [1.08369, 0.101878],
-    )

@@ -6,17 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, mobilenet_v3
-from dlcore.models.mobilenet_v3 import LARGE, BlockSetting, MobileNetV3, MobileNetV3Block
+from dlcore.models import create_model
+from dlcore.models.mobilenet_v3 import LARGE, BlockSetting, MobileNetV3Block
 from tests.models.cost import cost, stages_of
-from tests.models.parity import check_golden
-from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
-
-
-@pytest.mark.weekly
-def test_mobilenet_v3_small_equals_torchvision():
-    check_golden("tv_mobilenet_v3_small", "mobilenet_v3_small", {"features.12": lambda maps: maps["last"]})
+from tests.models.training import compiled, draw
 
 
 @pytest.mark.slow(unless=["small-2542856-57"])
@@ -77,19 +70,3 @@ def test_strides_and_widths():
     assert [setting.use_hs for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
     half = stages_of(create_model("mobilenet_v3_small", width_mult=0.5))
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
-
-
-@pytest.mark.weekly
-def test_one_step():
-    settings = (BlockSetting(3, 8, 8, True, False, 2), BlockSetting(5, 16, 8, True, True, 1))
-    check_step(MobileNetV3(settings=settings, hidden=16, width_mult=1.0), (8, 16, 16, 3), momentum=0.99)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mobilenet_v3_large", num_classes=3, settings=mobilenet_v3.LARGE[2:4], width_mult=0.5, hidden=16),
-        (2, 32, 32, 3),
-        [8.12057, -0.497612],
-    )

@@ -6,12 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, feature_info, mobilenet_v4, torch_names
+from dlcore.models import create_model, feature_info, torch_names
 from dlcore.models.mobilenet_v4 import BlockSetting, MobileAttention, UniversalBottleneck
 from dlcore.models.stored_counts import stored_models
-from tests.models.parity import check_golden
-from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
+from tests.models.training import compiled, draw
 
 TINY = (
     (BlockSetting("fused", 8, 3, 2),),
@@ -21,13 +19,6 @@ TINY = (
 
 def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("ZO-30")
-def test_mobilenet_v4_equals_timm():
-    modules = {f"blocks.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in (1, 4)}
-    check_golden("timm_mobilenetv4_conv_small", "mobilenetv4_conv_small", {"conv_stem": "stem/0", **modules})
 
 
 @pytest.mark.covers("ZO-30")
@@ -120,30 +111,3 @@ def test_strides_and_what_the_multiplier_leaves():
     info = feature_info(create_model("mobilenetv4_conv_small_035"), (64, 64, 3))
     assert next(iter(info.items())) == ("stem", {"stride": 2, "channels": 32})
     assert [tuple(stage.values()) for stage in info.values()][1:] == [(4, 16), (8, 24), (16, 32), (32, 48), (32, 336)]
-
-
-@pytest.mark.covers("ZO-30")
-def test_an_unknown_activation_is_refused():
-    with pytest.raises(ValueError, match="activation='swish': unknown; allowed: relu, gelu"):
-        create_model("mobilenetv4_conv_small", activation="swish")
-
-
-@pytest.mark.weekly
-def test_one_step():
-    model = create_model("mobilenetv4_hybrid_medium", settings=TINY, stem_width=8, last_channel=16, remat="full")
-    check_step(model.clone(layer_scale=0.5), (8, 32, 32, 3))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "mobilenetv4_conv_small",
-            num_classes=3,
-            settings=(mobilenet_v4.SMALL[0], mobilenet_v4.SMALL[2][:2]),
-            width_mult=0.25,
-        ),
-        (2, 32, 32, 3),
-        [8.15704, 2.59457],
-    )

@@ -11,7 +11,7 @@ from dlcore.models.mobilevit import MobileViTBlock, fold, unfold
 from dlcore.models.normalization import normalization
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
-from tests.models.training import check_step, draw
+from tests.models.training import draw
 
 TINY = {"widths": (8, 8, 12, 16, 24, 32, 64), "hidden_sizes": (16, 24, 32), "num_heads": 2}
 
@@ -76,13 +76,6 @@ def test_stored_parameter_counts(name, count):
     assert normalization(f"mobilevit_{name}") == ((0, 0, 0), (1, 1, 1))
 
 
-@pytest.mark.covers("AT-42")
-def test_depths_of_a_wrong_length_are_refused():
-    model = create_model("mobilevit_s", depths=(1, 1))
-    with pytest.raises(ValueError, match=r"depths=\(1, 1\): wrong length; allowed: 3 numbers"):
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
-
-
 @pytest.mark.slow
 @pytest.mark.covers("AT-42")
 def test_names_of_the_classifier_are_transformers():
@@ -90,8 +83,3 @@ def test_names_of_the_classifier_are_transformers():
     assert {"classifier.weight", "encoder.layer.2.downsampling_layer.reduce_1x1.normalization.weight"} <= names
     query = "encoder.layer.4.transformer.layer.2.attention.attention.query.weight"
     assert any(query in name.split(" + ") for name in names)
-
-
-@pytest.mark.weekly
-def test_one_step():
-    check_step(create_model("mobilevit_s", remat="full", dropout=0.0, **TINY | {"depths": (1, 1, 1)}), (8, 64, 64, 3))

@@ -11,9 +11,8 @@ import pytest
 from dlcore.models import create_model, load_torch, torch_weights
 from dlcore.models.mvit import MViTBlock, PooledAttention, distance_indices
 from dlcore.models.normalization import normalization
-from tests.models.parity import check_output, parameter_count, read_golden, weight_rule
+from tests.models.parity import check_output, read_golden, weight_rule
 from tests.models.tracing import layers_traced_once
-from tests.wiring import assert_wiring
 
 TINY = {"num_classes": 3, "frames": 4, "image_size": 32, "stages": (1, 1), "width": 4}
 
@@ -38,11 +37,6 @@ def test_names_and_shapes_are_torchvisions():
     assert names.keys() == published.keys()
     assert all(sorted(names[key]) == sorted(shape) for key, shape in published.items())
     assert sum(np.prod(shape) for shape in names.values()) == 34_537_744
-
-
-@pytest.mark.slow
-def test_parameter_count_of_version_1():
-    assert parameter_count("mvit_v1_b") == 36_610_672
 
 
 @pytest.mark.covers("AT-43")
@@ -168,26 +162,5 @@ def test_other_clips_than_the_tables_of_version_2():
     chex.assert_shape(traced({}, (2, 6, 40, 24, 3)), (2, 3))
 
 
-@pytest.mark.parametrize(
-    ("fields", "shape", "message"),
-    [
-        ({}, (1, 32, 32, 3), r"x\.shape=\(1, 32, 32, 3\): no clips; allowed: \[B, T, H, W, C\]"),
-    ],
-)
-def test_errors(fields, shape, message):
-    with pytest.raises(ValueError, match=message):
-        traced(fields, shape)
-
-
 def test_clips_are_normalized_as_published():
     assert normalization("mvit_v2_s") == normalization("mvit_v1_b") == ((0.45,) * 3, (0.225,) * 3)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("mvit_v2_s", num_classes=3, frames=4, image_size=16, stages=(1,), width=4),
-        (1, 4, 16, 16, 3),
-        [2.50539, 2.01482],
-    )

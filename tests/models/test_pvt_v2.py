@@ -9,8 +9,7 @@ from dlcore.models import create_model, load_torch, torch_names
 from dlcore.models.pvt_v2 import PVTv2Block, ReducedAttention
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
-from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
+from tests.models.training import compiled, draw
 
 TINY = {"widths": (8, 16, 24, 32), "stages": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "mlp_ratios": (2, 2, 2, 2)}
 
@@ -93,41 +92,3 @@ def test_names_with_a_prefix_and_a_head_are_those_of_the_classifier():
     names = set(torch_names("pvt_v2_b0", **TINY).values())
     assert {"encoder.layers.0.patch_embedding.proj.weight", "encoder.layers.3.layer_norm.bias"} <= names
     assert {"encoder.layers.1.blocks.0.mlp.dwconv.dwconv.weight", "classifier.weight", "classifier.bias"} <= names
-
-
-@pytest.mark.weekly
-def test_a_step_of_training_lowers_the_loss():
-    fields = {"stages": (1,), "widths": (8,), "num_heads": (2,), "reductions": (2,), "mlp_ratios": (2,)}
-    values = losses(create_model("pvt_v2_b0", remat="full", num_classes=5, **fields), side=16, steps=5, batch=8)
-    assert values[0] == pytest.approx(np.log(5), rel=1e-5)
-    assert values[-1] < values[0]
-
-
-TWO_STAGES = {
-    "num_classes": 3,
-    "stages": (1, 1),
-    "widths": (8, 16),
-    "num_heads": (1, 2),
-    "reductions": (2, 1),
-    "mlp_ratios": (2, 2),
-}
-
-
-@pytest.mark.slow
-def test_the_wiring_of_pvt_v2_b0_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("pvt_v2_b0", **TWO_STAGES),
-        (2, 32, 32, 3),
-        [2.7074, -1.20707],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_pvt_v2_b0_with_other_fields_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("pvt_v2_b0", **TWO_STAGES, linear=True),
-        (1, 64, 64, 3),
-        [1.47913, 0.691287],
-    )

@@ -8,24 +8,11 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model, list_models
-from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
+from dlcore.models.regnet import RegNetBlock, quantized_widths
 from dlcore.models.torch_weights import published_names
 from tests.models.cost import cost, stages_of
-from tests.models.parity import check_golden
 from tests.models.tracing import layers_traced_once
-from tests.models.training import check_step, compiled, draw
-from tests.wiring import assert_wiring
-
-MODULES = {
-    "stem": "stem",
-    "trunk_output.block1": lambda maps: maps["block1"],
-    "trunk_output.block3": lambda maps: maps["block3"],
-}
-
-
-@pytest.mark.weekly
-def test_regnet_equals_torchvision():
-    check_golden("tv_regnet_y_400mf", "regnet_y_400mf", MODULES)
+from tests.models.training import compiled, draw
 
 
 @pytest.mark.slow(only=["x_3_2gf-*"])
@@ -100,12 +87,6 @@ def test_strides():
     assert list(info) == ["stem", "block1", "block2", "block3", "block4"]
 
 
-@pytest.mark.weekly
-def test_one_step():
-    model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
-    check_step(model, (8, 16, 16, 3))
-
-
 def test_names_of_transformers_count_layers_from_zero():
     """Gates are the third layer, and so is the last convolution where there are none."""
     fields = {"depth": 3, "width": 8, "slope": 8.0, "step": 2.0, "group_width": 4, "stem_width": 8}
@@ -120,22 +101,3 @@ def test_names_of_transformers_count_layers_from_zero():
         assert names[f"{front}/se/fc1/kernel"] == f"{theirs}.layer.2.attention.0.weight"
         assert names[f"{front}/se/fc2/bias"] == f"{theirs}.layer.2.attention.2.bias"
     assert names["params/head/bias"] == "classifier.1.bias"
-
-
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "regnet_x_400mf",
-            num_classes=3,
-            depth=3,
-            width=8,
-            slope=8.0,
-            step=2.0,
-            group_width=4,
-            stem_width=8,
-            se_ratio=0.25,
-        ),
-        (2, 32, 32, 3),
-        [24.8008, 5.22925],
-    )

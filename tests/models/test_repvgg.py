@@ -8,12 +8,9 @@ import pytest
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.repvgg import RepConv, RepVGGBlock, fold_branches, identity_kernel
-from tests.models.parity import check_golden, parameter_count
-from tests.models.training import check_step
-from tests.wiring import assert_wiring
+from tests.models.parity import parameter_count
 
 TINY = {"stages": (1, 2), "widths": (8, 12), "stem_width": 4, "num_classes": 3}
-STAGES = {f"stages.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in (0, 3)}
 
 
 def random_variables(module, *args, seed=0):
@@ -30,12 +27,6 @@ def random_variables(module, *args, seed=0):
 
 def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("ZO-31")
-def test_repvgg_equals_timm():
-    check_golden("timm_repvgg_a0", "repvgg_a0", STAGES)
 
 
 @pytest.mark.slow
@@ -127,21 +118,6 @@ def test_timms_folded_names_load_into_the_folded_form():
     params = load_torch("repvgg_a0", weights, folded=True, **TINY)["params"]
     kernel = params["stages_1_1"]["conv"]["folded"]["kernel"]
     np.testing.assert_array_equal(kernel, np.asarray(weights["stages.1.1.reparam_conv.weight"]).transpose(2, 3, 1, 0))
-
-
-@pytest.mark.weekly
-def test_one_step():
-    check_step(create_model("repvgg_a0", remat="full", **TINY), (4, 16, 16, 3))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("repvgg_a0", num_classes=3, stages=(1, 2), widths=(8, 12), stem_width=8),
-        (2, 32, 32, 3),
-        [42.5832, -1.08618],
-    )
 
 
 def test_modules_with_branches_are_folded_wherever_they_stand():

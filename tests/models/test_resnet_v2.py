@@ -8,18 +8,10 @@ import pytest
 from dlcore.models import create_model
 from dlcore.models.resnet_v2 import PreActBasicBlock, PreActBottleneck
 from tests.models.cost import stages_of
-from tests.models.parity import check_golden, parameter_count
+from tests.models.parity import parameter_count
 from tests.models.training import compiled, draw, losses
-from tests.wiring import assert_wiring
 
 pytestmark = pytest.mark.covers("ZO-14")
-
-
-@pytest.mark.weekly
-def test_it_equals_timm():
-    stages = {"stem": lambda maps: maps["stem"], "norm": lambda maps: maps["stage4"]}
-    stages |= {f"stages.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in range(3)}
-    check_golden("timm_resnetv2_50", "resnetv2_50", stages)
 
 
 @pytest.mark.slow
@@ -69,14 +61,3 @@ def test_a_step_lowers_the_loss():
     values = list(losses(model, side=8, steps=4, batch=8))
     assert values[0] == pytest.approx(np.log(10))
     assert values == sorted(values, reverse=True)
-
-
-def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        create_model("resnetv2_50", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(create_model("resnetv2_50", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [9.20281, 1.1578])

@@ -11,17 +11,10 @@ from dlcore.models.registry import example_inputs
 from dlcore.models.rope_vit import mixed_frequencies
 from dlcore.nn import MultiHeadAttention
 from dlcore.nn.rotary import axial_angles, rotate_pairs
-from tests.models.parity import check_golden, parameter_count
-from tests.wiring import assert_wiring
+from tests.models.parity import parameter_count
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 1, "num_heads": 2, "mlp_features": 8}
 TINY |= {"num_classes": 3}
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("AT-47")
-def test_axial_positions_equal_timm():
-    check_golden("timm_vit_small_patch16_rope_224", "vit_small_patch16_rope_224")
 
 
 @pytest.mark.slow(only=["vit_small_patch16_rope_mixed_224*"])
@@ -101,34 +94,3 @@ def test_mixed_frequencies_are_orthogonal_and_load_from_timm():
     assert np.abs(mixed - expected).max() > 1e-4
     with pytest.raises(ValueError, match="21 missing: "):
         load_torch(name, {"cls_token": np.zeros((1, 1, 16))}, **TINY)
-
-
-ONE_BLOCK = {
-    "image_size": 16,
-    "patch_size": 4,
-    "depth": 1,
-    "width": 16,
-    "num_heads": 2,
-    "mlp_features": 20,
-    "num_classes": 3,
-}
-
-
-@pytest.mark.slow
-def test_the_wiring_of_vit_small_patch16_rope_224_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("vit_small_patch16_rope_224", **ONE_BLOCK),
-        (2, 16, 16, 3),
-        [4.36632, -0.631495],
-    )
-
-
-@pytest.mark.slow
-def test_the_wiring_of_vit_small_patch16_rope_224_with_other_fields_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("vit_small_patch16_rope_224", **ONE_BLOCK, frequencies="mixed"),
-        (2, 16, 16, 3),
-        [5.08811, -0.0016291],
-    )

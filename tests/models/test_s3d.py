@@ -73,17 +73,6 @@ def test_the_head_averages_windows():
     np.testing.assert_allclose(part.ravel(), [1], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((1, 17, 17, 3), r"x\.shape=\(1, 17, 17, 3\): no clips; allowed: \[B, T, H, W, C\]"),
-    ],
-)
-def test_bad_clips(shape, message):
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(lambda: S3D(3).init(jax.random.key(0), jnp.zeros(shape)))
-
-
 @pytest.mark.slow
 def test_the_smallest_clips_have_logits():
     with layers_traced_once():

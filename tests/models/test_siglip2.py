@@ -91,8 +91,7 @@ def test_padding_is_not_read_and_more_of_it_changes_nothing(tiny):
 @pytest.mark.slow(only=["siglip2_so400m*"])
 @pytest.mark.covers("AT-45")
 @pytest.mark.parametrize(
-    ("name", "depth", "width", "hidden"),
-    [(NAME, 12, 768, 3072), ("siglip2_so400m_patch16_naflex", 27, 1152, 4304)],
+    ("name", "depth", "width", "hidden"), [(NAME, 12, 768, 3072), ("siglip2_so400m_patch16_naflex", 27, 1152, 4304)]
 )
 def test_parameter_counts(name, depth, width, hidden):
     """Two transformers, tables of 256 patches, 64 places and 256,000 tokens, the query's attention, and two numbers."""

@@ -12,9 +12,7 @@ from dlcore.models import create_model, load_torch, torch_names, torch_weights
 from dlcore.models.swin import PatchMerging, SwinBlock, shift_mask, windows
 from dlcore.nn import MultiHeadAttention
 from tests.models.cost import stages_of
-from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
-from tests.models.training import losses
-from tests.wiring import assert_wiring
+from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
 TINY = {
     "stages": (2, 2),
@@ -29,14 +27,6 @@ TINY = {
 
 def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("AT-24")
-def test_swin_equals_torchvision():
-    modules = {"features.0": "features_0_2", "features.1": lambda maps: maps["stage1"], "features.2": "features_2"}
-    modules["features.5"] = lambda maps: maps["stage3"]
-    check_golden("tv_swin_t", "swin_t", modules, channels_last=True)
 
 
 def weights_by_rule(name, **fields):
@@ -110,13 +100,6 @@ def test_swin_equals_transformers_stage_by_stage():
         check_output(golden, meta, f"hidden_states.{i}", outputs[module].reshape(2, -1, outputs[module].shape[-1]))
         check_output(golden, meta, f"reshaped_hidden_states.{i}", outputs[module].transpose(0, 3, 1, 2))
     check_output(golden, meta, "last_hidden_state", outputs["norm"].reshape(2, -1, 32))
-
-
-@pytest.mark.slow(unless=["swin_t-28288354"])
-@pytest.mark.covers("AT-24")
-@pytest.mark.parametrize(("name", "count"), [("swin_t", 28_288_354), ("swin_s", 49_606_258), ("swin_b", 87_768_224)])
-def test_parameter_counts(name, count):
-    assert parameter_count(name) == count
 
 
 @pytest.mark.covers("AT-24")
@@ -221,27 +204,7 @@ def test_moving_the_image_by_a_window_moves_the_map():
     assert not np.allclose(still, run(variables, x), atol=1e-3)
 
 
-@pytest.mark.weekly
-def test_a_step_of_training_lowers_the_loss():
-    model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "num_heads": (2,)})
-    values = losses(model, side=12, steps=5, batch=8)
-    assert values[0] == pytest.approx(np.log(5), rel=1e-5)
-    assert values[-1] < values[0]
-    with pytest.raises(ValueError, match=r"num_heads=\(3, 6\): .*one for each of 4"):
-        create_model("swin_t", num_heads=(3, 6)).init(jax.random.key(0), images(8, 12, 12, 3))
-
-
 def test_features_are_maps_whatever_the_padding():
     model = create_model("swin_t", **TINY)
     shapes = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images(1, 22, 18, 3), method="features"))
     assert {name: m.shape for name, m in shapes[0].items()} == {"stage1": (1, 11, 9, 8), "stage2": (1, 6, 5, 16)}
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("swin_t", num_classes=3, stages=(2, 1), num_heads=(2, 2), width=8, patch_size=2, window_size=3),
-        (2, 16, 16, 3),
-        [5.39988, -0.248833],
-    )

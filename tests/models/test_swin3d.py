@@ -16,7 +16,6 @@ from dlcore.models.stored_counts import stored_models
 from dlcore.models.swin import join_windows, shift_mask, windows
 from dlcore.models.swin3d import SwinBlock3D
 from tests.models.tracing import layers_traced_once
-from tests.wiring import assert_wiring
 
 TINY = {"stages": (1, 1), "width": 4, "num_heads": (1, 2), "window_size": 2, "num_classes": 3}
 
@@ -166,23 +165,5 @@ def test_merging_halves_the_sides_and_keeps_time():
     chex.assert_shape([maps["stage1"], maps["stage2"], logits], [(2, 3, 5, 3, 4), (2, 3, 3, 2, 8), (2, 3)])
 
 
-@pytest.mark.parametrize("fields", [{"num_heads": (1,)}, {}])
-def test_errors(fields):
-    model, shape = create_model("swin3d_t", **TINY | fields), (1, 4, 16, 16, 3)
-    message = "num_heads=.*wrong length" if fields else r"no clips; allowed: \[B, T, H, W, C\]"
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape if fields else shape[1:])))
-
-
 def test_clips_are_normalized_as_published():
     assert normalization("swin3d_t") == IMAGENET
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model("swin3d_t", stages=(2,), width=4, num_heads=(2,), window_size=2, num_classes=3),
-        (1, 4, 24, 24, 3),
-        [2.60714, 0.0794229],
-    )

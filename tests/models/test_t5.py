@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch
-from tests.models.parity import parameter_count, read_golden
+from tests.models.parity import read_golden
 from tests.models.tokens import check_cached, check_encoder_decoder, reader
 from tests.models.training import draw
-from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -29,23 +28,6 @@ TINY = {**FIELDS, "vocab_size": 11, "num_heads": 2, "width": 12, "mlp_features":
 @pytest.mark.covers("AT-15")
 def test_t5_equals_transformers():
     check_encoder_decoder("hf_t5", "t5_small", 0, **FIELDS)
-
-
-@pytest.mark.weekly(only=["t5_large-737668096"])
-@pytest.mark.slow(unless=["t5_v1_1_small-76961152"])
-@pytest.mark.covers("AT-15")
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("t5_small", 60_506_624),
-        ("t5_base", 222_903_552),
-        ("t5_large", 737_668_096),
-        ("t5_v1_1_small", 76_961_152),
-        ("t5_v1_1_base", 247_577_856),
-    ],
-)
-def test_parameter_counts(name, count):
-    assert parameter_count(name) == count
 
 
 @pytest.mark.slow
@@ -81,22 +63,3 @@ def test_version_1_1_loads_its_gate_and_its_head():
     np.testing.assert_allclose(params["head"]["kernel"], 3 * params["shared"]["embedding"].T)
     with pytest.raises(ValueError, match=r"state_dict: lm_head.weight is not shared.weight"):
         load_torch("t5_small", newer, **FIELDS)
-
-
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "t5_small",
-            vocab_size=11,
-            num_heads=2,
-            width=8,
-            encoder_layers=1,
-            decoder_layers=1,
-            head_features=3,
-            mlp_features=12,
-        ),
-        np.arange(10).reshape(2, 5) % 11,
-        np.arange(10).reshape(2, 5) % 11,
-        [4.39064, 5.12258],
-    )

@@ -21,10 +21,7 @@ VIT = {"depth": 2, "width": 32, "num_heads": 4, "mlp_features": 64, "epsilon": 1
 CASES = {
     "hf_vit_cls": ("vit_b_16", VIT | {"image_size": 24, "patch_size": 6, "num_classes": 5}),
     "hf_vit": ("vit_b_16", VIT | {"image_size": 32, "patch_size": 8, "num_classes": 0}),
-    "hf_deit": (
-        "deit_tiny_distilled_patch16_224",
-        VIT | {"image_size": 32, "patch_size": 8, "num_classes": 5},
-    ),
+    "hf_deit": ("deit_tiny_distilled_patch16_224", VIT | {"image_size": 32, "patch_size": 8, "num_classes": 5}),
     "hf_swin": (
         "swin_t",
         {"stages": (2, 2), "width": 16, "num_heads": (2, 4), "patch_size": 2, "window_size": 4, "mlp_ratio": 2}

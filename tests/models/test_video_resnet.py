@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, load_torch
+from dlcore.models import load_torch
 from dlcore.models.video_resnet import VIDEO_MODELS, VideoResNet, from_torch_names, video_state_dict_names
 from tests.models.tracing import layers_traced_once
-from tests.wiring import assert_wiring
 
 
 def shapes_of(model, shape=(1, 4, 16, 16, 3)):
@@ -78,9 +77,3 @@ def test_load_torch_takes_torchvisions_names(name):
         ValueError, match=r"does not fit VideoResNet of kind \w+; 1 missing: fc.bias; 1 left over: fc.b;"
     ):
         load_torch(name, {key.replace("fc.bias", "fc.b"): value for key, value in weights.items()})
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(create_model("r3d_18", num_classes=3, width=4), (1, 4, 16, 16, 3), [13.9014, -11.89])

@@ -12,7 +12,6 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.vision_encoder_decoder import from_torch
 from tests.models.parity import check_output, nhwc, parameter_count, read_golden
 from tests.models.tokens import check_cached, from_golden, reader
-from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -76,28 +75,6 @@ def test_older_files_load_too():
     )
     assert create_model("vit_gpt2", **FIELDS | {"image_size": 48}).image_size == 48
     assert jnp.isfinite(larger["encoder"]["pos_embed"]["embedding"]).all()
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "vit_gpt2",
-            vocab_size=11,
-            num_heads=2,
-            width=8,
-            encoder_layers=1,
-            decoder_layers=1,
-            window=8,
-            image_size=8,
-            patch_size=4,
-            mlp_features=12,
-        ),
-        (2, 8, 8, 3),
-        np.arange(10).reshape(2, 5) % 11,
-        [13.5733, 3.76883],
-    )
 
 
 def test_kernels_of_gpt2_stay_and_keys_and_values_are_parted():

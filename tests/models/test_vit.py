@@ -11,9 +11,8 @@ import pytest
 
 from dlcore.models import create_model, feature_info, load_torch, torch_names
 from dlcore.nn import interpolate_positions
-from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
+from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 from tests.models.training import draw, losses
-from tests.wiring import assert_wiring
 
 TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 16, "num_classes": 5}
 
@@ -28,13 +27,6 @@ def build(model, size=8, batch=2):
     variables = draw(model, x)
     noise = np.random.default_rng(1)
     return jax.tree.map(lambda v: v + 0.1 * noise.normal(size=v.shape).astype(v.dtype), variables), x
-
-
-@pytest.mark.slow
-@pytest.mark.covers("AT-21", "AT-22")
-def test_vit_equals_torchvision():
-    layers = {f"encoder.layers.encoder_layer_{i}": f"blocks_{i}" for i in (0, 6)}
-    check_golden("tv_vit_b_16", "vit_b_16", {"conv_proj": "patch_embed", "encoder.ln": "norm", **layers})
 
 
 def from_transformers(weights, prefix=""):
@@ -101,16 +93,6 @@ def test_the_classifier_equals_transformers():
     labels = jnp.asarray(weight_rule().det_input(meta["inputs"]["labels"]))
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     np.testing.assert_allclose(loss, golden["loss"][0], rtol=1e-5)
-
-
-@pytest.mark.slow(unless=["vit_b_16-86567656", "vit_b_32-88224232"])
-@pytest.mark.covers("AT-21")
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("vit_b_16", 86_567_656), ("vit_b_32", 88_224_232), ("vit_l_16", 304_326_632), ("vit_h_14", 632_045_800)],
-)
-def test_parameter_counts(name, count):
-    assert parameter_count(name) == count
 
 
 @pytest.mark.slow
@@ -291,21 +273,3 @@ def test_features_are_maps_of_patches():
     _, state = jax.jit(functools.partial(model.apply, capture_intermediates=True))(variables, x)
     tokens = state["intermediates"]["blocks_1"]["__call__"][0]
     np.testing.assert_allclose(maps["block2"][:, 1, 0], tokens[:, 1 + 2], atol=1e-6)
-
-
-def test_errors_name_fields_and_images_that_do_not_fit():
-    x = jnp.zeros((1, 8, 8, 3))
-    with pytest.raises(ValueError, match="pool='max': unknown; allowed: token, mean"):
-        tiny(pool="max").init(jax.random.key(0), x)
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "vit_s_16", image_size=16, patch_size=4, depth=1, width=12, num_heads=2, mlp_features=20, num_classes=3
-        ),
-        (2, 16, 16, 3),
-        [6.49537, 1.49744],
-    )

@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 from dlcore.models import create_model, feature_info, from_pretrained, load_torch
 from dlcore.models.vitdet import WindowBlock, from_torch
 from tests.models.parity import check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
-from tests.wiring import assert_wiring
 
 TINY = {"image_size": 32, "pretrain_size": 32, "patch_size": 4, "depth": 4, "width": 32, "num_heads": 4}
 TINY |= {"mlp_features": 64, "window_size": 4, "global_blocks": (1, 3), "num_classes": 0}
@@ -122,40 +121,6 @@ def test_maps_keep_their_stride_and_other_sizes_fit():
     x = jax.ShapeDtypeStruct((1, 24, 40, 3), jnp.float32)
     maps, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, method="features"), x)
     chex.assert_shape(maps["block2"], (1, 6, 10, 8))
-
-
-@pytest.mark.parametrize(
-    ("fields", "side", "message"),
-    [
-        ({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to 1"),
-    ],
-)
-def test_errors(fields, side, message):
-    model = create_model("vitdet_b", **SMALLEST | fields)
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
-
-
-@pytest.mark.slow
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
-    assert_wiring(
-        create_model(
-            "vitdet_b",
-            image_size=24,
-            pretrain_size=16,
-            patch_size=4,
-            depth=2,
-            width=12,
-            num_heads=2,
-            mlp_features=20,
-            window_size=4,
-            global_blocks=(1,),
-            residual_blocks=(0,),
-        ),
-        (1, 24, 24, 3),
-        [67.9207, -34.7106],
-    )
 
 
 def test_the_position_of_the_class_token_is_left_out():

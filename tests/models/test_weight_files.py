@@ -179,9 +179,7 @@ def test_a_folder_without_weights(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
-    [
-        ("bn.running_var", [1.0, -0.5], r"bn\.running_var holds -0\.5; allowed: variances of at least 0"),
-    ],
+    [("bn.running_var", [1.0, -0.5], r"bn\.running_var holds -0\.5; allowed: variances of at least 0")],
 )
 def test_values_that_are_no_weights_are_refused(key, value, problem):
     shapes = {

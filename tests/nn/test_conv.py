@@ -107,8 +107,7 @@ def test_numbers_as_padding_are_those_of_torch_and_same_is_not():
 def test_output_size(size, kernel, stride, padding, out):
     layer = Conv(2, (kernel, kernel), strides=stride, padding=padding)
     chex.assert_shape(
-        jax.eval_shape(layer.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 1)))[0],
-        (1, out, out, 2),
+        jax.eval_shape(layer.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 1)))[0], (1, out, out, 2)
     )
 
 

@@ -90,10 +90,7 @@ def test_settings_of_a_deformable_layer_reach_all_its_convolutions():
     y, variables = jax.eval_shape(DeformableConv(6).init_with_output, jax.random.key(0), x)
     chex.assert_shape(y, (1, 9, 9, 6))
     chex.assert_shape(variables["params"]["offset"]["kernel"], (3, 3, 4, 18))
-    for groups, problem in (
-        (0, "too small; allowed: at least 1"),
-        (3, "not a divisor; allowed: of 4"),
-    ):
+    for groups, problem in ((0, "too small; allowed: at least 1"), (3, "not a divisor; allowed: of 4")):
         problem = f"feature_group_count={groups}: {problem}"
         with pytest.raises(ValueError, match=problem):
             jax.eval_shape(DeformableConv(6, feature_group_count=groups).init, jax.random.key(0), x)

@@ -53,8 +53,6 @@ def test_no_neighbors_and_errors():
         neighbor_sum(f, edges=jnp.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"edge_mask.shape="):
         neighbor_sum(f, edges=EDGES, edge_mask=jnp.ones(2))
-    with pytest.raises(ValueError, match=r"f.shape="):
-        neighbor_sum(f[None], PATH)
 
 
 def test_sums_of_bytes_do_not_wrap():

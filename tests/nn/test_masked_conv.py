@@ -51,14 +51,3 @@ def test_no_gradient_comes_from_the_future(colors):
     assert last[(2 * size + 1) * channels] != 0
     assert last[(1 * size + 3) * channels] != 0
     assert (last[(2 * size + 2) * channels + 1] != 0) == (colors == 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (((3, 3), 1, 1, "C"), "mask_type='C'"),
-    ],
-)
-def test_errors(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        causal_kernel_mask(*arguments)

@@ -30,7 +30,7 @@ LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "FCN.ConvTranspose"}
 
 
 WITHOUT_AXIS = {
-    *("_Encoder._Block", "XceptionBlock.SeparableConv"),  # in a group of fields; of its own class, without norms
+    *("_Encoder._Block", "XceptionBlock.SeparableConv")  # in a group of fields; of its own class, without norms
 }
 """Layers that get no mapped axis by its name."""
 

@@ -133,10 +133,7 @@ CASES = {
         | {"position": jnp.ones((3, 8)), "memory_position": jnp.ones((5, 8)), "is_causal": True, **TRAIN},
     ),
     "recurrent_fields": lambda: (RecurrentStack(3, 2, unroll=2, **RECURRENT), (None, X, of_tokens(2))),
-    "bidirectional_fields": lambda: (
-        RecurrentStack(3, 2, "gru", unroll=2, bidirectional=True, **RECURRENT),
-        (None, X),
-    ),
+    "bidirectional_fields": lambda: (RecurrentStack(3, 2, "gru", unroll=2, bidirectional=True, **RECURRENT), (None, X)),
     "conv_gru": lambda: (ConvRecurrent(4, (3, 1), "gru", 0.5, 2, jnp.bfloat16), ((MAP,), (2, 3, 5, 6, 4))),
     "deformable": lambda: (
         DeformableEncoderLayer(2, 12, num_points=2, dropout_rate=0.1),

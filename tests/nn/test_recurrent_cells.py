@@ -75,16 +75,7 @@ def variants():
         "lstm_no_output": (I, F, G),
         "lstm_coupled": (F, G, O),
     }
-    return [
-        pytest.param(
-            name,
-            gates[name],
-            more.get(name, {}),
-            c[name],
-            output[name] * np.tanh(c[name]),
-        )
-        for name in c
-    ]
+    return [pytest.param(name, gates[name], more.get(name, {}), c[name], output[name] * np.tanh(c[name])) for name in c]
 
 
 @pytest.mark.covers("SQ-20")
@@ -127,12 +118,7 @@ def test_variants_that_become_the_lstm():
 @pytest.mark.covers("SQ-20")
 @pytest.mark.parametrize(
     ("cell", "count", "forget"),
-    [
-        ("lstm_no_forget", 150, None),
-        ("lstm_no_output", 150, 1),
-        ("lstm_coupled", 150, 0),
-        ("lstm_peephole", 215, 1),
-    ],
+    [("lstm_no_forget", 150, None), ("lstm_no_output", 150, 1), ("lstm_coupled", 150, 0), ("lstm_peephole", 215, 1)],
 )
 def test_the_parameters_of_a_variant(cell, count, forget):
     layer = Recurrent(5, cell, forget_bias=2.0)

@@ -286,9 +286,7 @@ def test_a_lens_of_four_numbers():
     d = 1 + 0.1 * r2 + 0.2 * r2**2
     offset = np.stack([0.06 * x * y + 0.04 * (r2 + 2 * x**2), 0.03 * (r2 + 2 * y**2) + 0.08 * x * y], -1)
     np.testing.assert_allclose(
-        onto,
-        (plane * d[:, None] + offset) @ intrinsics[:2, :2].T + intrinsics[:2, 2],
-        rtol=1e-5,
+        onto, (plane * d[:, None] + offset) @ intrinsics[:2, :2].T + intrinsics[:2, 2], rtol=1e-5
     )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.evaluators.frechet import frechet_distance, frechet_of_features
+from dlcore.evaluators.frechet import frechet_distance
 from dlcore.evaluators.groups import wilson_interval
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.mode_coverage import mode_coverage
@@ -101,7 +101,6 @@ def test_the_first_wrong_one_is_named():
         (lambda: knn_predict(np.ones((2, 2)), np.array([0, 1]), np.full((1, 2), np.nan), 1), r"queries\[0, 0\]=nan"),
         (lambda: knn_predict(np.full((1, 2), np.nan), np.array([0]), np.ones((1, 2)), 1), r"bank\[0, 0\]=nan"),
         (lambda: knn_predict(np.ones((2, 2)), np.array([0, -1]), np.ones((1, 2)), 1), "labels=-1: no class"),
-        (lambda: frechet_of_features(np.ones((3, 2)), np.ones((3, 4))), r"g.shape=\(3, 4\): another width than f"),
         (
             lambda: knn_predict(np.ones((2, 2)), np.array([0, 1]), np.ones((1, 3)), 1),
             r"queries=\(1, 3\): another width",

@@ -228,17 +228,6 @@ def deformed(channels, kernel):
     return deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, channels)), jnp.zeros(kernel))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: affine_grid(jnp.zeros((2, 2)), (3, 3)), "theta.shape="),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def hat(at, n):
     return np.maximum(0, 1 - np.abs(at - np.arange(n)))
 

@@ -245,11 +245,7 @@ def test_spheres_and_samples_at_their_limits():
     assert (ops.euler_characteristic(faces), len(faces)) == (2, 20)
     assert np.unique(np.round(np.linalg.norm(vertices[faces[:, 0]] - vertices[faces[:, 1]], axis=1), 5)).size == 1
     assert (np.linalg.det(vertices[faces].astype(float)) > 0).all()
-    for arguments, message in (
-        ((1, 0.0), "radius=0: out of range"),
-        ((1, -1.0), "radius"),
-        ((1, np.inf), "radius"),
-    ):
+    for arguments, message in (((1, 0.0), "radius=0: out of range"), ((1, -1.0), "radius"), ((1, np.inf), "radius")):
         with pytest.raises(ValueError, match=message):
             ops.icosphere(*arguments)
     key, masks = jax.random.key(0), (np.ones(2), np.array([0, 0, 1]))

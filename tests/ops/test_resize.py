@@ -150,15 +150,9 @@ def test_adaptive_pooling_that_divides_is_plain_pooling():
     assert jnp.isnan(adaptive_max_pool(x.at[0, 0, 0, 0].set(jnp.nan), 1)[0, 0, 0, 0])
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda x: resize(x, (4, 4), "area"), "method='area'"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(jnp.zeros((3, 5, 1)))
+def test_errors():
+    with pytest.raises(ValueError, match="method='area'"):
+        resize(jnp.zeros((3, 5, 1)), (4, 4), "area")
 
 
 @pytest.mark.covers("CV-22")

@@ -53,10 +53,7 @@ CASES = {
         lambda s: losses.generalized_cross_entropy_loss(s, jnp.array(0), 0.0),
         LOG2,
     ),
-    "forward_corrected_loss": (
-        lambda s: losses.forward_corrected_loss(s, jnp.array(0), jnp.eye(3)),
-        LOG2,
-    ),
+    "forward_corrected_loss": (lambda s: losses.forward_corrected_loss(s, jnp.array(0), jnp.eye(3)), LOG2),
     "softmax_loss": (lambda s: softmax_loss(s[None], jnp.array([0]))[0][0], LOG2),
     # Two crops of the same logits: each of the pairs of different crops costs log 2; the entropy is log 2.
     "dino_losses": (
@@ -68,10 +65,7 @@ CASES = {
         LOG2,
     ),
     # An action of probability 0 that weighs nothing.
-    "policy_gradient_loss": (
-        lambda s: policy_gradient_loss(jax.nn.log_softmax(s), jnp.array([1.0, 2, 0])),
-        3 * LOG2,
-    ),
+    "policy_gradient_loss": (lambda s: policy_gradient_loss(jax.nn.log_softmax(s), jnp.array([1.0, 2, 0])), 3 * LOG2),
 }
 
 

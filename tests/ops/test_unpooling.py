@@ -121,15 +121,9 @@ def test_windows_of_two_are_the_default():
     np.testing.assert_array_equal(found, indices)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: nearest_unpool(jnp.zeros((2, 2, 1)), 0), "factor=0"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_errors():
+    with pytest.raises(ValueError, match="factor=0"):
+        nearest_unpool(jnp.zeros((2, 2, 1)), 0)
 
 
 def test_places_of_the_largest_equal_a_loop():

@@ -94,9 +94,7 @@ def test_replicas_take_the_same_step():
 
 @pytest.mark.parametrize(
     ("optimizer", "problem"),
-    [
-        (optax.lookahead(optax.sgd(0.1), 5, 0.5), "optimizer=optax.lookahead: its parameters are a pair"),
-    ],
+    [(optax.lookahead(optax.sgd(0.1), 5, 0.5), "optimizer=optax.lookahead: its parameters are a pair")],
 )
 def test_optimizers_that_need_more_than_gradients_are_named(optimizer, problem):
     params = {"w": jnp.ones(2)}

@@ -10,14 +10,7 @@ import optax
 import pytest
 from flax.traverse_util import unflatten_dict
 
-from dlcore.optim.partial import (
-    Part,
-    parse_part,
-    part_labels,
-    part_of,
-    partial_optimizer,
-    scale_by_layer,
-)
+from dlcore.optim.partial import Part, parse_part, part_labels, part_of, partial_optimizer, scale_by_layer
 
 MANIFESTS = Path(__file__).parents[1] / "goldens" / "manifests"
 PARAMS = {

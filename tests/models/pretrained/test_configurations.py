@@ -464,11 +464,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
     [
         ("ResNetForImageClassification", {"downsample_in_bottleneck": True}, "not in dlcore's; allowed: false"),
         ("ResNetForImageClassification", {"downsample_in_first_stage": True}, "not in dlcore's; allowed: false"),
-        (
-            "GPT2LMHeadModel",
-            {"n_inner": 95, "n_embd": 24},
-            "n_inner=95: another perceptron; allowed: 4 times n_embd",
-        ),
+        ("GPT2LMHeadModel", {"n_inner": 95, "n_embd": 24}, "n_inner=95: another perceptron; allowed: 4 times n_embd"),
         ("LlamaForCausalLM", {"rope_scaling": {"rope_type": "yarn"}}, "rope_type='yarn': not in dlcore's Llama"),
         ("LlamaForCausalLM", {"attention_bias": True}, "attention_bias, mlp_bias: not in dlcore's Llama"),
         ("LlamaForCausalLM", {"mlp_bias": True}, "attention_bias, mlp_bias: not in dlcore's Llama"),

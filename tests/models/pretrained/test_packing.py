@@ -11,12 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dlcore.models import from_pretrained
-from dlcore.models.pretrained.packing import (
-    PatchProcessor,
-    fitting_grid,
-    pack_image,
-    patch_processor_of_transformers,
-)
+from dlcore.models.pretrained.packing import PatchProcessor, fitting_grid, pack_image, patch_processor_of_transformers
 from tests.models.parity import check_output, read_golden, weight_rule
 
 

@@ -142,10 +142,7 @@ READ = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
             {"size": {"shortest_edge": 383}, "crop_pct": 0.5, "feature_extractor_type": "ConvNextImageProcessor"},
             {"shortest": 766, "crop": (383, 383)},
         ),
-        (
-            {"size": {"shortest_edge": 384}, "image_processor_type": "ConvNextImageProcessorFast"},
-            {"size": (384, 384)},
-        ),
+        ({"size": {"shortest_edge": 384}, "image_processor_type": "ConvNextImageProcessorFast"}, {"size": (384, 384)}),
     ],
 )
 def test_each_field_of_transformers_file_is_read(config, fields):

@@ -164,23 +164,6 @@ def test_numbers_that_make_no_arrays_are_named(tmp_path):
         from_pretrained(tmp_path / "sam")
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "message"),
-    [
-        ("vit_b_16", {"mlp_features": 0}, "mlp_features=0: out of range; allowed: at least 1"),
-        ("vit_b_16", {"mlp_features": "x"}, "mlp_features='x': no whole number; allowed: integers"),
-        ("vit_b_16", {"epsilon": "x"}, "epsilon='x': no finite number; allowed: finite numbers"),
-        ("vit_b_16", {"dtype": np.int32}, r"dtype=<class 'numpy.int32'>: no floats; allowed: such as jnp\.bfloat16"),
-        ("vit_b_16", {"dtype": "x"}, "dtype='x': no floats"),
-        ("resnet18", {"stages": (1, 1.5, 1, 1)}, r"stages\[1\]=1.5: no whole number; allowed: integers"),
-        ("mlp", {"hidden": ("x",)}, r"hidden\[0\]='x': no whole number; allowed: integers"),
-    ],
-)
-def test_a_field_that_is_no_size_is_named(name, fields, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        create_model(name, **fields)
-
-
 def test_an_index_that_lists_no_files_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"]}))
     index = tmp_path / "model.safetensors.index.json"
@@ -199,120 +182,69 @@ def test_a_photograph_beside_its_pixels_is_refused():
         net(np.zeros((4, 4, 3), np.uint8), pixel_values=pixels)
 
 
-CLIP = {"vocab_size": 60, "end_token": 59}
-BERT = {"vocab_size": 50, "num_segments": 2}
-DETR = {"num_classes": 5}
-UNET = {"channels": (8, 16), "groups": 4}
 IDS = np.array([[4, 59, 0], [7, 8, 59]])
 PIXELS = np.zeros((1, 8, 8, 3), np.float32)
 CONTEXT = {"sample": np.zeros((1, 8, 8, 4), np.float32), "encoder_hidden_states": np.zeros((1, 3, 12), np.float32)}
-
-
-@pytest.mark.parametrize(
-    ("architecture", "name", "fields", "inputs", "message"),
-    [
+READ, UNSEEN = {"input_ids": IDS % 9}, "attention_mask: 0 at a token that the network reads"
+NETWORKS = {
+    "CLIPModel": ("clip_vit_b_32", {"vocab_size": 60, "end_token": 59}),
+    "SiglipModel": ("siglip_base_patch16_224", {"vocab_size": 60, "end_token": 59}),
+    "BertModel": ("bert_base", {"vocab_size": 50, "num_segments": 2}),
+    "DetrForObjectDetection": ("detr_resnet50", {"num_classes": 5}),
+    "UNet2DConditionModel": ("stable_diffusion_v1_unet", {"channels": (8, 16), "groups": 4}),
+}
+UNREADABLE = {
+    "CLIPModel": [
+        ({"input_ids": IDS + 1}, r"input_ids\[0, 1\]=60: out of range; allowed: 0 to"),
+        ({"input_ids": IDS[:, :1]}, r"input_ids\[0\]: no end token; allowed: .* 59"),
+        ({"input_ids": IDS * 1.0}, "input_ids=float.*: wrong shape or dtype"),
+        ({"input_ids": IDS[:, :0]}, r"input_ids=\[2, 0\]: no token; allowed: at least"),
         (
-            "CLIPModel",
-            "clip_vit_b_32",
-            CLIP,
-            {"input_ids": IDS + 1},
-            r"input_ids\[0, 1\]=60: out of range; allowed: 0 to",
-        ),
-        (
-            "CLIPModel",
-            "clip_vit_b_32",
-            CLIP,
-            {"input_ids": IDS[:, :1]},
-            r"input_ids\[0\]: no end token; allowed: .* 59",
-        ),
-        ("CLIPModel", "clip_vit_b_32", CLIP, {"input_ids": IDS * 1.0}, "input_ids=float.*: wrong shape or dtype"),
-        (
-            "CLIPModel",
-            "clip_vit_b_32",
-            CLIP,
-            {"input_ids": IDS[:, :0]},
-            r"input_ids=\[2, 0\]: no token; allowed: at least",
-        ),
-        (
-            "CLIPModel",
-            "clip_vit_b_32",
-            CLIP,
             {"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [1, 0, 1]])},
-            "attention_mask: 0 at a token that the network reads; allowed: 1 there, or no mask",
+            f"{UNSEEN}; allowed: 1 there, or no mask",
         ),
+    ],
+    "SiglipModel": [({"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [1, 1, 1]])}, UNSEEN)],
+    "BertModel": [
+        ({"input_ids": IDS}, r"input_ids\[0, 1\]=59: out of range; allowed: 0 to 49"),
         (
-            "SiglipModel",
-            "siglip_base_patch16_224",
-            CLIP,
-            {"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [1, 1, 1]])},
-            "attention_mask: 0 at a token",
-        ),
-        ("BertModel", "bert_base", BERT, {"input_ids": IDS}, r"input_ids\[0, 1\]=59: out of range; allowed: 0 to 49"),
-        (
-            "BertModel",
-            "bert_base",
-            BERT,
-            {"input_ids": IDS % 9, "token_type_ids": IDS % 3},
+            {**READ, "token_type_ids": IDS % 3},
             r"token_type_ids\[0, 1\]=2: out of range; allowed: 0 to 1, of 2 segments",
         ),
         (
-            "BertModel",
-            "bert_base",
-            BERT,
-            {"input_ids": IDS % 9, "attention_mask": np.ones((2, 2), int)},
+            {**READ, "attention_mask": np.ones((2, 2), int)},
             r"attention_mask=\[2, 2\]: another shape; allowed: \[2, 3\]",
         ),
+        ({**READ, "attention_mask": np.array([[1, 1, 1], [0, 0, 0]])}, "attention_mask: all 0 in a row"),
+        ({"input_ids": "a text"}, "input_ids: a str; allowed: arrays of numbers"),
+    ],
+    "DetrForObjectDetection": [
+        ({"pixel_values": PIXELS * np.nan}, "pixel_values.*: not finite"),
         (
-            "BertModel",
-            "bert_base",
-            BERT,
-            {"input_ids": IDS % 9, "attention_mask": np.array([[1, 1, 1], [0, 0, 0]])},
-            "attention_mask: all 0 in a row",
-        ),
-        ("BertModel", "bert_base", BERT, {"input_ids": "a text"}, "input_ids: a str; allowed: arrays of numbers"),
-        (
-            "DetrForObjectDetection",
-            "detr_resnet50",
-            DETR,
-            {"pixel_values": PIXELS * np.nan},
-            "pixel_values.*: not finite",
+            {"pixel_values": PIXELS.astype(np.uint8)},
+            "pixel_values: uint8; allowed: floats of `preprocess`, or photographs",
         ),
         (
-            "DetrForObjectDetection",
-            "detr_resnet50",
-            DETR,
-            {"pixel_values": np.zeros((1, 8, 8, 3), np.uint8)},
-            "pixel_values: uint8; allowed: floats of `preprocess`, or photographs as images",
-        ),
-        (
-            "DetrForObjectDetection",
-            "detr_resnet50",
-            DETR,
             {"pixel_values": PIXELS, "pixel_mask": np.full((1, 8, 8), 2)},
             r"pixel_mask\[0, 0, 0\]=2: unknown; allowed: 0, 1",
         ),
-        (
-            "UNet2DConditionModel",
-            "stable_diffusion_v1_unet",
-            UNET,
-            CONTEXT | {"timestep": -1},
-            "timestep=-1: out of range",
-        ),
-        (
-            "UNet2DConditionModel",
-            "stable_diffusion_v1_unet",
-            UNET,
-            CONTEXT,
-            "timestep: missing; allowed: sample, timestep",
-        ),
     ],
-)
-def test_inputs_that_a_compiled_program_would_misread_are_named(architecture, name, fields, inputs, message):
-    key = "_class_name" if name.startswith("stable") else "architectures"
-    config = {key: architecture if key == "_class_name" else [architecture], "in_channels": 4}
+    "UNet2DConditionModel": [
+        (CONTEXT | {"timestep": -1}, "timestep=-1: out of range"),
+        (CONTEXT, "timestep: missing; allowed: sample, timestep"),
+    ],
+}
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_inputs_that_a_compiled_program_would_misread_are_named(architecture):
+    name, fields = NETWORKS[architecture]
+    config = {"_class_name": architecture} if name.startswith("stable") else {"architectures": [architecture]}
+    config["in_channels"] = 4
     net = Pretrained(name, {}, create_model(name, **fields), {}, find_family(config), config, None, None)
-    with pytest.raises(ValueError, match=f"^{message}"):
-        net(**inputs)
+    for inputs, message in UNREADABLE[architecture]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            net(**inputs)
 
 
 SIGLIP_BASE = {  # google/siglip-base-patch16-224
@@ -322,14 +254,8 @@ SIGLIP_BASE = {  # google/siglip-base-patch16-224
 }
 DEPTH_SMALL = {  # depth-anything/Depth-Anything-V2-Small-hf
     "architectures": ["DepthAnythingForDepthEstimation"],
-    "backbone_config": {
-        "hidden_size": 384,
-        "image_size": 518,
-        "model_type": "dinov2",
-        "num_attention_heads": 6,
-        "out_indices": [3, 6, 9, 12],
-        "reshape_hidden_states": False,
-    },
+    "backbone_config": {"hidden_size": 384, "image_size": 518, "model_type": "dinov2", "num_attention_heads": 6}
+    | {"out_indices": [3, 6, 9, 12], "reshape_hidden_states": False},
     "neck_hidden_sizes": [48, 96, 192, 384],
     "fusion_hidden_size": 64,
 }
@@ -421,10 +347,8 @@ def test_a_backbone_without_sizes_is_a_resnet_50(kind):
     assert inner["depths"] == [3, 4, 6, 3]
     assert inner["hidden_sizes"] == [256, 512, 1024, 2048]
     assert inner["out_features"] == ["stage2"]
-    assert fill_defaults({"backbone_config": {"model_type": kind, "depths": [2, 2]}})["backbone_config"]["depths"] == [
-        2,
-        2,
-    ]
+    other = fill_defaults({"backbone_config": {"model_type": kind, "depths": [2, 2]}})
+    assert other["backbone_config"]["depths"] == [2, 2]
     assert fill_defaults({"hidden_size": 3, "model_type": kind}) == {"hidden_size": 3, "model_type": kind}
 
 
@@ -436,34 +360,15 @@ def test_a_bert_is_read_by_the_head_that_its_architecture_names():
 
 
 VIDEO_MAE = {  # MCG-NJU/videomae-base
-    "architectures": ["VideoMAEForPreTraining"],
-    "hidden_act": "gelu",
-    "hidden_size": 768,
-    "image_size": 224,
-    "intermediate_size": 3072,
-    "layer_norm_eps": 1e-12,
-    "num_attention_heads": 12,
-    "num_frames": 16,
-    "num_hidden_layers": 12,
-    "patch_size": 16,
-    "tubelet_size": 2,
-    "use_mean_pooling": False,
+    **{"architectures": ["VideoMAEForPreTraining"], "hidden_act": "gelu", "hidden_size": 768, "image_size": 224},
+    **{"intermediate_size": 3072, "layer_norm_eps": 1e-12, "num_attention_heads": 12, "num_frames": 16},
+    **{"num_hidden_layers": 12, "patch_size": 16, "tubelet_size": 2, "use_mean_pooling": False},
 }
 VJEPA2 = {
-    "architectures": ["VJEPA2Model"],
-    "crop_size": 32,
-    "frames_per_clip": 8,
-    "hidden_size": 24,
-    "mlp_ratio": 3,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 4,
-    "patch_size": 16,
-    "pred_hidden_size": 12,
-    "pred_mlp_ratio": 5,
-    "pred_num_attention_heads": 1,
-    "pred_num_hidden_layers": 6,
+    **{"architectures": ["VJEPA2Model"], "crop_size": 32, "frames_per_clip": 8, "hidden_size": 24, "mlp_ratio": 3},
+    **{"num_attention_heads": 2, "num_hidden_layers": 4, "patch_size": 16, "tubelet_size": 2},
+    **{"pred_hidden_size": 12, "pred_mlp_ratio": 5, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 6},
     "pred_num_mask_tokens": 10,
-    "tubelet_size": 2,
 }
 VITPOSE = {  # usyd-community/vitpose-base-simple, whose backbone is the default
     "architectures": ["VitPoseForPoseEstimation"],
@@ -505,16 +410,11 @@ def test_fields_of_clips_and_poses_are_those_of_the_configuration(config, fields
 
 
 def test_poses_by_other_decoders_or_by_experts_are_refused():
+    backbone = VITPOSE["backbone_config"]
     for changes, message in (
         ({"use_simple_decoder": False}, r"use_simple_decoder=False, .* allowed: true, and square patches"),
-        (
-            {"backbone_config": VITPOSE["backbone_config"] | {"patch_size": [16, 8]}},
-            "use_simple_decoder=True, patch_size=",
-        ),
-        (
-            {"backbone_config": VITPOSE["backbone_config"] | {"num_experts": 6}},
-            "num_experts=6: not in dlcore's ViTPose",
-        ),
+        ({"backbone_config": backbone | {"patch_size": [16, 8]}}, "use_simple_decoder=True, patch_size="),
+        ({"backbone_config": backbone | {"num_experts": 6}}, "num_experts=6: not in dlcore's ViTPose"),
     ):
         config = VITPOSE | changes
         with pytest.raises(ValueError, match=f"^{message}"):
