@@ -152,8 +152,8 @@ def test_reconstructions_stand_beside_their_images(monkeypatch, tmp_path):
         scale = picture.shape[0]
         assert picture.shape == (scale, 3 * scale)
         assert (int(picture[0, 0]), int(picture[0, -1])) == pair
-    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda rows, *rest: rows)
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr(reconstructions, "sample_rows", lambda rows, *rest: rows)
+    monkeypatch.setattr(reconstructions, "curves", lambda history: history)
     context = SimpleNamespace(
         data=SimpleNamespace(test=SimpleNamespace(arrays={"image": np.arange(13)})), outputs={"image": -np.arange(13)},
         history="curves",
