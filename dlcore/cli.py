@@ -249,7 +249,7 @@ def _models(options: argparse.Namespace) -> None:
 
 def _published_models(pattern: str) -> None:
     """Print the architectures of other libraries that dlcore loads; shell patterns stand for several."""
-    from dlcore.models.pretrained.family import all_families
+    from dlcore.pretrained.family import all_families
 
     rows = {(family.library, name) for family in all_families() for name in family.architectures}
     matches = sorted(
@@ -328,7 +328,7 @@ def _draw(options: argparse.Namespace) -> None:
     import jax
     import jax.numpy as jnp
 
-    from dlcore.generative.pipeline import open_pipeline
+    from dlcore.pretrained.pipeline import open_pipeline
     from dlcore.report.generative import picture_grid
     from dlcore.report.samples import file_name, save
     from dlcore.run.sharding import make_mesh, sharding_of
@@ -389,7 +389,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from dlcore.models.pretrained import save_pretrained
+    from dlcore.pretrained import save_pretrained
     from dlcore.weights.network import load_network, published_source
 
     if options.model is not None:

@@ -33,6 +33,7 @@ LAYERS = [
     ["cost"],
     ["report"],
     TOPICS,
+    ["pretrained"],
     ["run"],
     ["experiment"],
     ["weights"],

@@ -35,7 +35,7 @@ NOT_CHECKED = {
     "generative/editing.py: Editing(method)": "edit_images checks it",
     "generative/editing.py: edit_images(prediction)": "each method passes it to a function that checks it",
     "models/mobilenet_v4.py: BlockSetting(kind)": "written in the table of the networks",
-    "models/pretrained/family.py: Family(library)": "written in the table of families",
+    "pretrained/family.py: Family(library)": "written in the table of families",
     "report/measures.py: Measure(better)": "a table of constants",
     "transfer/continual.py: Recipe(fisher)": "learn_in_turn checks it",
 }

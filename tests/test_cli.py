@@ -422,7 +422,7 @@ def test_images_of_prompts_are_drawn_to_files(tmp_path, monkeypatch, capsys):
             drawn.append((words, options))
             return np.ones((options["count"], 4, 6, 3), np.float32)
 
-    pipeline = "dlcore.generative.pipeline.open_pipeline"
+    pipeline = "dlcore.pretrained.pipeline.open_pipeline"
     monkeypatch.setattr(pipeline, lambda folder, **words: opened.append(words) or Drawn())
     monkeypatch.chdir(tmp_path)
     assert cli.main(["draw", "net", "--words=a cat"]) == 0
@@ -450,7 +450,7 @@ def test_a_run_is_published_under_the_names_of_what_it_started_from(tmp_path, mo
     network = SimpleNamespace(name="resnet18", class_names=("a", "b", "c"), variables="variables")
     monkeypatch.setattr(module + "published_source", lambda file, argument: f"source of {argument}")
     monkeypatch.setattr(module + "load_network", lambda file, argument: network)
-    monkeypatch.setattr("dlcore.models.pretrained.save_pretrained", lambda *given: saved.append(given))
+    monkeypatch.setattr("dlcore.pretrained.save_pretrained", lambda *given: saved.append(given))
     (tmp_path / "run").mkdir()
     words = ["convert", str(tmp_path / "run"), "--to=safetensors"]
     assert cli.main(words) == cli.main([*words, f"--out={tmp_path / 'out'}"]) == 0

@@ -97,7 +97,6 @@ from dlcore.detection.pose import SimpleBaseline as SimpleBaseline
 from dlcore.detection.pose import heat_map_error as heat_map_error
 from dlcore.detection.pose import heat_map_targets as heat_map_targets
 from dlcore.detection.pose_networks import PoseNetworks as PoseNetworks
-from dlcore.detection.pretrained import FAMILIES as FAMILIES
 from dlcore.detection.proposals import RegionProposals as RegionProposals
 from dlcore.detection.proposals import WindowProposals as WindowProposals
 from dlcore.detection.query_blocks import DeformableDecoderLayer as DeformableDecoderLayer

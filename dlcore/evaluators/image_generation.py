@@ -16,7 +16,7 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.learner import CheckedRecord, Evaluator, Range
-from dlcore.models.pretrained.door import is_published
+from dlcore.pretrained.door import is_published
 from dlcore.report.samples import NUM_REAL
 from dlcore.setting import Setting
 from dlcore.weights import small_classifier

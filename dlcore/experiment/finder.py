@@ -146,7 +146,7 @@ def _items(package_of_pages: str) -> tuple[Item, ...]:
 
 @functools.cache
 def _published() -> tuple[Item, ...]:
-    from dlcore.models.pretrained.family import all_families
+    from dlcore.pretrained.family import all_families
 
     rows = {(family.library, name) for family in all_families() for name in family.architectures}
     return tuple(Item("published", name, library) for library, name in sorted(rows))

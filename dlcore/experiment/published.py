@@ -28,7 +28,7 @@ class Published(NamedTuple):
     Args:
       flag: model or init_from, the flag that names them.
       source: value of the flag.
-      about: what they say of their network, a `dlcore.models.pretrained.door.About`.
+      about: what they say of their network, a `dlcore.pretrained.door.About`.
     """
 
     flag: str
@@ -49,7 +49,7 @@ def find_published(experiment: Experiment, value_of: Callable[[str], str | None]
     Raises:
       FlagError: they cannot be read.
     """
-    from dlcore.models.pretrained.door import is_published, read_about
+    from dlcore.pretrained.door import is_published, read_about
 
     flag = "init_from" if experiment.model is None else "model"
     source = value_of(flag)

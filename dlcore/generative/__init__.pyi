@@ -138,8 +138,6 @@ from dlcore.generative.likelihood import check_intensities as check_intensities
 from dlcore.generative.likelihood import independent_log_likelihood as independent_log_likelihood
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
-from dlcore.generative.lora_files import merge_lora as merge_lora
-from dlcore.generative.lora_files import read_lora as read_lora
 from dlcore.generative.mask_git import CodeTransformer as CodeTransformer
 from dlcore.generative.mask_git import mask_codes as mask_codes
 from dlcore.generative.mask_git import num_masked as num_masked
@@ -159,8 +157,6 @@ from dlcore.generative.personalization import subject_similarity as subject_simi
 from dlcore.generative.phased_codes import FilmPrior as FilmPrior
 from dlcore.generative.phased_codes import PriorBits as PriorBits
 from dlcore.generative.phased_codes import ReconstructOrDrawPrior as ReconstructOrDrawPrior
-from dlcore.generative.pipeline import Pipeline as Pipeline
-from dlcore.generative.pipeline import open_pipeline as open_pipeline
 from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
@@ -177,12 +173,6 @@ from dlcore.generative.pixels import check_shape as check_shape
 from dlcore.generative.pixels import denormalize as denormalize
 from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
-from dlcore.generative.pretrained import FAMILIES as FAMILIES
-from dlcore.generative.prompt_encoder import PromptEncoder as PromptEncoder
-from dlcore.generative.prompt_encoder import check_words as check_words
-from dlcore.generative.prompt_encoder import open_prompt_encoder as open_prompt_encoder
-from dlcore.generative.prompt_encoder import open_tokenizer as open_tokenizer
-from dlcore.generative.prompt_encoder import word_tokens as word_tokens
 from dlcore.generative.prompt_panels import PromptPanels as PromptPanels
 from dlcore.generative.prompt_panels import SubjectPanels as SubjectPanels
 from dlcore.generative.prompts_with_edges import ControlledBase as ControlledBase

@@ -22,7 +22,6 @@ lazy_exports(
         "OnBackbone": "network",
         "Zoo": "network",
         "create_model": "registry",
-        "from_pretrained": "pretrained.door",
         "feature_info": "registry",
         "input_shape": "registry",
         "list_models": "registry",

@@ -2,7 +2,6 @@ from dlcore.models.network import Network as Network
 from dlcore.models.network import Networks as Networks
 from dlcore.models.network import OnBackbone as OnBackbone
 from dlcore.models.network import Zoo as Zoo
-from dlcore.models.pretrained.door import from_pretrained as from_pretrained
 from dlcore.models.registry import create_model as create_model
 from dlcore.models.registry import feature_info as feature_info
 from dlcore.models.registry import input_shape as input_shape

@@ -1,13 +1,13 @@
 """Checks of a model's input, so that a wrong image is one clear error and not a failure deep inside."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-__all__ = ["check_clips", "check_floats", "check_images"]
+__all__ = ["PackedImages", "check_clips", "check_floats", "check_images"]
 
 
 def check_floats(name: str, x: Any) -> None:
@@ -70,3 +70,17 @@ def _check_channels(module: nn.Module, x: jax.Array, first: str) -> None:
         built = None if built is None else built.get(part)
     if built is not None and built.shape[-2] != x.shape[-1]:
         raise ValueError(f"{x.shape=}: {x.shape[-1]} channels do not fit; allowed: {built.shape[-2]} channels")
+
+
+class PackedImages(NamedTuple):
+    """Images as sequences of patches.
+
+    Args:
+      pixel_values: [..., N, P P 3] normalized patches in row order, each by rows, columns and channels; then padding.
+      pixel_attention_mask: [..., N], True or 1 where there is a patch, False or 0 where there is padding.
+      spatial_shapes: [..., 2] int, (rows, columns) of patches.
+    """
+
+    pixel_values: Any
+    pixel_attention_mask: Any
+    spatial_shapes: Any

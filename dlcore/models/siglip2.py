@@ -9,13 +9,13 @@ that of NaViT, Dehghani et al. 2023, arXiv:2307.06304.
              R(h)[i, k] = max(0, 1 - |k - c_i| / s) / sum over k,   c_i = (i + 1/2) S / h - 1/2,   s = max(1, S / h)
 
 R and C are bilinear interpolation with antialias. They follow from the traced (h, w), so one compiled program reads
-images of all grids. Texts and scores are those of `dlcore.models.clip.SigLIP`; `dlcore.models.pretrained.packing` packs
+images of all grids. Texts and scores are those of `dlcore.models.clip.SigLIP`; `dlcore.pretrained.packing` packs
 a photograph. `load_torch` takes the state dict of transformers' Siglip2Model, such as that of
 `google/siglip2-base-patch16-naflex`. Deviation: images without any patch are refused where their grids are concrete.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.core
@@ -24,27 +24,14 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models import clip
+from dlcore.models.inputs import PackedImages
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.ops.precision import to_acc_dtype
 
-__all__ = ["MODELS", "PackedImages", "SigLIP2", "example_inputs", "from_torch_names", "positions_of_grids"]
+__all__ = ["MODELS", "SigLIP2", "example_inputs", "from_torch_names", "positions_of_grids"]
 
 CHANNELS = 3
-
-
-class PackedImages(NamedTuple):
-    """Images as sequences of patches.
-
-    Args:
-      pixel_values: [..., N, P P 3] normalized patches in row order, each by rows, columns and channels; then padding.
-      pixel_attention_mask: [..., N], True or 1 where there is a patch, False or 0 where there is padding.
-      spatial_shapes: [..., 2] int, (rows, columns) of patches.
-    """
-
-    pixel_values: Any
-    pixel_attention_mask: Any
-    spatial_shapes: Any
 
 
 def positions_of_grids(table: jax.Array, spatial_shapes: jax.Array, length: int) -> jax.Array:
@@ -159,6 +146,8 @@ def _check_images(images: PackedImages, features: int) -> None:
 
 
 from_torch_names = clip.from_torch_names
+
+
 example_inputs = clip.example_inputs
 
 

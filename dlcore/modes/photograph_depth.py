@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from dlcore.data.decoding import load_image
-from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.pretrained import Pretrained, from_pretrained
 from dlcore.report.generative import save_picture
 
 __all__ = ["depth_file", "depth_levels", "is_metric", "photograph_depth"]

@@ -19,10 +19,10 @@ from dlcore.data.decoding import load_image
 from dlcore.detection import detr, query_losses
 from dlcore.detection.dense import best_detections
 from dlcore.detection.detr import Outputs
-from dlcore.generative.prompt_encoder import check_words, open_tokenizer, word_tokens
-from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.ops.boxes import box_convert, clip_boxes
 from dlcore.ops.checks import check_shapes
+from dlcore.pretrained import Pretrained, from_pretrained
+from dlcore.pretrained.prompt_encoder import check_words, open_tokenizer, word_tokens
 from dlcore.report.detection import draw_boxes
 from dlcore.report.generative import save_picture
 

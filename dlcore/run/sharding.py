@@ -190,7 +190,7 @@ OPTIMIZER_RULES = {"zero1": _of_each_block(_fsdp_of_matrices)}
 
 
 def sharding_of(mesh: Mesh, rule: str | Rule = "fsdp") -> Callable[[str, tuple[int, ...]], NamedSharding]:
-    """Build the shardings of parameters by path, for `dlcore.models.from_pretrained`.
+    """Build the shardings of parameters by path, for `dlcore.pretrained.from_pretrained`.
 
     Args:
       mesh: the devices.

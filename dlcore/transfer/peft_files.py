@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.extras import require
 from dlcore.models.backbone import HEADS
-from dlcore.models.pretrained.snapshot import read_config, read_safetensors
+from dlcore.models.stored_arrays import read_config, read_safetensors
 from dlcore.models.torch_weights import JOIN
 from dlcore.transfer.adapters import Target
 from dlcore.transfer.lora import LoRA

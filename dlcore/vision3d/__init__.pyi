@@ -44,7 +44,6 @@ from dlcore.vision3d.pointnet import PointNet as PointNet
 from dlcore.vision3d.pointnet import TransformNet as TransformNet
 from dlcore.vision3d.pointnet import augment_points as augment_points
 from dlcore.vision3d.pointnet import orthogonality_penalty as orthogonality_penalty
-from dlcore.vision3d.pretrained import FAMILIES as FAMILIES
 from dlcore.vision3d.published_depth import MODELS as MODELS
 from dlcore.vision3d.published_depth import example_inputs as example_inputs
 from dlcore.vision3d.published_depth import from_torch_names as from_torch_names

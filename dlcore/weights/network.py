@@ -29,8 +29,8 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
-from dlcore.models.pretrained.door import is_published, read_about
 from dlcore.models.registry import kind_of
+from dlcore.pretrained.door import is_published, read_about
 from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
 from dlcore.setting import Setting

@@ -21,9 +21,9 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.published import backbone_name
 from dlcore.experiment.run_data import known_data
 from dlcore.models.normalization import normalization
-from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
 from dlcore.models.registry import kind_of
 from dlcore.models.weight_files import read_npz
+from dlcore.pretrained.door import from_pretrained, is_published, read_about
 from dlcore.run.json_files import read_json
 from dlcore.transfer.methods import merge_adapter
 from dlcore.weights.read import TestedWeights, load_weights, read_tested_weights

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.experiment.flags import Flags
-from dlcore.generative.prompt_encoder import open_tokenizer, word_tokens
 from dlcore.models.clip import SigLIP
-from dlcore.models.pretrained import from_pretrained
+from dlcore.pretrained import from_pretrained
+from dlcore.pretrained.prompt_encoder import open_tokenizer, word_tokens
 from dlcore.setting import Setting
 from dlcore.weights.open import Weights, open_weights
 

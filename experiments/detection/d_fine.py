@@ -7,7 +7,7 @@ python -m experiments.detection.d_fine --dataset=coco --data_dir=D --image_size=
 
 For the last D is as for experiments.detection.fcos, and the sides are multiples of 32. Steps, images, backbone and the
 sizes of the network are those of experiments.detection.rt_detr, which this page is to be compared with. The published
-form has the fields' defaults in dlcore.detection.d_fine; `dlcore.models.from_pretrained` reads its weights.
+form has the fields' defaults in dlcore.detection.d_fine; `dlcore.pretrained.from_pretrained` reads its weights.
 """
 
 from functools import partial

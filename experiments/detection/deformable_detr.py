@@ -6,7 +6,7 @@ python -m experiments.detection.deformable_detr --dataset=coco --data_dir=D --im
 
 For the second D is as for experiments.detection.fcos. Queries look at a few points of a pyramid, and each layer refines
 the boxes of the one before. The published form has the fields' defaults in dlcore.detection.deformable_detr;
-`dlcore.models.from_pretrained` reads its weights.
+`dlcore.pretrained.from_pretrained` reads its weights.
 """
 
 from functools import partial

@@ -9,7 +9,7 @@ For the last D is as for experiments.detection.fcos, and the sides are multiples
 denoising queries and a varifocal loss learn in fewer steps: experiments.detection.detr has an mAP of 76.7 % after 4,500
 steps on the same scenes, three times as many, and of 0.03 % after its first 250. No detection has 0. The numbers are of
 one seed, on one core with other jobs. The published form has the fields' defaults in
-dlcore.detection.rt_detr; `dlcore.models.from_pretrained` reads its weights.
+dlcore.detection.rt_detr; `dlcore.pretrained.from_pretrained` reads its weights.
 """
 
 from functools import partial

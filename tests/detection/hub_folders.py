@@ -5,7 +5,7 @@ import json
 import numpy as np
 from safetensors.numpy import save_file
 
-from dlcore.models import from_pretrained
+from dlcore.pretrained import from_pretrained
 from tests.detection.detectors import Golden
 
 __all__ = ["check_published", "nested"]

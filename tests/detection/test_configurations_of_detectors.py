@@ -16,8 +16,8 @@ from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs, from_torch_names
 from dlcore.detection.vitpose import ViTPose
 from dlcore.models.clip import CLIP
-from dlcore.models.pretrained.family import find_family
 from dlcore.models.resnet import BasicBlock, ResNet
+from dlcore.pretrained.family import find_family
 
 LABELS = {"id2label": {str(i): str(i) for i in range(5)}}
 RESNET = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 12, 16, 20], "depths": [1, 2, 1, 3]}

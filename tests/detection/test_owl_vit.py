@@ -7,7 +7,7 @@ import pytest
 
 from dlcore.detection.owl_vit import OWLViT, patch_logits
 from dlcore.models.clip import CLIP
-from dlcore.models.pretrained.family import find_family
+from dlcore.pretrained.family import find_family
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 

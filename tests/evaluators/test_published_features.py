@@ -8,7 +8,7 @@ import pytest
 
 from dlcore.evaluators import image_generation
 from dlcore.experiment.flags import Flags
-from dlcore.models import from_pretrained
+from dlcore.pretrained import from_pretrained
 from dlcore.weights.network import feature_extractor
 
 HUB = Path(__file__).parents[1] / "goldens" / "hub"

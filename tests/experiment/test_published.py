@@ -9,9 +9,9 @@ from flax import linen as nn
 
 from dlcore.experiment.published import Published, backbone_name, find_published, published_defaults
 from dlcore.models import registry
-from dlcore.models.pretrained import door
-from dlcore.models.pretrained.door import About
-from dlcore.models.pretrained.processor import Processor
+from dlcore.pretrained import door
+from dlcore.pretrained.door import About
+from dlcore.pretrained.processor import Processor
 from dlcore.setting import FlagError
 
 

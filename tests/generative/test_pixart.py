@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.pixart import PixArt
-from dlcore.models.pretrained.family import find_family
+from dlcore.pretrained.family import find_family
 from tests.generative.test_torch_diffusers import check
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 from tests.wiring import assert_wiring

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.pipeline import Pipeline
 from dlcore.generative.published_schedulers import (
     ALL_KEYS,
     CLASSES,
@@ -16,6 +15,7 @@ from dlcore.generative.published_schedulers import (
     diffusion_solver,
     flow_times_of,
 )
+from dlcore.pretrained.pipeline import Pipeline
 from tests.models.parity import GOLDENS
 
 GOLDEN = np.load(GOLDENS / "pipeline_schedulers.npz")

@@ -17,7 +17,7 @@ from dlcore.generative.dit import DiT
 from dlcore.generative.torch_diffusers import from_torch_names
 from dlcore.generative.unet_blocks import SpatialTransformer
 from dlcore.generative.vae import kl_to_standard_normal
-from dlcore.models.pretrained.family import find_family
+from dlcore.pretrained.family import find_family
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 
 SMALL = {"channels": (8, 16), "groups": 4}
@@ -384,7 +384,7 @@ def test_weights_are_loaded_with_inputs_of_the_configurations_sizes(monkeypatch)
     def shape_of(x):
         return tuple(map(shape_of, x)) if isinstance(x, tuple) else getattr(x, "shape", x)
 
-    names = "dlcore.generative.pretrained.from_torch_names"
+    names = "dlcore.pretrained.families.diffusion.from_torch_names"
     monkeypatch.setattr(names, lambda model, weights, *inputs: [shape_of(x) for x in inputs])
 
     def loaded(config, **fields):

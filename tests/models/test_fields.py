@@ -22,8 +22,6 @@ from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.models.mobilevit import fold, unfold
 from dlcore.models.mvit import distance_indices
 from dlcore.models.normalization import normalization
-from dlcore.models.pretrained.packing import PatchProcessor, patch_processor_of_transformers
-from dlcore.models.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
 from dlcore.models.regnet import quantized_widths
 from dlcore.models.repvgg import identity_kernel
 from dlcore.models.resnet import SqueezeExcitation
@@ -33,6 +31,8 @@ from dlcore.models.shufflenet_v2 import channel_shuffle
 from dlcore.models.swin import join_windows, shift_mask, windows
 from dlcore.models.transformer import Transformer
 from dlcore.models.vjepa2 import clip_angles
+from dlcore.pretrained.packing import PatchProcessor, patch_processor_of_transformers
+from dlcore.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
 
 NAN = math.nan
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch
-from dlcore.models.siglip2 import PackedImages, positions_of_grids
+from dlcore.models.inputs import PackedImages
+from dlcore.models.siglip2 import positions_of_grids
 from dlcore.ops import resize
 from tests.models.parity import check_output, parameter_count, read_golden, weight_rule
 from tests.models.test_clip import FIELDS

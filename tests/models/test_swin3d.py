@@ -11,10 +11,10 @@ from safetensors.numpy import save_file
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.normalization import IMAGENET, normalization
-from dlcore.models.pretrained import from_pretrained
 from dlcore.models.stored_counts import stored_models
 from dlcore.models.swin import join_windows, shift_mask, windows
 from dlcore.models.swin3d import SwinBlock3D
+from dlcore.pretrained import from_pretrained
 from tests.models.tracing import layers_traced_once
 
 TINY = {"stages": (1, 1), "width": 4, "num_heads": (1, 2), "window_size": 2, "num_classes": 3}

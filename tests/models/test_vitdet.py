@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dlcore.models import create_model, feature_info, from_pretrained, load_torch
+from dlcore.models import create_model, feature_info, load_torch
 from dlcore.models.vitdet import WindowBlock, from_torch
+from dlcore.pretrained import from_pretrained
 from tests.models.parity import check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
 
 TINY = {"image_size": 32, "pretrain_size": 32, "patch_size": 4, "depth": 4, "width": 32, "num_heads": 4}

@@ -8,8 +8,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from dlcore import cli
-from dlcore.models.pretrained.processor import processor_of_transformers
 from dlcore.modes.photograph_depth import depth_file, depth_levels, photograph_depth
+from dlcore.pretrained.processor import processor_of_transformers
 
 
 class Net:

@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from dlcore import cli
-from dlcore.generative.prompt_encoder import check_words, word_tokens
-from dlcore.models import from_pretrained
 from dlcore.modes.photograph_detection import Detections, detect_file, detect_objects, open_detector, square_pixels
+from dlcore.pretrained import from_pretrained
+from dlcore.pretrained.prompt_encoder import check_words, word_tokens
 from tests.detection.detectors import Golden
 from tests.detection.hub_folders import nested
 

@@ -16,8 +16,8 @@ from flax import linen as nn
 from dlcore.data.masks import pack_masks
 from dlcore.learner import ModelState
 from dlcore.models import create_model
-from dlcore.models.pretrained.family import find_family
 from dlcore.models.swin import Swin
+from dlcore.pretrained.family import find_family
 from dlcore.segmentation import mask_queries
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former

@@ -11,11 +11,11 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model, load_torch
-from dlcore.models.pretrained.processor import Processor
 from dlcore.models.stored_counts import stored_models
 from dlcore.models.vitdet import ViTDet
+from dlcore.pretrained.families.sam import FAMILIES
+from dlcore.pretrained.processor import Processor
 from dlcore.segmentation.mask_decoder import MaskDecoder
-from dlcore.segmentation.pretrained_sam import FAMILIES
 from dlcore.segmentation.prompts import check_boxes, check_points
 from dlcore.segmentation.sam import SAM, PromptEncoder, fourier_positions
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
@@ -141,7 +141,7 @@ def nearest(x, size):
 def test_prompts_of_several_photographs_have_their_own_scales(monkeypatch):
     """Photographs of 64 x 128 and 32 x 16 pixels have sides of 32 x 64, by 1/2, and 64 x 32, by 2."""
     received = {}
-    monkeypatch.setattr("dlcore.segmentation.pretrained_sam.resize", nearest)
+    monkeypatch.setattr("dlcore.pretrained.families.sam.resize", nearest)
 
     def run(arrays):
         received.update(arrays)

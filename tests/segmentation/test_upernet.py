@@ -12,8 +12,8 @@ from flax import linen as nn
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.convnext import ConvNeXt
-from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
+from dlcore.pretrained.family import find_family
 from dlcore.segmentation.upernet import UPerNet
 from tests.detection.detectors import Small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from dlcore.experiment.resolve import resolve
-from dlcore.models import from_pretrained
+from dlcore.pretrained import from_pretrained
 from dlcore.setting import FlagError
 from dlcore.transfer import adapter_flags
 from dlcore.transfer.adapters import IA3, Bottleneck, Prompts

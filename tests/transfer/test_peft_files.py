@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model
-from dlcore.models.pretrained.snapshot import read_safetensors
+from dlcore.models.stored_arrays import read_safetensors
 from dlcore.models.torch_weights import load_torch, published_names
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.lora import LoRA

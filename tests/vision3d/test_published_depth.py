@@ -14,8 +14,8 @@ from flax import linen as nn
 from dlcore.losses import scale_invariant_depth_loss
 from dlcore.models import create_model, load_torch
 from dlcore.models.mit import MiT
-from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
+from dlcore.pretrained.family import find_family
 from dlcore.vision3d import published_depth
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN

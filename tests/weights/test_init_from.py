@@ -13,7 +13,8 @@ from flax import struct
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.models import create_model, from_pretrained
+from dlcore.models import create_model
+from dlcore.pretrained import from_pretrained
 from dlcore.run import fit
 from dlcore.weights import start as module
 from dlcore.weights.check import load_data

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from dlcore.data import labeled_images
 from dlcore.experiment.flags import Flags
-from dlcore.models.pretrained.processor import Processor
+from dlcore.pretrained.processor import Processor
 from dlcore.run.json_files import write_json
 from dlcore.setting import FlagError
 from dlcore.weights import network as module

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models.pretrained.door import About
-from dlcore.models.pretrained.processor import Processor
+from dlcore.pretrained.door import About
+from dlcore.pretrained.processor import Processor
 from dlcore.weights import open as module
 from dlcore.weights.open import Weights, open_weights
 from tests.saved_runs import save_state

@@ -14,7 +14,7 @@ from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.evaluators.object_correctness import ObjectCorrectness
-from dlcore.models import from_pretrained
+from dlcore.pretrained import from_pretrained
 from dlcore.weights import published_clip
 
 HUB = Path(__file__).parents[1] / "goldens" / "hub"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dlcore.experiment.resolve import resolve
-from dlcore.models import from_pretrained
+from dlcore.pretrained import from_pretrained
 from experiments import find_experiment
 from tests.started_pages import start_page
 

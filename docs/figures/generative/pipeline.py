@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from dlcore.generative.pipeline import KINDS
 
 from dlcore.generative.flow_matching import flow_times
-from dlcore.generative.pipeline import KINDS
 from dlcore.generative.schedules import alphas_cumprod, scaled_linear_betas, timesteps
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 

@@ -1,0 +1,1 @@
+"""One file a family of published networks; see `dlcore.pretrained.family`."""

@@ -1,0 +1,136 @@
+"""CLIP, SigLIP and SigLIP 2 of transformers, and CLIP of OpenCLIP: images and texts in one space."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dlcore.models.clip import SigLIP
+from dlcore.models.inputs import PackedImages
+from dlcore.models.siglip2 import SigLIP2
+from dlcore.pretrained.family import Family, check_config
+
+__all__ = ["FAMILIES", "tower_fields"]
+
+TOWER = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+"""What transformers takes where the configuration of a SigLIP 2 leaves a field out."""
+
+
+def tower_fields(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of the two towers of a CLIP.
+
+    Args:
+      vision: configuration of the image tower.
+      text: configuration of the text tower.
+
+    Returns:
+      Fields of `dlcore.models.clip.CLIP`, but for `end_token` and `embedding_size`.
+    """
+    shared = {name: vision[name] for name in ("hidden_act", "layer_norm_eps")}
+    check_config(text, shared, "dlcore's text tower, beside its image tower")
+    return {
+        "vocab_size": text["vocab_size"],
+        "window": text["max_position_embeddings"],
+        "image_size": vision["image_size"],
+        "patch_size": vision["patch_size"],
+        "vision_depth": vision["num_hidden_layers"],
+        "vision_width": vision["hidden_size"],
+        "vision_heads": vision["num_attention_heads"],
+        "text_depth": text["num_hidden_layers"],
+        "text_width": text["hidden_size"],
+        "text_heads": text["num_attention_heads"],
+        "mlp_features": vision["intermediate_size"],
+        "text_mlp_features": text["intermediate_size"],
+        "activation": vision["hidden_act"],
+        "epsilon": vision["layer_norm_eps"],
+    }
+
+
+def _clip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    text = config["text_config"]
+    end_token = 49407 if text["eos_token_id"] == 2 else text["eos_token_id"]  # files of 2023 name another token
+    fields = tower_fields(config["vision_config"], text)
+    return "clip_vit_b_32", fields | {"embedding_size": config["projection_dim"], "end_token": end_token}
+
+
+def _siglip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = config["vision_config"]
+    check_config(vision, {"vision_use_head": True}, "dlcore's SigLIP")
+    fields = tower_fields(vision, config["text_config"])
+    return "siglip_base_patch16_224", fields | {
+        "end_token": 1,
+        "crop_rest": vision["image_size"] % vision["patch_size"] != 0,
+    }
+
+
+def _siglip2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = {**TOWER, "patch_size": 16, "num_patches": 256, **config.get("vision_config", {})}
+    text = {**TOWER, "vocab_size": 32000, "max_position_embeddings": 64, **config.get("text_config", {})}
+    side = math.isqrt(vision["num_patches"]) * vision["patch_size"]
+    return "siglip2_base_patch16_naflex", tower_fields({**vision, "image_size": side}, text) | {"end_token": 1}
+
+
+def _images(model: Any, inputs: dict[str, Any]) -> Any:
+    if not isinstance(model, SigLIP2):
+        return inputs["pixel_values"]
+    if missing := [key for key in PackedImages._fields if key not in inputs]:
+        raise ValueError(f"{missing[0]}: missing beside pixel_values; allowed: {', '.join(PackedImages._fields)}")
+    return PackedImages(*(inputs[key] for key in PackedImages._fields))
+
+
+def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = {}
+    if "pixel_values" in inputs:
+        outputs["image_embeds"] = model.apply(variables, _images(model, inputs), method="encode_image")
+    if "input_ids" in inputs:
+        outputs["text_embeds"] = model.apply(variables, inputs["input_ids"], method="encode_text")
+    if len(outputs) == 2:
+        cosines = jnp.einsum("id,td->it", outputs["image_embeds"], outputs["text_embeds"])
+        scores = model.apply(variables, method="scale") * cosines
+        if isinstance(model, SigLIP):
+            scores = scores + variables["params"]["logit_bias"]
+        outputs |= {"logits_per_image": scores, "logits_per_text": scores.T}
+    return outputs
+
+
+def _openclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    model = config["model_cfg"]
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    if not isinstance(vision.get("layers"), int) or "timm_model_name" in vision:
+        raise ValueError("model_cfg: its image tower is no ViT of OpenCLIP; allowed: vision_cfg with layers")
+    return "clip_vit_b_32", {
+        "vocab_size": text["vocab_size"],
+        "window": text["context_length"],
+        "end_token": text["vocab_size"] - 1,
+        "image_size": vision["image_size"],
+        "patch_size": vision["patch_size"],
+        "embedding_size": model["embed_dim"],
+        "vision_depth": vision["layers"],
+        "vision_width": vision["width"],
+        "vision_heads": vision["width"] // vision.get("head_width", 64),
+        "mlp_features": int(vision["width"] * vision.get("mlp_ratio", 4)),
+        "text_depth": text["layers"],
+        "text_width": text["width"],
+        "text_heads": text["heads"],
+        "text_mlp_features": 4 * text["width"],
+        "activation": "quick_gelu" if model.get("quick_gelu") else "gelu",
+    }
+
+
+INPUTS = ("pixel_values", "input_ids", "attention_mask")
+
+
+FAMILIES = (
+    Family("transformers", ("CLIPModel",), _clip, _pairs, INPUTS, "pairs"),
+    Family("transformers", ("SiglipModel",), _siglip, _pairs, INPUTS, "pairs"),
+    Family("transformers", ("Siglip2Model",), _siglip2, _pairs, (*PackedImages._fields, *INPUTS[1:]), "pairs"),
+    Family("open_clip", ("CLIP",), _openclip, _pairs, INPUTS, "pairs"),
+)

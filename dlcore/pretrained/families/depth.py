@@ -1,0 +1,93 @@
+"""Networks of depth of transformers: DPT, Depth Anything and GLPN."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.choices import check_choice
+from dlcore.models.mit import MiT
+from dlcore.pretrained.families.dinov2 import dinov2_fields
+from dlcore.pretrained.families.stages import mit_fields
+from dlcore.pretrained.family import Family, check_config
+from dlcore.vision3d.dpt import ClassTokenViT, NormalizedDINOv2
+
+__all__ = ["FAMILIES"]
+
+WHERE = "dlcore's network"
+
+
+DPT = {
+    "is_hybrid": False,
+    "backbone_config": None,
+    "add_projection": False,
+    "head_in_index": -1,
+    "hidden_act": "gelu",
+    "neck_ignore_stages": [],
+    "qkv_bias": True,
+    "use_batch_norm_in_fusion_residual": False,
+}
+
+
+DEPTH_ANYTHING = {"head_in_index": -1}
+
+
+BACKBONE = {"model_type": "dinov2", "apply_layernorm": True, "hidden_act": "gelu"}
+
+
+def _neck(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "channels": tuple(config["neck_hidden_sizes"]),
+        "factors": tuple(config.get("reassemble_factors", (4, 2, 1, 0.5))),
+        "features": config.get("fusion_hidden_size", 256),
+    }
+
+
+def _dpt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, DPT, WHERE)
+    readout = config.get("readout_type", "project")
+    encoder = ClassTokenViT(
+        num_classes=0,
+        image_size=config["image_size"],
+        patch_size=config["patch_size"],
+        depth=config["num_hidden_layers"],
+        width=config["hidden_size"],
+        num_heads=config["num_attention_heads"],
+        mlp_features=config["intermediate_size"],
+        epsilon=config.get("layer_norm_eps", 1e-12),
+    )
+    stages = tuple(f"block{i + 1}" for i in config["backbone_out_indices"])
+    return "dpt_large", _neck(config) | {"backbone": encoder, "stages": stages, "readout": readout}
+
+
+def _depth_anything(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, DEPTH_ANYTHING, WHERE)
+    backbone = config["backbone_config"]
+    check_config(backbone, BACKBONE, WHERE)
+    kind = config.get("depth_estimation_type", "relative")
+    check_choice("depth_estimation_type", kind, ("relative", "metric"))
+    return "depth_anything_small", _neck(config) | {
+        "backbone": NormalizedDINOv2(**dinov2_fields(backbone)),
+        "stages": tuple(f"block{i}" for i in backbone["out_indices"]),
+        "head_features": config.get("head_hidden_size", 32),
+        "metric": kind == "metric",
+        "max_depth": float(config.get("max_depth") or 1),
+    }
+
+
+def _glpn(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"head_in_index": -1}, WHERE)
+    return "glpn", {
+        "backbone": MiT(num_classes=0, **mit_fields(config)),
+        "features": config.get("decoder_hidden_size", 64),
+        "max_depth": float(config.get("max_depth", 10)),
+    }
+
+
+def _depth(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"predicted_depth": model.apply(variables, inputs["pixel_values"])}
+
+
+FAMILIES = (
+    Family("transformers", ("DPTForDepthEstimation",), _dpt, _depth, kind="depth"),
+    Family("transformers", ("DepthAnythingForDepthEstimation",), _depth_anything, _depth, kind="depth"),
+    Family("transformers", ("GLPNForDepthEstimation",), _glpn, _depth, kind="depth"),
+)

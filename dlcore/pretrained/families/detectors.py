@@ -1,0 +1,265 @@
+"""Detectors of transformers: DETR and its descendants, YOLOS and OWL, sets of boxes by queries; and ViTPose."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dlcore.detection.hgnet_v2 import HGNetV2
+from dlcore.detection.resnet_d import ResNetD
+from dlcore.models.clip import CLIP
+from dlcore.pretrained.families.clip import tower_fields
+from dlcore.pretrained.families.resnet import backbone_of
+from dlcore.pretrained.families.vit import block_fields
+from dlcore.pretrained.family import Family, check_config
+
+__all__ = ["FAMILIES"]
+
+
+def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    heads, hidden = config["encoder_attention_heads"], config["encoder_ffn_dim"]
+    fixed = {"position_embedding_type": "sine", "activation_function": "relu", "dilation": False}
+    fixed |= {"decoder_attention_heads": heads, "decoder_ffn_dim": hidden}
+    check_config(config, fixed, "dlcore's DETR")
+    backbone = backbone_of(config)
+    return "detr_resnet50", {
+        "backbone": backbone,
+        "stage": f"layer{len(backbone.stages)}",
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["num_queries"],
+        "features": config["d_model"],
+        "num_heads": heads,
+        "hidden_features": hidden,
+        "encoder_layers": config["encoder_layers"],
+        "decoder_layers": config["decoder_layers"],
+    }
+
+
+def _deformable_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    heads, hidden, points = (config[f"encoder_{what}"] for what in ("attention_heads", "ffn_dim", "n_points"))
+    decoder = {"decoder_attention_heads": heads, "decoder_ffn_dim": hidden, "decoder_n_points": points}
+    fixed = {"position_embedding_type": "sine", "activation_function": "relu", "dilation": False}
+    check_config(config, fixed | decoder, "dlcore's Deformable DETR")
+    backbone, levels = backbone_of(config), config["num_feature_levels"]
+    two_stage = config.get("two_stage", False)
+    return "deformable_detr_resnet50", {
+        "backbone": backbone,
+        "stages": tuple(f"layer{i}" for i in ((2, 3, 4) if levels > 1 else (4,))),
+        "num_levels": levels,
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["two_stage_num_proposals" if two_stage else "num_queries"],
+        "features": config["d_model"],
+        "num_heads": heads,
+        "hidden_features": hidden,
+        "num_points": points,
+        "encoder_layers": config["encoder_layers"],
+        "decoder_layers": config["decoder_layers"],
+        "box_refine": config.get("with_box_refine", False),
+        "two_stage": two_stage,
+    }
+
+
+def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    inner = config["backbone_config"]
+    fixed = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
+    check_config(inner, {"model_type": "rt_detr_resnet"} | fixed, "dlcore's RT-DETR")
+    check_config(config, PROPOSALS | {"with_box_refine": True}, "dlcore's RT-DETR")
+    name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
+    backbone = ResNetD(
+        stages=tuple(inner["depths"]),
+        widths=tuple(inner["hidden_sizes"]),
+        stem_width=inner["embedding_size"],
+        block=inner["layer_type"],
+    )
+    return name, {"backbone": backbone, "num_points": config["decoder_n_points"], **_proposal_fields(config)}
+
+
+def _d_fine(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    inner, config = config["backbone_config"], {**D_FINE, **config}
+    fixed = {"model_type": "hgnet_v2", "hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1]}
+    fixed |= {"stage_downsample": [False, True, True, True], "stage_downsample_strides": [2, 2, 2, 2]}
+    check_config(inner, fixed, "dlcore's D-FINE")
+    levels, layers = config["num_feature_levels"], config["decoder_layers"]
+    fixed = {"with_box_refine": True, "layer_scale": 1, "decoder_in_channels": [config["encoder_hidden_dim"]] * levels}
+    if config["eval_idx"] not in (-1, layers - 1):
+        raise ValueError(f"eval_idx={config['eval_idx']}: not in dlcore's D-FINE; allowed: -1 or {layers - 1}")
+    check_config(config, PROPOSALS | fixed, "dlcore's D-FINE")
+    backbone = HGNetV2(
+        stem_widths=tuple(inner["stem_channels"][1:]),
+        widths=tuple(inner["stage_out_channels"]),
+        mid_widths=tuple(inner["stage_mid_channels"]),
+        stages=tuple(inner["stage_num_blocks"]),
+        num_layers=tuple(inner["stage_numb_of_layers"]),
+        kernel_sizes=tuple(inner["stage_kernel_size"]),
+        light=tuple(inner["stage_light_block"]),
+        affine=inner.get("use_learnable_affine_block", False),
+    )
+    points = config["decoder_n_points"]
+    return "d_fine_large", {
+        "backbone": backbone,
+        "num_points": (points,) * levels if isinstance(points, int) else tuple(points),
+        "encoder_blocks": round(3 * config["depth_mult"]),
+        "num_bins": config["max_num_bins"],
+        "num_probabilities": config["top_prob_values"],
+        "quality_features": config["lqe_hidden_dim"],
+        "quality_layers": config["lqe_layers"],
+        **_proposal_fields(config),
+    }
+
+
+def _proposal_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that RT-DETR and D-FINE share."""
+    method = {"default": "bilinear", "discrete": "discrete"}[config.get("decoder_method", "default")]
+    return {
+        "stages": tuple(stage.replace("stage", "layer") for stage in config["backbone_config"]["out_features"]),
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["num_queries"],
+        "features": config["d_model"],
+        "num_heads": config["decoder_attention_heads"],
+        "hidden_features": config["decoder_ffn_dim"],
+        "decoder_layers": config["decoder_layers"],
+        "num_levels": config["num_feature_levels"],
+        "encoder_features": config["encoder_hidden_dim"],
+        "encoder_heads": config["encoder_attention_heads"],
+        "encoder_hidden_features": config["encoder_ffn_dim"],
+        "encoder_layers": config["encoder_layers"],
+        "encoder_levels": tuple(config["encode_proj_layers"]),
+        "expansion": config["hidden_expansion"],
+        "learned_queries": config.get("learn_initial_query", False),
+        "num_denoising": config["num_denoising"],
+        "offset_scale": config.get("decoder_offset_scale", 0.5),
+        "method": method,
+    }
+
+
+def _owl(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = {**OWL_VISION, **config["vision_config"]}
+    text = {**OWL_TEXT, **config["text_config"]}
+    has_objects = config["architectures"][0].startswith("Owlv2")
+    vision = {"image_size": 768, "patch_size": 16 if has_objects else 32, **vision}
+    clip = CLIP(**tower_fields(vision, text), end_token=text["vocab_size"] - 1, embedding_size=config["projection_dim"])
+    name = "owlv2_base_patch16" if has_objects else "owlvit_base_patch32"
+    return name, {"clip": clip, "objectness": has_objects}
+
+
+def _word_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = model.apply(variables, inputs["pixel_values"], inputs["input_ids"])
+    predictions = {"logits": outputs.logits, "pred_boxes": outputs.boxes}
+    return predictions | ({} if outputs.objectness is None else {"objectness_logits": outputs.objectness})
+
+
+def _proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs, _ = model.apply(variables, inputs["pixel_values"])
+    return {
+        "logits": outputs.logits[:, -1],
+        "pred_boxes": outputs.boxes[:, -1],
+        "enc_topk_logits": outputs.logits[:, 0],
+        "enc_topk_bboxes": outputs.boxes[:, 0],
+    }
+
+
+def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    sizes, mask = None, inputs.get("pixel_mask")
+    if mask is not None:
+        sizes = jnp.stack([mask.max(2).sum(1), mask.max(1).sum(1)], -1)  # [B, 2], height and width
+    outputs, _ = model.apply(variables, inputs["pixel_values"], sizes)
+    return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
+
+
+def _yolos(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"hidden_act": "gelu", "qkv_bias": True}, "dlcore's YOLOS")
+    height, width = config["image_size"]
+    return "yolos_small", {
+        "num_classes": len(config["id2label"]),
+        "image_size": (height, width),
+        "patch_size": config["patch_size"],
+        **block_fields(config),
+        "num_queries": config["num_detection_tokens"],
+        "mid_positions": config.get("use_mid_position_embeddings", True),
+        "epsilon": config["layer_norm_eps"],
+    }
+
+
+def _set(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Boxes in shares of the whole array: transformers' YOLOS reads no mask of padding."""
+    outputs, _ = model.apply(variables, inputs["pixel_values"])
+    return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
+
+
+def _vit_pose(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    backbone, is_simple = config["backbone_config"], config.get("use_simple_decoder", True)
+    fixed = {"num_experts": 1, "hidden_act": "gelu", "qkv_bias": True}
+    check_config(backbone, fixed, "dlcore's ViTPose")
+    if not is_simple or len({*backbone["patch_size"]}) > 1:
+        raise ValueError(
+            f"use_simple_decoder={is_simple}, patch_size={backbone['patch_size']}: not in dlcore's ViTPose; allowed: "
+            "true, and square patches"
+        )
+    return "vitpose_base_simple", {
+        "num_keypoints": len(config["id2label"]),
+        "image_size": tuple(backbone["image_size"]),
+        "patch_size": backbone["patch_size"][0],
+        "depth": backbone["num_hidden_layers"],
+        "width": backbone["hidden_size"],
+        "num_heads": backbone["num_attention_heads"],
+        "mlp_features": int(backbone["hidden_size"] * backbone["mlp_ratio"]),
+        "scale": config.get("scale_factor", 4),
+        "epsilon": backbone["layer_norm_eps"],
+    }
+
+
+def _heat_maps(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"heatmaps": model.apply(variables, inputs["pixel_values"])}
+
+
+INPUTS = ("pixel_values", "pixel_mask")
+
+
+OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+
+
+OWL_VISION |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+
+
+OWL_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
+
+
+OWL_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 16, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+"""What transformers takes where the configuration leaves a field out."""
+
+
+OWL = ("OwlViTForObjectDetection", "Owlv2ForObjectDetection")
+
+
+OWL_INPUTS = ("pixel_values", "input_ids", "attention_mask")
+
+
+PROPOSALS = {"activation_function": "silu", "encoder_activation_function": "gelu", "eval_size": None}
+
+
+PROPOSALS |= {"normalize_before": False, "decoder_activation_function": "relu", "batch_norm_eps": 1e-5}
+
+
+PROPOSALS |= {"layer_norm_eps": 1e-5, "positional_encoding_temperature": 10000}
+"""What RT-DETR and D-FINE have in dlcore."""
+
+
+D_FINE = {"max_num_bins": 32, "top_prob_values": 4, "lqe_hidden_dim": 64, "lqe_layers": 2, "depth_mult": 1.0}
+
+
+D_FINE |= {"decoder_n_points": 4, "hidden_expansion": 1.0, "eval_idx": -1}
+"""What transformers takes where the configuration of D-FINE leaves a field out."""
+
+
+RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
+
+
+FAMILIES = (
+    Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
+    Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
+    Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
+    Family("transformers", ("DFineForObjectDetection",), _d_fine, _proposed_boxes, INPUTS, "detection"),
+    Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
+    Family("transformers", ("YolosForObjectDetection",), _yolos, _set, INPUTS, "detection"),
+    Family("transformers", ("VitPoseForPoseEstimation",), _vit_pose, _heat_maps, kind="detection"),
+)

@@ -1,0 +1,118 @@
+"""Language models of transformers: BERT, GPT-2, Llama, Qwen3."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.pretrained.family import Family, check_config
+
+__all__ = ["FAMILIES"]
+
+
+def _bert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"is_decoder": False, "position_embedding_type": "absolute"}, "dlcore's BERT")
+    return "bert_base", {
+        "vocab_size": config["vocab_size"],
+        "window": config["max_position_embeddings"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "width": config["hidden_size"],
+        "mlp_features": config["intermediate_size"],
+        "num_segments": config["type_vocab_size"],
+        "epsilon": config["layer_norm_eps"],
+        "hidden_act": config["hidden_act"],
+        "head": "tokens" if config["architectures"][0] == "BertForMaskedLM" else "pooled",
+    }
+
+
+def _masked_tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    fields = inputs.get("attention_mask"), inputs.get("token_type_ids")
+    return {"logits": model.apply(variables, inputs["input_ids"], False, *fields)}
+
+
+def _pooled(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    fields = inputs.get("attention_mask"), inputs.get("token_type_ids")
+    tokens = inputs["input_ids"]
+    return {
+        "last_hidden_state": model.apply(variables, tokens, False, *fields, method="features"),
+        "pooler_output": model.apply(variables, tokens, False, *fields),
+    }
+
+
+GPT2 = {
+    "activation_function": "gelu_new",
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "tie_word_embeddings": True,
+}
+"""What GPT-2 has in dlcore."""
+
+
+def _gpt2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if config.get("n_inner") not in (None, 4 * config["n_embd"]):
+        raise ValueError(f"n_inner={config['n_inner']}: another perceptron; allowed: 4 times n_embd={config['n_embd']}")
+    check_config(config, GPT2, "dlcore's GPT-2")
+    return "gpt2", {
+        "vocab_size": config["vocab_size"],
+        "window": config["n_positions"],
+        "num_layers": config["n_layer"],
+        "num_heads": config["n_head"],
+        "width": config["n_embd"],
+        "epsilon": config["layer_norm_epsilon"],
+    }
+
+
+def next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run a language model.
+
+    Args:
+      model: the flax module.
+      variables: its variables.
+      inputs: `input_ids: [B, T]`.
+
+    Returns:
+      {"logits": [B, T, V]} of the token after each.
+    """
+    return {"logits": model.apply(variables, inputs["input_ids"])}
+
+
+def _llama(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))  # "type" in files of 2023
+    if kind != "default":
+        raise ValueError(f"rope_type={kind!r}: not in dlcore's Llama; allowed: default")
+    if config.get("attention_bias") or config.get("mlp_bias"):
+        raise ValueError("attention_bias, mlp_bias: not in dlcore's Llama; allowed: false")
+    check_config(config, {"hidden_act": "silu"}, "dlcore's Llama")
+    if {*(config.get("layer_types") or ())} - {"full_attention"}:
+        raise ValueError(f"layer_types={config['layer_types']}: not in dlcore's Llama; allowed: full_attention alone")
+    return "llama2_7b", {
+        "vocab_size": config["vocab_size"],
+        "window": config["max_position_embeddings"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "num_kv_heads": config.get("num_key_value_heads") or config["num_attention_heads"],
+        "head_features": config.get("head_dim"),
+        "width": config["hidden_size"],
+        "mlp_features": config["intermediate_size"],
+        "period": rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+        "tied": config.get("tie_word_embeddings", False),
+        "epsilon": config["rms_norm_eps"],
+    }
+
+
+def _qwen3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if config.get("use_sliding_window"):
+        raise ValueError("use_sliding_window=true: not in dlcore's Llama; allowed: false")
+    return "qwen3_0_6b", _llama(config)[1] | {"qk_norm": True}
+
+
+TEXT = ("input_ids", "attention_mask", "token_type_ids")
+
+
+FAMILIES = (
+    Family("transformers", ("BertModel",), _bert, _pooled, TEXT, "tokens"),
+    Family("transformers", ("BertForMaskedLM",), _bert, _masked_tokens, TEXT, "tokens"),
+    Family("transformers", ("GPT2LMHeadModel",), _gpt2, next_token, ("input_ids",), "tokens"),
+    Family("transformers", ("LlamaForCausalLM",), _llama, next_token, ("input_ids",), "tokens"),
+    Family("transformers", ("Qwen3ForCausalLM",), _qwen3, next_token, ("input_ids",), "tokens"),
+)

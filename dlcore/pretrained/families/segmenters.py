@@ -1,0 +1,59 @@
+"""Segmenters of transformers: SegFormer, and UPerNet on a ConvNeXt."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.models.convnext import ConvNeXt
+from dlcore.models.mit import MiT
+from dlcore.pretrained.families.stages import mit_fields
+from dlcore.pretrained.family import Family, check_config
+
+__all__ = ["FAMILIES"]
+
+
+def _segformer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "segformer_b0", {
+        "backbone": MiT(num_classes=0, **mit_fields(config)),
+        "num_classes": len(config["id2label"]),
+        "features": config.get("decoder_hidden_size", 256),
+        "dropout": config.get("classifier_dropout_prob", 0.1),
+    }
+
+
+def _scores(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"logits": model.apply(variables, inputs["pixel_values"], method="scores")}
+
+
+HEAD = {
+    "auxiliary_num_convs": 1,
+    "auxiliary_concat_input": False,
+    "backbone_config": {"model_type": "convnext", "patch_size": 4, "hidden_act": "gelu"},
+}
+
+
+def _upernet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    backbone = config["backbone_config"]
+    check_config(config, {key: value for key, value in HEAD.items() if key != "backbone_config"}, "dlcore's UPerNet")
+    check_config(backbone, HEAD["backbone_config"], "dlcore's UPerNet")
+    stages = tuple(backbone["out_features"])
+    aux = config.get("use_auxiliary_head", True)
+    encoder = ConvNeXt(num_classes=0, stages=tuple(backbone["depths"]), widths=tuple(backbone["hidden_sizes"]))
+    return "upernet_convnext_tiny", {
+        "backbone": encoder,
+        "num_classes": len(config["id2label"]),
+        "stages": stages,
+        "features": config["hidden_size"],
+        "bins": tuple(config["pool_scales"]),
+        "aux_stage": stages[2] if aux else None,
+        "aux_features": config["auxiliary_channels"],
+    }
+
+
+def _logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"logits": model.apply(variables, inputs["pixel_values"])["out"]}
+
+
+FAMILIES = (
+    Family("transformers", ("UperNetForSemanticSegmentation",), _upernet, _logits, kind="segmentation"),
+    Family("transformers", ("SegformerForSemanticSegmentation",), _segformer, _scores, kind="segmentation"),
+)

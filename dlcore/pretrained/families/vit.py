@@ -1,0 +1,127 @@
+"""Vision transformers of transformers and timm: ViT with and without a head, DeiT with and without a second token."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+
+__all__ = ["FAMILIES", "block_fields", "timm_fields", "transformer_fields"]
+
+
+def block_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the blocks of an encoder from one of transformers' configurations.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      {"depth", "width", "num_heads", "mlp_features"}.
+    """
+    return {
+        "depth": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "num_heads": config["num_attention_heads"],
+        "mlp_features": config["intermediate_size"],
+    }
+
+
+def transformer_fields(config: Mapping[str, Any], activation: str = "gelu") -> dict[str, Any]:
+    """Read the fields of a ViT that most of transformers' configurations name alike.
+
+    Args:
+      config: content of config.json.
+      activation: of dlcore's network.
+
+    Returns:
+      Fields of `dlcore.models.vit.ViT`.
+    """
+    check_config(config, {"hidden_act": activation}, "dlcore's ViT")
+    return {
+        "num_classes": len(config["id2label"]) if "id2label" in config else 0,
+        "image_size": config["image_size"],
+        "patch_size": config["patch_size"],
+        **block_fields(config),
+        "epsilon": config["layer_norm_eps"],
+    }
+
+
+def _vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "vit_b_16", transformer_fields(config)
+
+
+def _vit_encoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "vit_b_16", transformer_fields(config) | {"num_classes": 0}
+
+
+def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run an encoder; transformers' layer behind the class token, `pooler`, is left out."""
+    token, patches = model.apply(variables, inputs["pixel_values"], method="tokens")
+    outputs = {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}  # [B, 1 + N, width]
+    return outputs | (classifier(model, variables, inputs) if model.num_classes else {})
+
+
+def _deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "deit_base_distilled_patch16_224", transformer_fields(config)
+
+
+def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    if model.num_classes == 0:
+        return classifier(model, variables, inputs)
+    logits, other = model.apply(variables, inputs["pixel_values"], train=False, method="auxiliary")
+    distillation = other["distillation"]
+    return {"logits": (logits + distillation) / 2, "cls_logits": logits, "distillation_logits": distillation}
+
+
+TIMM_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+"""Width, blocks and heads in timm's names."""
+
+
+TIMM_ARGUMENTS = ("embed_dim", "img_size", "patch_size", "depth", "num_heads", "mlp_ratio")
+
+
+def timm_fields(config: Mapping[str, Any], pool: str = "token") -> dict[str, Any]:
+    """Read the fields of one of timm's ViTs: its name says the size, its arguments replace what they name.
+
+    Args:
+      config: content of config.json.
+      pool: what the head of dlcore's network reads, by timm's name: token, or avg.
+
+    Returns:
+      Fields of `dlcore.models.vit.ViT`.
+    """
+    size, patch = re.search(r"_(tiny|small|base|large)_(?:distilled_)?patch(\d+)", config["architecture"]).groups()
+    arguments = timm_arguments(config, TIMM_ARGUMENTS, {"in_chans": 3, "global_pool": pool})
+    published = config.get("pretrained_cfg", {})
+    width, depth, heads = TIMM_SIZES[size]
+    width = arguments.get("embed_dim", width)
+    image_size = arguments.get("img_size", published.get("input_size", [3, 224, 224])[-1])
+    return {
+        "num_classes": config.get("num_classes", 1000),
+        "image_size": image_size if isinstance(image_size, int) else image_size[-1],
+        "patch_size": arguments.get("patch_size", int(patch)),
+        "depth": arguments.get("depth", depth),
+        "width": width,
+        "num_heads": arguments.get("num_heads", heads),
+        "mlp_features": int(width * arguments.get("mlp_ratio", 4)),
+    }
+
+
+def _timm_vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "vit_b_16", timm_fields(config)
+
+
+def _timm_deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name = "deit_base_distilled_patch16_224" if "distilled" in config["architecture"] else "deit_base_patch16_224"
+    return name, timm_fields(config)
+
+
+FAMILIES = (
+    Family("transformers", ("ViTForImageClassification",), _vit, classifier),
+    Family("transformers", ("ViTModel",), _vit_encoder, _tokens),
+    Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
+    Family("timm", tuple(f"vit_{size}_patch*_[0-9][0-9][0-9]" for size in TIMM_SIZES), _timm_vit, classifier, ("x",)),
+    Family("timm", ("deit_*_patch16_*",), _timm_deit, classifier, ("x",)),
+)

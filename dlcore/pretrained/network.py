@@ -1,0 +1,160 @@
+"""A published network that runs on photographs and gives the outputs that its library gives."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.errors import ScopeParamShapeError
+
+from dlcore.ops.checks import check_finite, check_indices, check_range, check_shapes, check_values
+from dlcore.pretrained.family import Family
+from dlcore.pretrained.packing import PatchProcessor
+from dlcore.pretrained.processor import Processor
+
+__all__ = ["Pretrained"]
+
+
+def _check_texts(tokens: np.ndarray, mask: jax.Array | None, end_token: int | None) -> None:
+    """Check texts [B, T] of a CLIP, which reads them up to their end token, or of a SigLIP, which has none."""
+    is_read = np.ones(tokens.shape, bool)
+    if end_token is not None:
+        if (missing := ~(tokens == end_token).any(1)).any():
+            raise ValueError(f"input_ids[{missing.argmax()}]: no end token; allowed: texts with a token {end_token}")
+        is_read = np.arange(tokens.shape[1]) <= (tokens == end_token).argmax(1)[:, None]
+    if mask is not None and (is_read & (np.asarray(mask) == 0)).any():
+        raise ValueError("attention_mask: 0 at a token that the network reads; allowed: 1 there, or no mask")
+
+
+class Pretrained:
+    """A published network: `net(photograph)` -> {"logits": ...}.
+
+    Args:
+      name: name of the network in `dlcore.models.list_models`.
+      fields: fields of `create_model` that the configuration gave.
+      model: the flax module.
+      variables: its variables.
+      family: its family.
+      config: content of its config.json.
+      preprocess: its processor; None where it takes no photograph or none was published.
+      classes: names of its classes; None without classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fields: dict[str, Any],
+        model: nn.Module,
+        variables: Any,
+        family: Family,
+        config: Mapping[str, Any],
+        preprocess: Processor | PatchProcessor | None,
+        classes: tuple[str, ...] | None,
+    ):
+        self.name, self.fields, self.model, self.variables = name, fields, model, variables
+        self.family, self.config, self.preprocess, self.classes = family, dict(config), preprocess, classes
+        self._outputs = jax.jit(functools.partial(family.outputs, model))
+
+    def __repr__(self) -> str:
+        return f"Pretrained({self.name!r}, {self.fields})"
+
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray] | None = None, **inputs: Any) -> dict[str, jax.Array]:
+        """Run the network.
+
+        Args:
+          images: a photograph [H, W, 3] uint8, or several of any sizes (a list, or [B, H, W, 3]), which `preprocess`
+            prepares.
+          **inputs: inputs by the library's names, in place of photographs or beside them, such as `input_ids`. Arrays
+            of images and maps have channels last; torch's order, channels first, is recognized by the number of
+            channels.
+
+        Returns:
+          Outputs by the library's names, such as `logits`; images and maps have channels last.
+        """
+        names = {alias: key.split("|")[0] for key in self.family.inputs for alias in key.split("|")}
+        if unknown := [key for key in inputs if key not in names]:
+            raise ValueError(f"{unknown[0]}: no input of {self.name}; allowed: {', '.join(self.family.inputs)}")
+        arrays = {names[key]: self._array(names[key], value) for key, value in inputs.items()}
+        if images is not None:
+            if (first := self.family.inputs[0].split("|")[0]) in arrays:
+                raise ValueError(f"images: given beside {first}; allowed: one of them")
+            arrays = {**self._photographs(images), **arrays}
+        if not arrays:
+            raise ValueError(f"images: missing; allowed: photographs, or {', '.join(self.family.inputs)} as arrays")
+        self._check(arrays)
+        run = functools.partial(self._outputs, self.variables)
+        try:
+            return run(arrays) if self.family.call is None else self.family.call(run, arrays, self.preprocess)
+        except KeyError as error:
+            if error.args[0] not in names.values():
+                raise
+            raise ValueError(f"{error.args[0]}: missing; allowed: {', '.join(self.family.inputs)}") from error
+        except (TypeError, ScopeParamShapeError) as error:
+            shapes = ", ".join(f"{name}={list(array.shape)}" for name, array in arrays.items())
+            raise ValueError(f"{shapes}: no inputs of {self.name} ({error}); allowed: shapes as published") from error
+
+    def _check(self, arrays: Mapping[str, jax.Array]) -> None:
+        """Refuse what a compiled program would read silently: tokens outside the table, masks of other shapes."""
+        if any(isinstance(array, jax.core.Tracer) for array in arrays.values()):
+            return
+        parts = (self.model, getattr(self.model, "clip", None))
+        ids, pixels = arrays.get("input_ids"), arrays.get("pixel_values")
+        for name, field, what in (
+            ("input_ids", "vocab_size", "tokens"),
+            ("token_type_ids", "num_segments", "segments"),
+        ):
+            if name in arrays:
+                check_shapes(**{name: (arrays[name], "int B T")})
+                size = next((getattr(part, field) for part in parts if hasattr(part, field)), None)
+                if size is not None:
+                    check_indices(name, arrays[name], size, what)
+        if ids is not None and ids.shape[1] < 1:
+            raise ValueError(f"input_ids={list(ids.shape)}: no token; allowed: at least 1")
+        shapes = {"attention_mask": (ids, np.shape(ids)), "pixel_mask": (pixels, np.shape(pixels)[:-1])}
+        for name, (values, shape) in shapes.items():
+            if name in arrays and values is not None:
+                check_values(name, arrays[name], (0, 1))
+                if arrays[name].shape != shape:
+                    raise ValueError(f"{name}={list(arrays[name].shape)}: another shape; allowed: {list(shape)}")
+                if not arrays[name].any(tuple(range(1, arrays[name].ndim))).all():
+                    raise ValueError(f"{name}: all 0 in a row; allowed: something to read in each")
+        if ids is not None and self.family.kind == "pairs":
+            from dlcore.models.clip import CLIP, SigLIP
+
+            if isinstance(self.model, CLIP):
+                end_token = None if isinstance(self.model, SigLIP) else self.model.end_token
+                _check_texts(np.asarray(ids), arrays.get("attention_mask"), end_token)
+        if "timestep" in arrays:
+            check_finite("timestep", arrays["timestep"])
+            check_range("timestep", arrays["timestep"], 0)
+
+    def _photographs(self, images: Any) -> dict[str, jax.Array]:
+        first = self.family.inputs[0].split("|")[0]
+        if self.preprocess is None:
+            allowed = ", ".join(self.family.inputs)
+            raise ValueError(f"images: {self.name} has no processor for photographs; allowed: {allowed} as arrays")
+        batch = self.preprocess(images)
+        arrays = {key: jnp.asarray(batch[key]) for key in self.family.inputs[1:] if key in batch}
+        return {first: jnp.asarray(batch["pixel_values"]), **arrays}
+
+    def _array(self, name: str, value: Any) -> jax.Array:
+        if isinstance(value, np.ndarray) and jnp.issubdtype(value.dtype, jnp.floating):
+            check_finite(name, value)
+        try:
+            array = jnp.asarray(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name}: a {type(value).__name__}; allowed: arrays of numbers") from None
+        if array.shape[:1] == (0,):
+            raise ValueError(f"{name}.shape={array.shape}: no example; allowed: at least 1")
+        channels = self.config.get("in_channels", self.config.get("num_channels", 3))
+        channels = self.config.get("latent_channels", channels) if name == "z" else channels
+        is_float = jnp.issubdtype(array.dtype, jnp.floating)
+        if array.ndim in (4, 5) and not is_float and not name.startswith("input_"):
+            raise ValueError(f"{name}: {array.dtype}; allowed: floats of `preprocess`, or photographs as images")
+        is_map = is_float and array.ndim in (4, 5) and name != "input_points"
+        if is_map and array.shape[-1] != channels and array.shape[-3] == channels:
+            return jnp.moveaxis(array, -3, -1)
+        return array

@@ -1,0 +1,366 @@
+"""Image processors: the preprocessing that belongs to published weights, on the host.
+
+Resize -> crop or pad -> rescale to [0, 1] -> (x - mean) / std, read from transformers' preprocessor_config.json or from
+timm's `pretrained_cfg`. Pillow resizes with antialiasing, as timm does; transformers' torchvision differs from it by at
+most one gray level.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.choices import check_choice, check_whole_number
+
+__all__ = ["Processor", "check_normalization", "photographs_of", "processor_of_timm", "processor_of_transformers"]
+
+RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+"""Pillow's numbers of its filters, which transformers' files hold."""
+
+
+OF_SHORTEST = ("Bit", "CLIP", "ConvNext", "DeformableDetr", "Detr", "Mask2Former", "MaskFormer", "MobileViT")
+
+
+OF_SHORTEST += ("VideoMAE", "Vivit", "Yolos")
+"""Processors of which a size that is one number is that of the shorter side; of the others it is a square's."""
+
+
+SHORTEST_WITHOUT_CROP = 384
+"""ConvNextImageProcessor stretches images to a square from this side on; below it crops the center."""
+
+
+class Processor(NamedTuple):
+    """Preprocessing of photographs [H, W, 3].
+
+    The first of these that is set gives the size: `multiple` with `size`, `size`, `shortest` (with `longest` as the
+    most of the other side), `longest`. Without any, images keep their size.
+
+    Args:
+      size: (height, width) in pixels that images are stretched to.
+      shortest: pixels of the shorter side; the longer one follows.
+      longest: pixels of the longer side, or the most of it beside `shortest`.
+      multiple: sides are rounded to multiples of it after the side nearer to `size` has been fitted.
+      divisor: sides are rounded up to multiples of it; 1 for none.
+      rounds_down: whether sides are rounded down to multiples of `divisor`, as GLPN does.
+      blue_first: whether the network reads channels as blue, green and red, as MobileViT does.
+      resample: Pillow's filter: nearest, bilinear, bicubic, lanczos, box or hamming.
+      crop: (height, width) in pixels of the crop at the center; None crops nothing.
+      fill: gray levels of what a crop reads outside the image.
+      pad: (height, width) that normalized images are padded to with zeros, at the right and the bottom.
+      scale: factor of a gray level.
+      mean: mean of each channel after scaling; None leaves out mean and deviation.
+      std: standard deviation of each channel after scaling.
+    """
+
+    size: tuple[int, int] | None = None
+    shortest: int | None = None
+    longest: int | None = None
+    multiple: int | None = None
+    divisor: int = 1
+    resample: str = "bilinear"
+    crop: tuple[int, int] | None = None
+    fill: tuple[int, ...] = (0, 0, 0)
+    pad: tuple[int, int] | None = None
+    scale: float = 1 / 255
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    rounds_down: bool = False
+    blue_first: bool = False
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Compute the size that an image is resized to.
+
+        Args:
+          height: height of the image in pixels.
+          width: width of the image in pixels.
+
+        Returns:
+          (height, width) in pixels.
+        """
+        if self.multiple is not None and self.size is not None:
+            scales = self.size[0] / height, self.size[1] / width
+            scale = min(scales, key=lambda s: abs(1 - s))
+            return tuple(max(1, round(scale * side / self.multiple)) * self.multiple for side in (height, width))
+        if self.size is not None:
+            target = self.size
+        elif self.shortest is not None:
+            target = _by_shortest(height, width, self.shortest, self.longest)
+        elif self.longest is not None:
+            scale = self.longest / max(height, width)
+            target = int(height * scale + 0.5), int(width * scale + 0.5)
+        else:
+            target = height, width
+        if self.rounds_down:
+            return tuple(max(1, side // self.divisor) * self.divisor for side in target)
+        return tuple(-(-max(1, side) // self.divisor) * self.divisor for side in target)
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """Resize and crop a photograph.
+
+        Args:
+          image: [H, W, 3] uint8, [H, W] or [H, W, 1] (gray), or [H, W, 4] (its transparency is left out).
+
+        Returns:
+          [H', W', 3] uint8.
+        """
+        from PIL import Image
+
+        _checked(self)
+        image = _rgb(image)
+        target = self.resized(*image.shape[:2])
+        if target != image.shape[:2]:
+            resample = getattr(Image.Resampling, self.resample.upper())
+            image = np.asarray(Image.fromarray(image).resize(target[::-1], resample))
+        if self.crop is not None:
+            image = _center_crop(image, self.crop, self.fill)
+        return image[..., ::-1] if self.blue_first else image
+
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+        """Scale and normalize pixels.
+
+        Args:
+          pixels: [..., 3] uint8.
+
+        Returns:
+          [..., 3] float32.
+        """
+        _checked(self)
+        x = np.asarray(pixels, np.float32) * np.float32(self.scale)
+        return x if self.mean is None else (x - np.float32(self.mean)) / np.float32(self.std)
+
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Preprocess photographs of any sizes.
+
+        Args:
+          images: one photograph [H, W, 3] uint8, or several of them, as a list or [B, H, W, 3].
+
+        Returns:
+          `pixel_values: [B, H', W', 3]` float32, padded with zeros at the right and the bottom to the largest of them
+          (or to `pad`); `pixel_mask: [B, H', W']` int32, 1 where there is an image; `original_sizes: [B, 2]` and
+          `resized_sizes: [B, 2]` int32, (height, width) in pixels.
+        """
+        photographs = photographs_of(images)
+        pixels = [self.pixels(np.asarray(image)) for image in photographs]
+        sizes = np.array([image.shape[:2] for image in pixels], np.int32)
+        height, width = self.pad or sizes.max(0)
+        if (sizes > (height, width)).any():
+            raise ValueError(f"pad={self.pad}: below {sizes.max(0).tolist()}, of an image; allowed: at least its sides")
+        values = np.zeros((len(pixels), height, width, 3), np.float32)
+        mask = np.zeros((len(pixels), height, width), np.int32)
+        for i, image in enumerate(pixels):
+            h, w = image.shape[:2]
+            values[i, :h, :w], mask[i, :h, :w] = self.normalize(image), 1
+        original = np.array([np.shape(image)[:2] for image in photographs], np.int32)
+        return {"pixel_values": values, "pixel_mask": mask, "original_sizes": original, "resized_sizes": sizes}
+
+
+def photographs_of(images: Any) -> list[Any]:
+    """List photographs.
+
+    Args:
+      images: one photograph, or several of them, as a list or an array with a leading axis.
+
+    Returns:
+      The photographs.
+    """
+    for path in images if isinstance(images, Sequence) and not isinstance(images, str) else [images]:
+        if isinstance(path, str | Path):
+            raise ValueError(f"images={str(path)!r}: a path; allowed: dlcore.data.load_image(path), [H, W, 3] uint8")
+    if not isinstance(images, np.ndarray | Sequence):
+        raise ValueError(f"images: a {type(images).__name__}; allowed: one or more of [H, W, 3] uint8")
+    photographs = [images] if isinstance(images, np.ndarray) and images.ndim in (2, 3) else list(images)
+    if not photographs:
+        raise ValueError("images=[]: no image; allowed: one or more of [H, W, 3] uint8")
+    return photographs
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"images: {image.dtype} {list(image.shape)}: no photograph; allowed: [H, W, 3] uint8")
+    if min(image.shape[:2]) < 1:
+        raise ValueError(f"images: {list(image.shape)}: no pixels; allowed: at least 1 x 1")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, 2)
+    return image[..., :3]
+
+
+def _by_shortest(height: int, width: int, shortest: int, longest: int | None) -> tuple[int, int]:
+    short, long = sorted((height, width))
+    exact: float = shortest
+    if longest is not None and long / short * shortest > longest:
+        exact = longest * short / long
+        shortest = round(exact)
+    if short == shortest:
+        return height, width
+    other = int(exact * long / short)
+    return (other, shortest) if width < height else (shortest, other)
+
+
+def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...]) -> np.ndarray:
+    """Crop the center; what lies outside the image is filled."""
+    missing = [max(0, c - side) for c, side in zip(crop, image.shape[:2], strict=True)]
+    if any(missing):
+        canvas = np.empty((image.shape[0] + missing[0], image.shape[1] + missing[1], 3), np.uint8)
+        canvas[:] = fill
+        top, left = (m // 2 for m in missing)
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+        image = canvas
+    top, left = (round((side - c) / 2) for c, side in zip(crop, image.shape[:2], strict=True))
+    return image[top : top + crop[0], left : left + crop[1]]
+
+
+def check_normalization(resample: str, scale: float, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Refuse a filter and numbers that no photograph can be prepared by.
+
+    Args:
+      resample: name of Pillow's filter.
+      scale: factor of a gray level.
+      mean: mean of each channel; None leaves out mean and deviation.
+      std: standard deviation of each channel.
+    """
+    check_choice("resample", resample, RESAMPLE.values())
+    for name, values, least in (("mean", mean, -math.inf), ("std", std, 0.0)):
+        if values is not None and not (len(values) == 3 and all(_is_above(value, least) for value in values)):
+            allowed = "three positive numbers" if name == "std" else "three numbers"
+            raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
+    if mean is not None and std is None:
+        raise ValueError(f"image_mean={mean}, image_std={std}: no deviation; allowed: positive numbers, or no mean")
+    if not _is_above(scale, 0):
+        raise ValueError(f"rescale_factor={scale!r}: out of range; allowed: positive numbers")
+
+
+def _checked(processor: Processor) -> Processor:
+    check_normalization(processor.resample, processor.scale, processor.mean, processor.std)
+    sides = {name: getattr(processor, name) for name in ("shortest", "longest", "multiple", "divisor")}
+    for name in ("rounds_down", "blue_first"):
+        if not isinstance(getattr(processor, name), bool):
+            raise ValueError(f"{name}={getattr(processor, name)!r}: no bool; allowed: True, False")
+    for name in ("size", "crop", "pad"):
+        pair = getattr(processor, name)
+        if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise ValueError(f"{name}={pair!r}: no size; allowed: (height, width)")
+    if len(processor.fill) != 3 or not all(_is_above(level, -1) and level <= 255 for level in processor.fill):
+        raise ValueError(f"fill={processor.fill}: no color; allowed: three gray levels, 0 to 255")
+    sides |= {
+        f"{name}[{k}]": side
+        for name in ("size", "crop", "pad")
+        for k, side in enumerate(getattr(processor, name) or ())
+    }
+    for name, side in sides.items():
+        if side is not None:
+            check_whole_number(name, side, 1)
+    return processor
+
+
+def _is_above(value: Any, least: float) -> bool:
+    return isinstance(value, Real) and least < value < math.inf
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value["height"], value["width"]) if isinstance(value, Mapping) else (value, value)
+
+
+def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
+    """Read transformers' preprocessor_config.json.
+
+    Args:
+      config: content of the file; of a processor_config.json its `image_processor`.
+
+    Returns:
+      The processor.
+    """
+    inner = config.get("image_processor", config) if isinstance(config, Mapping) else config
+    return _read(_of_transformers, inner, "preprocessor_config.json")
+
+
+def _read(read: Callable[[Mapping[str, Any]], Processor], config: Mapping[str, Any], file: str) -> Processor:
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{file}: a {type(config).__name__}; allowed: a JSON object")
+    try:
+        return _checked(read(config))
+    except KeyError as error:
+        raise ValueError(f"{file}: {error} is missing; allowed: the file as it was published") from error
+    except (TypeError, IndexError) as error:
+        raise ValueError(f"{file}: no photograph is prepared so ({error}); allowed: the file as published") from error
+
+
+def _of_transformers(config: Mapping[str, Any]) -> Processor:
+    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).removesuffix("Fast")
+    name = kind.replace("FeatureExtractor", "ImageProcessor")  # as files of 2022 say
+    if name == "GLPNImageProcessor":  # it keeps the size but for the divisor
+        config = {"size_divisor": 32, "do_normalize": False, **config, "do_resize": False}
+    size, fields = config.get("size", {}), {"rounds_down": True} if name.startswith("GLPN") else {}
+    if isinstance(size, int):
+        is_square = config.get("default_to_square", name.removesuffix("ImageProcessor") not in OF_SHORTEST)
+        size = {"height": size, "width": size} if is_square else {"shortest_edge": size}
+    if isinstance(size, list):
+        size = {"height": size[0], "width": size[1]}
+    if "max_size" in config and "shortest_edge" in size:
+        size = {**size, "longest_edge": config["max_size"]}
+    if config.get("do_resize", True):
+        if name == "ConvNextImageProcessor":
+            side = size["shortest_edge"]
+            crops = side < SHORTEST_WITHOUT_CROP
+            resized = {"shortest": int(side / config.get("crop_pct", 224 / 256)), "crop": (side, side)}
+            fields |= resized if crops else {"size": (side, side)}
+        elif "height" in size:
+            fields["size"] = _pair(size)
+        elif "shortest_edge" in size or "longest_edge" in size:
+            fields |= {"shortest": size.get("shortest_edge"), "longest": size.get("longest_edge")}
+        else:
+            raise ValueError(f"size={size!r}: unknown form; allowed: height and width, shortest_edge, longest_edge")
+    if config.get("keep_aspect_ratio"):
+        fields["multiple"] = config.get("ensure_multiple_of", 1)
+    if config.get("do_center_crop"):
+        fields["crop"] = _pair(config["crop_size"])
+    if config.get("do_pad") and config.get("pad_size"):
+        fields["pad"] = _pair(config["pad_size"])
+    if config.get("do_normalize", name != "MobileViTImageProcessor"):
+        fields |= {"mean": tuple(config["image_mean"]), "std": tuple(config["image_std"])}
+    return Processor(
+        divisor=config.get("size_divisor") or config.get("size_divisibility") or 1,
+        resample=RESAMPLE.get(config.get("resample", 2), config.get("resample")),
+        scale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
+        blue_first=config.get("do_flip_channel_order", name == "MobileViTImageProcessor"),
+        **fields,
+    )
+
+
+def processor_of_timm(config: Mapping[str, Any]) -> Processor:
+    """Read timm's `pretrained_cfg`, as timm evaluates with it.
+
+    Args:
+      config: `input_size`, `interpolation`, `crop_pct`, `crop_mode`, `mean` and `std`.
+
+    Returns:
+      The processor.
+    """
+    return _read(_of_timm, config, "pretrained_cfg")
+
+
+def _of_timm(config: Mapping[str, Any]) -> Processor:
+    if len(config["input_size"]) < 2:
+        raise ValueError(f"input_size={config['input_size']}: no size; allowed: (channels, height, width)")
+    height, width = config["input_size"][-2:]
+    pct = config.get("crop_pct") or 0.875
+    if not _is_above(pct, 0):
+        raise ValueError(f"crop_pct={pct!r}: out of range; allowed: positive numbers")
+    scaled = math.floor(height / pct), math.floor(width / pct)
+    mode = config.get("crop_mode") or "center"
+    check_choice("crop_mode", mode, ("center", "squash", "border"))
+    if mode == "squash":
+        size: dict[str, Any] = {"size": scaled}
+    elif mode == "border":
+        size = {"longest": max(scaled), "fill": tuple(round(255 * m) for m in config["mean"])}
+    else:
+        size = {"shortest": min(scaled)}
+    return Processor(
+        **size,
+        crop=(height, width),
+        resample=config.get("interpolation", "bilinear"),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
