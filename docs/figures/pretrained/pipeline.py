@@ -1,12 +1,12 @@
-"""Figure of dlcore.generative.pipeline; its docstring is the caption."""
+"""Figure of dlcore.pretrained.pipeline; its docstring is the caption."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dlcore.generative.pipeline import KINDS
 
 from dlcore.generative.flow_matching import flow_times
 from dlcore.generative.schedules import alphas_cumprod, scaled_linear_betas, timesteps
+from dlcore.pretrained.pipeline import KINDS
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 if TYPE_CHECKING:
