@@ -1,7 +1,100 @@
-"""Simple methods on sequences."""
+"""Simple methods on sequences: counts of n-grams, vectors of words, and linear prediction of sound."""
 
-from experiments.simple.method import SimpleMethod
+import os
+
+import numpy as np
+
+from dlcore.data.texts import Text
+from dlcore.diagnostics.simple_methods import best_classifier
+from dlcore.diagnostics.simple_sequences import best_kneser_ney, word_vectors
+from experiments.simple.method import SimpleMethod, page_splits
 
 __all__ = ["METHODS"]
 
-METHODS: list[SimpleMethod] = []
+
+def _text_loss(text: Text, longest: int) -> float:
+    """Measure the nats a character of Kneser-Ney n-grams on a test text."""
+    vocabulary, train, valid, test = text.tokens()
+    return best_kneser_ney(train, valid, len(vocabulary.characters), longest).loss(test)
+
+
+def pages_ngrams(seed: int) -> float:
+    """Predict the characters of the embedded pages."""
+    return _text_loss(Text("pages"), longest=8)
+
+
+def shakespeare_ngrams(seed: int) -> float:
+    """Predict the characters of tiny Shakespeare, counted in its first 80 %."""
+    return _text_loss(Text("shakespeare", _data_dir()), longest=7)
+
+
+def shakespeare_more_ngrams(seed: int) -> float:
+    """Predict the characters of tiny Shakespeare, counted in its first 88 %."""
+    return _text_loss(Text("shakespeare", _data_dir(), valid_fraction=0.02, test_fraction=0.1), longest=7)
+
+
+def _data_dir() -> str:
+    if "DATA_DIR" not in os.environ:
+        raise ValueError("DATA_DIR is not set; allowed: the folder of tinyshakespeare.txt")
+    return os.environ["DATA_DIR"]
+
+
+def topics_word_vectors(seed: int) -> float:
+    """Classify lines of topics by vectors of their words, which stand near each other in a text without labels."""
+    splits = page_splits("sequence.text_classification", seed=seed)
+    size, tokens = len(splits.spec["vocabulary"]), Text("topics").tokens().train
+    best, accuracy = 0.0, 0.0
+    for dimensions in (8, 16, 32):
+        vectors = word_vectors(tokens, size, dimensions)
+        features = [
+            (np.concatenate([words.mean(1), words.max(1)], 1), part.arrays["label"])
+            for part in splits[:3]
+            for words in [vectors[part.arrays["text"]]]
+        ]
+        _, model = best_classifier(features[0], features[1], kinds=("logistic",))
+        if (score := model.score(*features[1])) > best:
+            best, accuracy = score, model.score(*features[2])
+    return accuracy
+
+
+METHODS = [
+    SimpleMethod(
+        "pages-ngrams",
+        ("sequence.char_rnn-pages", "sequence.language_model-pages", "sequence.transformer_xl-pages"),
+        "test loss",
+        "lower",
+        "interpolated Kneser-Ney n-grams",
+        pages_ngrams,
+    ),
+    SimpleMethod(
+        "shakespeare-ngrams",
+        (
+            *(f"shakespeare-{name}" for name in ("lstm", "gru", "rnn", "gpt-4e-3")),
+            *(f"shakespeare-{name}" for name in ("transformer-xl", "transformer-xl-128")),
+        ),
+        "test loss",
+        "lower",
+        "interpolated Kneser-Ney n-grams",
+        shakespeare_ngrams,
+    ),
+    SimpleMethod(
+        "shakespeare-88-ngrams",
+        ("shakespeare-gpt", "shakespeare-gpt-long"),
+        "test loss",
+        "lower",
+        "interpolated Kneser-Ney n-grams",
+        shakespeare_more_ngrams,
+    ),
+    SimpleMethod(
+        "topics-word-vectors",
+        (
+            *(f"topics-text-classification{name}" for name in ("", "-head", "-scratch")),
+            *(f"topics-text-classification{name}" for name in ("-bert", "-bert-head", "-bert-scratch")),
+        ),
+        "test accuracy",
+        "higher",
+        "vectors of words by mutual information and SVD, logistic regression",
+        topics_word_vectors,
+        seeds=(0, 1, 2),
+    ),
+]
