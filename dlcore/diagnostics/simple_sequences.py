@@ -32,9 +32,9 @@ class KneserNey:
 
         p_n(w | h) = (max(c(h w) - D_n, 0) + D_n k(h) p_{n-1}(w | h')) / c(h),    D_n = n1 / (n1 + 2 n2)
 
-    c counts the text in the highest order, and in the others the different tokens in front of a gram. k(h) is the number
-    of different tokens that follow the context h, h' is h without its first token, n1 and n2 are the numbers of grams
-    counted once and twice, and p_0 is uniform.
+    c counts the text in the highest order, and in the others the different tokens in front of a gram. k(h) is the
+    number of different tokens that follow the context h, h' is h without its first token, n1 and n2 are the numbers of
+    grams counted once and twice, and p_0 is uniform.
 
     Args:
       tokens: [N] int, the text to count.
@@ -49,13 +49,11 @@ class KneserNey:
         if not 1 <= order < len(tokens) or (size + 1.0) ** (order + 1) > 2**63:
             raise ValueError(f"order={order}: out of range; allowed: 1 to {_longest(size)}, and below {len(tokens)}")
         self.size, self.order = size, order
-        rows = np.lib.stride_tricks.sliding_window_view(np.asarray(tokens, np.int64) + 1, order)
-        grams, counts = np.unique(self._codes(rows), return_counts=True)
+        text, windows = np.asarray(tokens, np.int64) + 1, np.lib.stride_tricks.sliding_window_view
+        grams, counts = np.unique(self._codes(windows(text, order)), return_counts=True)
         self._orders = [self._counted(grams, counts)]
         for n in range(order - 1, 0, -1):
-            longer = np.unique(
-                self._codes(np.lib.stride_tricks.sliding_window_view(np.asarray(tokens, np.int64) + 1, n + 1))
-            )
+            longer = np.unique(self._codes(windows(text, n + 1)))
             grams, counts = np.unique(longer % (size + 1) ** n, return_counts=True)
             self._orders.insert(0, self._counted(grams, counts))
 
