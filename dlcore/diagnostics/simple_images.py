@@ -7,7 +7,7 @@ import numpy as np
 
 from dlcore.ops.checks import check_finite, check_shapes
 
-__all__ = ["REGION_NUMBERS", "centered", "motion_correlogram", "region_features"]
+__all__ = ["REGION_NUMBERS", "centered", "motion_correlogram", "point_histograms", "region_features"]
 
 REGION_NUMBERS = 56
 """Numbers of a region, see `region_features`."""
@@ -17,8 +17,8 @@ _SECTORS, _RINGS = 32, 12
 def motion_correlogram(clips: np.ndarray, reach: int = 6) -> np.ndarray:
     """Correlate what moves in each frame with what moves in the next, at all shifts.
 
-    With d_t = |x_t - the median frame| and c the sum of t, x and y over d_t(x, y) d_{t+1}(x + i, y + j), a shape that moves
-    by (i, j) from frame to frame has its peak there. Frames wrap around.
+    c(i, j) = sum over t, y and x of d_t(y, x) d_{t+1}(y + i, x + j), with d_t = |x_t - the median frame|, is largest at
+    the shift of a shape from frame to frame. Frames wrap around.
 
     Args:
       clips: [N, T, H, W, C], real, at least 2 frames.
@@ -71,7 +71,7 @@ def region_features(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Describe the shape of regions by numbers that neither place nor angle changes, and their contrast.
 
     The numbers: area, share of the convex hull, ratio of the axes, extent, holes, edges^2 / area, pixels of the holes,
-    pixels on the border of the image, Hu's 7 moments (logarithms), shares of the area within 12 distances from the
+    pixels on the border of the image, Hu's 7 moments (fourth roots), shares of the area within 12 distances from the
     center, 16 frequencies of the farthest distance by angle, that distance's least, mean and deviation, 8 of its
     quantiles, and spread and contrast of the colors.
 
@@ -116,7 +116,7 @@ def region_features(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
                     [area / (height * width), area / _hull_area(y, x), spread[0] / spread[1]],
                     [area / (np.ptp(y) + 1) / (np.ptp(x) + 1), holes, edges**2 / area],
                     [filled.sum() / area - 1, border.sum() / np.sqrt(area)],
-                    np.sign(hu) * np.log10(np.abs(hu) + 1e-12),
+                    np.sign(hu) * np.abs(hu) ** 0.25,
                     (far[:, None] < np.linspace(0.2, 1.8, _RINGS)).mean(0),
                     np.abs(np.fft.rfft(outline))[: _SECTORS // 2] / _SECTORS,
                     [outline.min(), outline.mean(), outline.std()],
@@ -132,7 +132,9 @@ def _hull_area(y: np.ndarray, x: np.ndarray) -> float:
     """Area of the convex hull of pixels, of their corners."""
     from scipy.spatial import ConvexHull
 
-    corners = np.unique(np.concatenate([np.stack([y + i, x + j], 1) for i in (0, 1) for j in (0, 1)]), axis=0)
+    _, first, counts = np.unique(y, return_index=True, return_counts=True)  # pixels come row by row
+    ends = np.concatenate([np.stack([y[at], x[at] + j], 1) for at, j in ((first, 0), (first + counts - 1, 1))])
+    corners = np.concatenate([ends, ends + np.array([1, 0])])
     return float(ConvexHull(corners).volume)
 
 
@@ -152,3 +154,38 @@ def _hu_moments(u: np.ndarray, v: np.ndarray, area: int) -> np.ndarray:
             d * a * (a**2 - 3 * b**2) - c * b * (3 * a**2 - b**2),
         ]
     )
+
+
+def point_histograms(points: np.ndarray) -> np.ndarray:
+    """Describe a cloud of points, such as those of a solid, by histograms that no turn about the third axis changes.
+
+    Args:
+      points: [P, 3] float, at least 4.
+
+    Returns:
+      [86] float32: spreads along the principal axes and the size; of the third coordinate, and of the distance from the
+      center, from the vertical through it and between points, 10 shares each; and of the coordinates along the
+      principal axes and the distances from these, 7 each, with the skewed side first.
+    """
+    check_shapes(points=(points, "P 3"))
+    check_finite("points", points)
+    if len(points) < 4:
+        raise ValueError(f"points={len(points)}: too few; allowed: at least 4")
+    points = np.asarray(points, np.float64) - np.mean(points, 0)
+    size = max(np.sqrt(np.square(points).sum(1).mean()), 1e-9)
+    points = points / size
+    values, axes = np.linalg.eigh(np.cov(points.T, bias=True))
+    along = points @ axes
+    along *= np.where((along**3).sum(0) < 0, -1, 1)
+    pairs = np.random.default_rng(0).integers(len(points), size=(2, 2000))
+
+    def shares(numbers: np.ndarray, bins: int, low: float, high: float) -> np.ndarray:
+        return np.histogram(numbers.clip(low, high), bins, (low, high))[0] / len(numbers)
+
+    far = np.linalg.norm(points, axis=1)
+    parts = [np.sqrt(values.clip(0)), [np.log(size)]]
+    parts += [shares(points[:, 2], 10, -2, 2), shares(far, 10, 0, 2), shares(np.hypot(*points[:, :2].T), 10, 0, 2)]
+    parts += [shares(np.linalg.norm(points[pairs[0]] - points[pairs[1]], axis=1), 10, 0, 4)]
+    parts += [shares(column, 7, -2, 2) for column in along.T]
+    parts += [shares(np.sqrt((far**2 - column**2).clip(0)), 7, 0, 2) for column in along.T]
+    return np.concatenate(parts).astype(np.float32)

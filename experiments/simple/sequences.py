@@ -1,12 +1,14 @@
 """Simple methods on sequences: counts of n-grams, vectors of words, and linear prediction of sound."""
 
+import itertools
 import os
 
 import numpy as np
 
 from dlcore.data.texts import Text
 from dlcore.diagnostics.simple_methods import best_classifier
-from dlcore.diagnostics.simple_sequences import best_kneser_ney, word_vectors
+from dlcore.diagnostics.simple_sequences import best_kneser_ney, linear_prediction, word_vectors
+from dlcore.ops import mu_law_decode
 from experiments.simple.method import SimpleMethod, page_splits
 
 __all__ = ["METHODS"]
@@ -57,6 +59,37 @@ def topics_word_vectors(seed: int) -> float:
     return accuracy
 
 
+def tones_linear_prediction(seed: int) -> float:
+    """Predict the codes of tones by a line through the samples before, with Student's t around it.
+
+    Taps, forgetting, degrees of freedom, and the scale and floor of the errors are chosen on validation tones.
+    """
+    from scipy.stats import t as student
+
+    levels, splits = 64, page_splits("generative.wave_net")
+    edges = np.arange(levels + 1) - 0.5
+    edges = np.interp(edges, np.arange(levels), np.asarray(mu_law_decode(np.arange(levels), levels)))
+    edges[0], edges[-1] = -np.inf, np.inf
+
+    def bits(codes, taps, forgetting, choices):
+        means, squares = linear_prediction(np.asarray(mu_law_decode(codes, levels)), taps, forgetting)
+        width = np.diff(np.clip(edges, -1, 1))[np.abs(means[..., None] - edges[1:-1]).argmin(-1)]
+        found = {}
+        for freedom, scale, floor in choices:
+            spread = scale * np.sqrt(np.minimum(squares, 1) + (floor * width) ** 2)
+            parts = [student.cdf((edges[codes + k] - means) / spread, freedom) for k in (1, 0)]
+            probability = (1 - 1e-3) * (parts[0] - parts[1]) + 1e-3 / levels
+            found[taps, forgetting, freedom, scale, floor] = float(-np.log2(probability).mean())
+        return found
+
+    valid, test = splits.valid.arrays["codes"][:60], splits.test.arrays["codes"]
+    choices, found = list(itertools.product((3, 6), (0.5, 0.7, 1.0), (0.2, 0.4))), {}
+    for taps, forgetting in itertools.product((16, 32), (0.998, 1.0)):
+        found |= bits(valid, taps, forgetting, choices)
+    best = min(found, key=lambda key: found[key])
+    return bits(test, *best[:2], [best[2:]])[best]
+
+
 METHODS = [
     SimpleMethod(
         "pages-ngrams",
@@ -96,5 +129,13 @@ METHODS = [
         "vectors of words by mutual information and SVD, logistic regression",
         topics_word_vectors,
         seeds=(0, 1, 2),
+    ),
+    SimpleMethod(
+        "tones-linear-prediction",
+        ("generative.wave_net-tones",),
+        "test bits_per_dim_64_codes",
+        "lower",
+        "linear prediction fitted again after every sample, Student's t of the running error",
+        tones_linear_prediction,
     ),
 ]
