@@ -41,10 +41,10 @@ def digit_scenes_crop(seed: int) -> float:
 
     def rows(part):
         images = np.asarray(part.arrays["image"][..., 0], np.float32)
-        blurred = uniform_filter(images, (0, 16, 16), mode="constant").reshape(len(images), -1)
+        blurred = uniform_filter(images, (0, 15, 15), mode="constant").reshape(len(images), -1)
         y, x = np.divmod(blurred.argmax(1), images.shape[2])
-        padded = np.pad(images, ((0, 0), (9, 9), (9, 9)))
-        crops = [image[i : i + 18, j : j + 18] for image, i, j in zip(padded, y, x, strict=True)]
+        padded = np.pad(images, ((0, 0), (8, 8), (8, 8)))
+        crops = [image[i : i + 16, j : j + 16] for image, i, j in zip(padded, y, x, strict=True)]
         return flat(np.stack(crops)), part.arrays["label"]
 
     train, valid, test = (rows(part) for part in page_splits("classification.hard_attention")[:3])
