@@ -3,6 +3,8 @@
 They are rows of numbers for the classifiers of `dlcore.diagnostics.simple_methods`.
 """
 
+from typing import Any
+
 import numpy as np
 
 from dlcore.ops.checks import check_finite, check_shapes
@@ -89,15 +91,15 @@ def region_features(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
     pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)))
     height, width = (side - 2 * margin for side in labels.shape)
     rows = []
-    for number, place in enumerate(find_objects(labels), 1):
-        if place is None:
+    for number, location in enumerate(find_objects(labels), 1):
+        if location is None:
             raise ValueError(f"labels: none is {number - 1}; allowed: all numbers below the largest")
-        near = tuple(slice(part.start - margin, part.stop + margin) for part in place)
+        near = tuple(slice(part.start - margin, part.stop + margin) for part in location)
         mask = labels[near] == number
         y, x = np.nonzero(mask)
         area = len(y)
-        filled = binary_fill_holes(mask)
-        holes = label(filled & ~mask)[1]
+        filled = np.asarray(binary_fill_holes(mask))
+        holes: Any = label(filled & ~mask)
         edges = np.abs(np.diff(mask, axis=0)).sum() + np.abs(np.diff(mask, axis=1)).sum()
         row, column = y + near[0].start - margin, x + near[1].start - margin
         border = (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
@@ -114,7 +116,7 @@ def region_features(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
             np.concatenate(
                 [
                     [area / (height * width), area / _hull_area(y, x), spread[0] / spread[1]],
-                    [area / (np.ptp(y) + 1) / (np.ptp(x) + 1), holes, edges**2 / area],
+                    [area / (np.ptp(y) + 1) / (np.ptp(x) + 1), holes[1], edges**2 / area],
                     [filled.sum() / area - 1, border.sum() / np.sqrt(area)],
                     np.sign(hu) * np.abs(hu) ** 0.25,
                     (far[:, None] < np.linspace(0.2, 1.8, _RINGS)).mean(0),
@@ -133,8 +135,8 @@ def _hull_area(y: np.ndarray, x: np.ndarray) -> float:
     from scipy.spatial import ConvexHull
 
     _, first, counts = np.unique(y, return_index=True, return_counts=True)  # pixels come row by row
-    ends = np.concatenate([np.stack([y[at], x[at] + j], 1) for at, j in ((first, 0), (first + counts - 1, 1))])
-    corners = np.concatenate([ends, ends + np.array([1, 0])])
+    endpoints = np.concatenate([np.stack([y[at], x[at] + j], 1) for at, j in ((first, 0), (first + counts - 1, 1))])
+    corners = np.concatenate([endpoints, endpoints + np.array([1, 0])])
     return float(ConvexHull(corners).volume)
 
 
@@ -179,13 +181,17 @@ def point_histograms(points: np.ndarray) -> np.ndarray:
     along *= np.where((along**3).sum(0) < 0, -1, 1)
     pairs = np.random.default_rng(0).integers(len(points), size=(2, 2000))
 
-    def shares(numbers: np.ndarray, bins: int, low: float, high: float) -> np.ndarray:
+    def fractions(numbers: np.ndarray, bins: int, low: float, high: float) -> np.ndarray:
         return np.histogram(numbers.clip(low, high), bins, (low, high))[0] / len(numbers)
 
     far = np.linalg.norm(points, axis=1)
     parts = [np.sqrt(values.clip(0)), [np.log(size)]]
-    parts += [shares(points[:, 2], 10, -2, 2), shares(far, 10, 0, 2), shares(np.hypot(*points[:, :2].T), 10, 0, 2)]
-    parts += [shares(np.linalg.norm(points[pairs[0]] - points[pairs[1]], axis=1), 10, 0, 4)]
-    parts += [shares(column, 7, -2, 2) for column in along.T]
-    parts += [shares(np.sqrt((far**2 - column**2).clip(0)), 7, 0, 2) for column in along.T]
+    parts += [
+        fractions(points[:, 2], 10, -2, 2),
+        fractions(far, 10, 0, 2),
+        fractions(np.hypot(*points[:, :2].T), 10, 0, 2),
+    ]
+    parts += [fractions(np.linalg.norm(points[pairs[0]] - points[pairs[1]], axis=1), 10, 0, 4)]
+    parts += [fractions(column, 7, -2, 2) for column in along.T]
+    parts += [fractions(np.sqrt((far**2 - column**2).clip(0)), 7, 0, 2) for column in along.T]
     return np.concatenate(parts).astype(np.float32)

@@ -110,10 +110,10 @@ def _longest(size: int) -> int:
     return int(63 / np.log2(size + 1)) - 1
 
 
-def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _look_up(keys: np.ndarray, values: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Find the values of sorted keys; 0 where there is none."""
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, values[at], 0)
+    at = np.minimum(np.searchsorted(keys, expected), len(keys) - 1)
+    return np.where(keys[at] == expected, values[at], 0)
 
 
 def best_kneser_ney(train: np.ndarray, valid: np.ndarray, size: int, longest: int = 8) -> KneserNey:
@@ -159,7 +159,7 @@ def word_vectors(tokens: np.ndarray, size: int, dimensions: int, window: int = 8
     counts += counts.T
     expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
     information = np.log(np.where(counts > 0, counts / np.maximum(expected, 1e-12), 1)).clip(0)
-    left, singular, _ = svds(information, dimensions, random_state=0)
+    left, singular, _ = svds(information, dimensions, v0=np.ones(size))
     return (left * np.sqrt(singular)).astype(np.float32)
 
 

@@ -39,8 +39,10 @@ class _Episodes:
         self._keys = jax.random.split(root_key(seed), 2 * count).reshape(2, count)
 
         def one(gains, key):
-            play = trace(environment, lambda _, memory, x: policy(gains, memory, x), memory, key, environment.max_steps)
-            return play.reward.sum()
+            rollout = trace(
+                environment, lambda _, memory, x: policy(gains, memory, x), memory, key, environment.max_steps
+            )
+            return rollout.reward.sum()
 
         self._mean = jax.jit(lambda gains, keys: jax.vmap(functools.partial(one, gains))(keys).mean())
 
@@ -84,9 +86,9 @@ def cartpole_search(seed: int) -> float:
         return memory, (gains @ x > 0).astype(jnp.int32)
 
     episodes, rng = _Episodes("rl.dqn", (), seed, policy), np.random.default_rng(seed)
-    drawn = (rng.normal(size=4).astype(np.float32) for _ in range(500))
-    found = (gains for gains in drawn if episodes.valid(gains, 1) == 500 and episodes.valid(gains, 6) == 500)
-    return episodes.test(next(found))
+    samples = (rng.normal(size=4).astype(np.float32) for _ in range(500))
+    matches = (gains for gains in samples if episodes.valid(gains, 1) == 500 and episodes.valid(gains, 6) == 500)
+    return episodes.test(next(matches))
 
 
 def mountain_car_rule(seed: int) -> float:
@@ -110,8 +112,8 @@ def pendulum_rule(seed: int) -> float:
         return memory, jnp.where(x[0] > gains[3], hold, swing)[None] / 2
 
     rng = np.random.default_rng(seed)
-    drawn = np.exp(rng.uniform(np.log((0.03, 2, 0.3, 0.4)), np.log((3, 30, 6, 0.99)), (150, 4))).astype(np.float32)
-    return _Episodes("rl.td3", ("--eval_episodes=100",), seed, policy).best(list(drawn), 50)
+    samples = np.exp(rng.uniform(np.log((0.03, 2, 0.3, 0.4)), np.log((3, 30, 6, 0.99)), (150, 4))).astype(np.float32)
+    return _Episodes("rl.td3", ("--eval_episodes=100",), seed, policy).best(list(samples), 50)
 
 
 def acrobot_rule(seed: int) -> float:

@@ -74,19 +74,19 @@ def tones_linear_prediction(seed: int) -> float:
     def bits(codes, taps, forgetting, choices):
         means, squares = linear_prediction(np.asarray(mu_law_decode(codes, levels)), taps, forgetting)
         width = np.diff(np.clip(edges, -1, 1))[np.abs(means[..., None] - edges[1:-1]).argmin(-1)]
-        found = {}
+        losses = {}
         for freedom, scale, floor in choices:
             spread = scale * np.sqrt(np.minimum(squares, 1) + (floor * width) ** 2)
             parts = [student.cdf((edges[codes + k] - means) / spread, freedom) for k in (1, 0)]
             probability = (1 - 1e-3) * (parts[0] - parts[1]) + 1e-3 / levels
-            found[taps, forgetting, freedom, scale, floor] = float(-np.log2(probability).mean())
-        return found
+            losses[taps, forgetting, freedom, scale, floor] = float(-np.log2(probability).mean())
+        return losses
 
     valid, test = splits.valid.arrays["codes"][:60], splits.test.arrays["codes"]
-    choices, found = list(itertools.product((3, 6), (0.5, 0.7, 1.0), (0.2, 0.4))), {}
+    choices, losses = list(itertools.product((3, 6), (0.5, 0.7, 1.0), (0.2, 0.4))), {}
     for taps, forgetting in itertools.product((16, 32), (0.998, 1.0)):
-        found |= bits(valid, taps, forgetting, choices)
-    best = min(found, key=lambda key: found[key])
+        losses |= bits(valid, taps, forgetting, choices)
+    best = min(losses, key=lambda key: losses[key])
     return bits(test, *best[:2], [best[2:]])[best]
 
 
