@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     keys = arguments.keys or [key for key in methods if key not in values and arguments.all]
     for key in keys:
-        values[key] = measured(methods[key])
+        values = read_values() | {key: measured(methods[key])}  # another command may have written meanwhile
         print(json.dumps(values[key]))
         lines = [values[name] for name in methods if name in values]
         VALUES.write_text("".join(f"{json.dumps(value)}\n" for value in lines), encoding="utf-8")
