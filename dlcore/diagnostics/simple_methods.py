@@ -18,7 +18,6 @@ __all__ = [
     "discriminant_projection",
     "flat",
     "normalize_by_moments",
-    "oriented_gradients",
     "relabel",
     "spread_labels",
     "with_shifts",
@@ -201,7 +200,7 @@ def color_histograms(images: np.ndarray, bins: int = 6) -> np.ndarray:
     return np.sqrt(counts / level.shape[1]).astype(np.float32)
 
 
-def normalize_by_moments(images: np.ndarray, spread: float = 0.22) -> np.ndarray:
+def normalize_by_moments(images: np.ndarray, spread: float = 0.2) -> np.ndarray:
     """Move and scale each drawing so that its ink has its mean in the middle, and a given standard deviation.
 
     Args:
@@ -227,27 +226,7 @@ def normalize_by_moments(images: np.ndarray, spread: float = 0.22) -> np.ndarray
     return np.stack(normalized)[..., None]
 
 
-def oriented_gradients(images: np.ndarray, cell: int = 4) -> np.ndarray:
-    """Compute histograms of oriented gradients (HOG), by scikit-image: 9 orientations, blocks of 2 x 2 cells.
-
-    Dalal & Triggs 2005, "Histograms of oriented gradients for human detection".
-
-    Args:
-      images: [N, H, W, C].
-      cell: side of a cell in pixels.
-
-    Returns:
-      [N, D] float32.
-    """
-    from skimage.feature import hog
-
-    images = np.asarray(images)
-    check_shapes(images=(images, "N H W C"), cell=(cell, "int >= 1"))
-    gray = flat(images).reshape(images.shape).mean(-1)
-    return np.stack([hog(x, 9, (cell, cell), (2, 2)) for x in gray]).astype(np.float32)
-
-
-def discriminant_projection(features: np.ndarray, labels: np.ndarray, size: int, shrinkage: float = 0.1) -> Any:
+def discriminant_projection(features: np.ndarray, labels: np.ndarray, size: int, shrinkage: float = 0.3) -> Any:
     """Fit Fisher's linear discriminant analysis as a projection, in which other classes are compared.
 
     Args:

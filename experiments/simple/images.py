@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from dlcore.classical_vision.hog import hog
 from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.splits import Splits
 from dlcore.data.stroke_characters import stroke_characters
@@ -19,7 +20,6 @@ from dlcore.diagnostics.simple_methods import (
     discriminant_projection,
     flat,
     normalize_by_moments,
-    oriented_gradients,
     relabel,
     spread_labels,
     with_shifts,
@@ -182,13 +182,18 @@ def fine_tuning_spread(seed: int) -> float:
     return float(model.score(*rows_of(splits.test)))
 
 
+def oriented_gradients(images: np.ndarray, cell: int = 4) -> np.ndarray:
+    """Histograms of oriented gradients, of blocks of 2 x 2 cells: [N, H, W, C] -> [N, D]."""
+    return np.asarray(hog(flat(images).reshape(images.shape), cell=cell, block=2))
+
+
 def drawing_features(images: np.ndarray) -> np.ndarray:
     """Oriented gradients and blurred pixels of drawings that are normalized by their moments."""
     x = normalize_by_moments(images)
     return np.concatenate([oriented_gradients(x), flat(gaussian_filter(x, (0, 0.7, 0.7, 0)))], 1)
 
 
-def few_shot(words: tuple[str, ...], seed: int, size: int = 60) -> float:
+def few_shot(words: tuple[str, ...], seed: int, size: int = 40) -> float:
     """Classify characters of one example each by the nearest, in a linear discriminant analysis of other characters."""
     splits = page_splits("transfer.few_shot", words, seed=seed)
     source = splits.train.arrays["support"].episodes.source
