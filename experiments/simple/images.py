@@ -114,12 +114,28 @@ def cifar_knn(seed: int) -> float:
     return bank_knn("self_supervised.simclr", with_files("--dataset=cifar10"), seed, oriented_gradients)
 
 
-def few_labels(page: str, words: tuple[str, ...], seed: int) -> float:
-    """Spread the labels of few images over the unlabeled ones."""
-    splits = page_splits(page, words, seed=seed)
-    unlabeled = flat(splits.train["unlabeled"].arrays["image"])
+def few_labels(words: tuple[str, ...], seed: int, most: int = 10_000) -> float:
+    """Spread the labels of few images over (at most 10,000) unlabeled ones."""
+    splits = page_splits("semi_supervised.fixmatch", words, seed=seed)
+    unlabeled = flat(splits.train["unlabeled"].arrays["image"][:most])
     model = spread_labels(rows_of(splits.train["labeled"]), unlabeled, rows_of(splits.valid))[1]
     return float(model.score(*rows_of(splits.test)))
+
+
+def files_few_labels(dataset: str, count: int, seed: int) -> float:
+    """Spread labels in a data set that is files, `count` of each class."""
+    return few_labels(with_files(f"--dataset={dataset}", f"--labels_per_class={count}"), seed)
+
+
+def gradients_svm(dataset: str, seed: int, most: int = 10_000) -> float:
+    """Classify by a kernel machine on oriented gradients of the first 10,000 training images."""
+    splits = page_splits("classification.supervised", with_files(f"--dataset={dataset}"), seed=seed)
+    side = splits.train.arrays["image"].shape[1] // 4
+    parts = zip(splits[:3], (most, 1000, None), strict=True)
+    train, valid, test = (
+        (oriented_gradients(p.arrays["image"][:n], side), np.asarray(p.arrays["label"][:n])) for p, n in parts
+    )
+    return best_classifier(train, valid, kinds=("svm",))[1].score(*test)
 
 
 def noisy_labels(seed: int) -> float:
@@ -128,11 +144,12 @@ def noisy_labels(seed: int) -> float:
     return best_classifier((train, relabel(train, labels)), valid)[1].score(*test)
 
 
-def one_gaussian_a_class(dataset: str, words: tuple[str, ...], seed: int) -> float:
+def one_gaussian_a_class(dataset: str, seed: int) -> float:
     """Learn the classes one after the other, one Gaussian each; the mean accuracy of the pairs of classes."""
-    train, valid, (x, y) = splits_of("classification.supervised", (f"--dataset={dataset}", *words), 0)
+    words = () if dataset == "digits" else with_files(f"--dataset={dataset}")
+    train, valid, (x, y) = splits_of("classification.supervised", words, 0)
     del seed  # neither the split nor the method has one
-    model = class_gaussians(train, valid)[1]
+    model = class_gaussians(train, tuple(part[:1000] for part in valid))[1]
     pairs = (y // 2 == k for k in range((int(y.max()) + 2) // 2))
     return float(np.mean([model.score(x[rows], y[rows]) for rows in pairs]))
 
@@ -166,9 +183,14 @@ def svm_of(x: np.ndarray, y: np.ndarray):
     return SVC(C=10).fit(x, y)
 
 
-def fine_tuning_shifts(seed: int) -> float:
-    """Classify digits by the nearest of ten labeled ones a class and of their copies shifted by a pixel."""
-    splits = page_splits("transfer.fine_tuning", seed=seed)
+def mnist_few_images(seed: int) -> float:
+    """Classify MNIST by twenty labeled images a class, and copies shifted by a pixel."""
+    return fine_tuning_shifts(seed, with_files("--dataset=mnist", "--labels_per_class=20"))
+
+
+def fine_tuning_shifts(seed: int, words: tuple[str, ...] = ()) -> float:
+    """Classify digits by few labeled ones a class, and copies shifted by a pixel."""
+    splits = page_splits("transfer.fine_tuning", words, seed=seed)
     images, labels = with_shifts(splits.train.arrays["image"], splits.train.arrays["label"])
     model = best_classifier((flat(images), labels), rows_of(splits.valid), kinds=("knn", "svm"))[1]
     return model.score(*rows_of(splits.test))
@@ -190,7 +212,12 @@ def oriented_gradients(images: np.ndarray, cell: int = 4) -> np.ndarray:
 def drawing_features(images: np.ndarray) -> np.ndarray:
     """Oriented gradients and blurred pixels of drawings that are normalized by their moments."""
     x = normalize_by_moments(images)
-    return np.concatenate([oriented_gradients(x), flat(gaussian_filter(x, (0, 0.7, 0.7, 0)))], 1)
+    return np.concatenate([oriented_gradients(x, x.shape[1] // 4), flat(gaussian_filter(x, (0, 0.7, 0.7, 0)))], 1)
+
+
+def omniglot(seed: int) -> float:
+    """Classify characters of Omniglot of one example each."""
+    return few_shot(with_files("--dataset=omniglot"), seed)
 
 
 def few_shot(words: tuple[str, ...], seed: int, size: int = 40) -> float:
@@ -225,14 +252,15 @@ def drawing_recall(num_classes: int, num_unseen: int, seed: int, size: int = 40)
     return float(recall_at_k(project(drawing_features(test["image"])), test["label"]))
 
 
-def adapted_by_gradients(words: tuple[str, ...], seed: int, most: int = 10_000) -> float:
-    """Classify digits on photographs by oriented gradients, with a kernel machine of plain digits alone."""
+def adapted_by_gradients(seed: int, most: int = 10_000) -> float:
+    """Classify MNIST's digits on photographs by oriented gradients, with a kernel machine of plain digits alone."""
+    words = with_files("--dataset=mnist", "--patches=cifar10")
     splits = page_splits("transfer.domain_adaptation", words, seed=seed)
     parts = [(part.arrays["image"][:most], part.arrays["label"][:most]) for part in splits[:2]]
-    train, valid = ((oriented_gradients(x), y) for x, y in parts)
+    train, valid = ((oriented_gradients(x, 7), y) for x, y in parts)
     model = best_classifier(train, valid, kinds=("svm",))[1]
     test = splits.test.arrays
-    return model.score(oriented_gradients(test["target"][:most]), test["target_label"][:most])
+    return model.score(oriented_gradients(test["target"][:most], 7), test["target_label"][:most])
 
 
 METHODS = [
@@ -254,7 +282,7 @@ METHODS = [
         "test accuracy",
         "higher",
         "label spreading on the graph of nearest neighbors",
-        partial(few_labels, "semi_supervised.fixmatch", ()),
+        partial(few_labels, ()),
         seeds=(0, 1, 2, 3, 4),
     ),
     SimpleMethod("fashion-knn", FASHION, "test knn", "higher", "k-NN on raw pixels", fashion_knn),
@@ -297,7 +325,7 @@ METHODS = [
         "accuracy, class-incremental, replay",
         "higher",
         "one Gaussian a class, which no later class changes",
-        partial(one_gaussian_a_class, "digits", ()),
+        partial(one_gaussian_a_class, "digits"),
     ),
     SimpleMethod(
         "digits-active-svm",
@@ -349,5 +377,100 @@ METHODS = [
         "higher",
         "LDA of HOG and pixels of the normalized drawing",
         partial(drawing_recall, 300, 100),
+    ),
+    SimpleMethod(
+        "mnist-label-spreading-40",
+        ("mnist-fixmatch-40", "mnist-fixmatch-40-alignment"),
+        "test accuracy",
+        "higher",
+        "label spreading over 10,000 images without labels",
+        partial(files_few_labels, "mnist", 4),
+    ),
+    SimpleMethod(
+        "mnist-label-spreading-100",
+        (
+            *tuple(
+                f"mnist-{name}" for name in ("mean-teacher", "vat", "fixmatch-100", "pseudo-label", "gan-classifier")
+            ),
+            "mnist-gan-classifier-mlp",
+            "mnist-gan-classifier-affine",
+        ),
+        "test accuracy",
+        "higher",
+        "label spreading over 10,000 images without labels",
+        partial(files_few_labels, "mnist", 10),
+    ),
+    SimpleMethod(
+        "mnist-gradients",
+        ("mnist-resnet8", "mnist-lenet5"),
+        "test accuracy",
+        "higher",
+        "SVM on HOG of 10,000 images",
+        partial(gradients_svm, "mnist"),
+    ),
+    SimpleMethod(
+        "fashion-gradients",
+        ("fashion-mnist-resnet8", "fashion-mnist-lenet5"),
+        "test accuracy",
+        "higher",
+        "SVM on HOG of 10,000 images",
+        partial(gradients_svm, "fashion_mnist"),
+    ),
+    SimpleMethod(
+        "cifar10-gradients",
+        ("cifar10-vgg9", "cifar10-five-minutes"),
+        "test accuracy",
+        "higher",
+        "SVM on HOG of 10,000 images",
+        partial(gradients_svm, "cifar10"),
+    ),
+    SimpleMethod(
+        "mnist-few-images",
+        tuple(f"mnist-fine-tuning{name}" for name in ("", "-head", "-scratch")),
+        "test accuracy",
+        "higher",
+        "k-NN or SVM on raw pixels, with copies shifted by a pixel",
+        mnist_few_images,
+        seeds=(0, 1, 2),
+    ),
+    SimpleMethod(
+        "mnist-class-gaussians",
+        ("split-mnist",),
+        "accuracy, class-incremental, replay",
+        "higher",
+        "one Gaussian a class, which no later class changes",
+        partial(one_gaussian_a_class, "mnist"),
+    ),
+    SimpleMethod(
+        "omniglot-lda",
+        ("omniglot-few-shot", "omniglot-few-shot-64"),
+        "test accuracy",
+        "higher",
+        "nearest example in an LDA of HOG and pixels of the normalized drawing",
+        omniglot,
+    ),
+    SimpleMethod(
+        "mnist-m-gradients",
+        ("mnist-m-dann",),
+        "test target_accuracy",
+        "higher",
+        "SVM on HOG of 10,000 source images",
+        adapted_by_gradients,
+    ),
+    SimpleMethod(
+        "fashion-label-spreading-250",
+        ("fashion-fixmatch-250",),
+        "test accuracy",
+        "higher",
+        "label spreading over 10,000 images without labels",
+        partial(files_few_labels, "fashion_mnist", 25),
+    ),
+    SimpleMethod(
+        "fashion-label-spreading-1000",
+        ("fashion-fixmatch-1000",),
+        "test accuracy",
+        "higher",
+        "label spreading over 10,000 images without labels",
+        partial(files_few_labels, "fashion_mnist", 100),
     ),
 ]
