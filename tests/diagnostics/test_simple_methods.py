@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from dlcore.diagnostics.simple_density import (
+    causal_linear_bits,
     choose_kernel_ridge,
     class_gaussian_samples,
     kernel_density_nats,
@@ -150,6 +151,19 @@ def test_kernel_ridge_solves_its_equations():
     np.testing.assert_allclose(model.predict(x), kernel @ np.linalg.solve(kernel + 0.1 * np.eye(20), y), atol=1e-9)
 
 
+def test_the_linear_predictor_sees_no_pixel_that_it_codes():
+    """Independent levels cost log2 4 bits each, and a ramp whose next pixel its neighbors give costs next to none."""
+    noise = np.random.default_rng(0).integers(0, 4, (240, 8, 8, 2))
+    assert causal_linear_bits(noise[:200], noise[200:], 4).mean() == pytest.approx(2, abs=0.05)
+    ramp = (np.arange(8)[:, None] + np.arange(8) + np.arange(40)[:, None, None]) % 4
+    bits = causal_linear_bits(ramp[:30, ..., None], ramp[30:, ..., None], 4)
+    assert bits.mean() < 0.7
+    changed = noise[200:].copy()
+    changed[:, -1, -1, -1] = 3 - changed[:, -1, -1, -1]
+    cost = 128 * (causal_linear_bits(noise[:200], changed, 4) - causal_linear_bits(noise[:200], noise[200:], 4))
+    assert np.abs(cost).max() < 4  # one dimension alone costs another number of bits
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -157,6 +171,7 @@ def test_kernel_ridge_solves_its_equations():
         (lambda: kernel_density_nats(np.full((2, 2), 0.5), np.ones((1, 3)), 0.5), "x"),
         (lambda: class_gaussians((np.full((2, 2), np.nan), np.array([0, 1])), (np.ones((1, 2)), [0])), "train"),
         (lambda: with_shifts(np.ones((2, 3, 3)), np.zeros(2)), "images"),
+        (lambda: causal_linear_bits(np.full((1, 2, 2, 1), 4), np.zeros((1, 2, 2, 1), int), 4), "train"),
         (lambda: mixture_posterior_mean(None, np.ones((2, 2)), 0.0), "noise"),
     ],
 )
