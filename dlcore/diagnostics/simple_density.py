@@ -55,11 +55,11 @@ def class_gaussian_samples(rows: np.ndarray, labels: np.ndarray, count: int, see
     check_shapes(rows=(rows, "N D"), labels=(labels, "int N"), count=(count, "int >= 1"), seed=(seed, "int >= 0"))
     rng = np.random.default_rng(seed)
     samples = np.empty((count, rows.shape[1]))
-    drawn = rng.permutation(labels)[np.arange(count) % len(labels)]
-    for label in np.unique(drawn):
-        of_class, places = np.asarray(rows[labels == label], np.float64), np.flatnonzero(drawn == label)
+    sampled = rng.permutation(labels)[np.arange(count) % len(labels)]
+    for label in np.unique(sampled):
+        of_class, positions = np.asarray(rows[labels == label], np.float64), np.flatnonzero(sampled == label)
         covariance = np.atleast_2d(np.cov(of_class, rowvar=False))
-        samples[places] = rng.multivariate_normal(of_class.mean(0), covariance, len(places), method="eigh")
+        samples[positions] = rng.multivariate_normal(of_class.mean(0), covariance, len(positions), method="eigh")
     return samples
 
 
@@ -137,7 +137,7 @@ def choose_kernel_ridge(
     train: tuple[np.ndarray, np.ndarray],
     valid: tuple[np.ndarray, np.ndarray],
     widths: Sequence[float] = (0.5, 1.0, 2.0),
-    penalties: Sequence[float] = (1e-3, 1e-2, 0.1),
+    penalties: Sequence[Any] = (1e-3, 1e-2, 0.1),
 ) -> Any:
     """Fit kernel ridge regression, with the width of its Gaussian kernel and the penalty of the least mean error.
 
@@ -181,28 +181,28 @@ def causal_linear_bits(train: np.ndarray, test: np.ndarray, levels: int, activit
     check_shapes(train=(train, "int N H W C"), test=(test, "int M H W C"), levels=(levels, "int >= 2"))
     check_range("train", train, 0, levels - 1)
     check_range("test", test, 0, levels - 1)
-    learned, seen = (_Neighbors(np.asarray(x, np.float32)) for x in (train, test))
-    bits, residual, residual_seen = np.zeros(len(test)), None, None
+    parts, test_parts = _Neighbors(train), _Neighbors(test)
+    bits, residual, test_residual = np.zeros(len(test)), None, None
     for c in range(train.shape[-1]):
-        inputs, inputs_seen = learned.inputs(c), seen.inputs(c)
-        weights = np.linalg.solve(
-            inputs.T @ inputs + 1e-3 * np.eye(inputs.shape[1]), inputs.T @ train[..., c].reshape(-1)
-        )
-        prediction, prediction_seen = inputs @ weights, inputs_seen @ weights
-        activity, activity_seen = learned.activity(c, residual), seen.activity(c, residual_seen)
+        target, test_target = train[..., c].reshape(-1), test[..., c].reshape(-1)
+        inputs = parts.inputs(c)
+        weights = np.linalg.solve(inputs.T @ inputs + 1e-3 * np.eye(inputs.shape[1]), inputs.T @ target)
+        prediction, test_prediction = inputs @ weights, test_parts.inputs(c) @ weights
+        activity, test_activity = parts.activity(c, residual), test_parts.activity(c, test_residual)
         cuts = np.quantile(activity, np.linspace(0, 1, activities + 1)[1:-1])
-        cells, cells_seen = (
-            np.clip(np.rint(4 * p), 0, 4 * levels - 4).astype(int) * activities + np.searchsorted(cuts, a)
-            for p, a in ((prediction, activity), (prediction_seen, activity_seen))
-        )
-        target, target_seen = train[..., c].reshape(-1), test[..., c].reshape(-1)
-        counts = np.bincount(cells * levels + target, minlength=(4 * levels - 3) * activities * levels)
-        counts = counts.reshape(-1, activities, levels)
+
+        def cells(prediction: np.ndarray, activity: np.ndarray, cuts: np.ndarray = cuts) -> np.ndarray:
+            quarter = np.rint(4 * prediction).astype(np.int64).clip(0, 4 * levels - 4)
+            return quarter * activities + np.searchsorted(cuts, activity)
+
+        counts = np.bincount(
+            cells(prediction, activity) * levels + target, minlength=(4 * levels - 3) * activities * levels
+        ).reshape(-1, activities, levels)
         coarse = counts.sum(1, keepdims=True) + 0.02
         p = counts + coarse / coarse.sum(-1, keepdims=True)  # an empty cell has the histogram of its prediction
         p = (p / p.sum(-1, keepdims=True)).reshape(-1, levels)
-        bits -= np.log2(p[cells_seen, target_seen]).reshape(len(test), -1).sum(1)
-        residual, residual_seen = np.abs(target - prediction), np.abs(target_seen - prediction_seen)
+        bits -= np.log2(p[cells(test_prediction, test_activity), test_target]).reshape(len(test), -1).sum(1)
+        residual, test_residual = np.abs(target - prediction), np.abs(test_target - test_prediction)
     return bits / np.prod(test.shape[1:])
 
 
@@ -210,6 +210,8 @@ class _Neighbors:
     """The six neighbors of each pixel that come before it; at the border those that are inside, or 0."""
 
     def __init__(self, x: np.ndarray):
+        x = np.asarray(x, np.float32)
+
         def moved(down: int, right: int) -> np.ndarray:
             rows, columns = x.shape[1:3]
             padded = np.pad(x, ((0, 0), (down, 0), (max(right, 0), max(-right, 0)), (0, 0)))
@@ -229,9 +231,8 @@ class _Neighbors:
 
     def inputs(self, c: int) -> np.ndarray:
         """[N H W, 1 + 6 + 7 c], what predicts channel c."""
-        own, earlier = self.parts[..., : c + 1], self.x[..., :c]
-        columns = [*np.moveaxis(own, -1, 0).reshape(-1, self.x[..., 0].size)]
-        columns += [earlier[..., k].reshape(-1) for k in range(c)]
+        columns = [*np.moveaxis(self.parts[..., : c + 1], -1, 0).reshape(-1, self.x[..., 0].size)]
+        columns += [self.x[..., k].reshape(-1) for k in range(c)]
         return np.stack([np.ones_like(columns[0]), *columns], 1).astype(np.float64)
 
     def activity(self, c: int, residual: np.ndarray | None) -> np.ndarray:

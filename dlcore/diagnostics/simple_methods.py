@@ -205,7 +205,7 @@ def normalize_by_moments(images: np.ndarray, spread: float = 0.2) -> np.ndarray:
 
     Args:
       images: [N, H, W, 1] float, ink above 0; no image is empty.
-      spread: standard deviation of the ink's place, root mean square of both axes, as a share of the side.
+      spread: standard deviation of the ink's position, root mean square of both axes, as a share of the side.
 
     Returns:
       [N, H, W, 1] float32, by linear interpolation.
@@ -214,13 +214,13 @@ def normalize_by_moments(images: np.ndarray, spread: float = 0.2) -> np.ndarray:
 
     images = np.asarray(images, np.float32)
     check_shapes(images=(images, "N H W 1"))
-    places = np.indices(images.shape[1:3]).reshape(2, -1)  # [2, P]
+    positions = np.indices(images.shape[1:3]).reshape(2, -1)  # [2, P]
     side, middle = max(images.shape[1:3]), (np.array(images.shape[1:3]) - 1) / 2
     normalized = []
     for image in images[..., 0]:
         ink = image.ravel() / image.sum()
-        mean = places @ ink
-        scale = np.sqrt((np.square(places - mean[:, None]) @ ink).mean()) / (spread * side)
+        mean = positions @ ink
+        scale = np.sqrt((np.square(positions - mean[:, None]) @ ink).mean()) / (spread * side)
         scale = max(scale, 1e-3)  # ink of a single pixel
         normalized.append(affine_transform(image, [scale, scale], mean - scale * middle, order=1))
     return np.stack(normalized)[..., None]

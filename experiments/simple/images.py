@@ -168,10 +168,10 @@ def active_svm(seed: int, rounds: int = 14, count: int = 20) -> float:
             unlabeled = np.flatnonzero(~labeled)
             if strategy == "margin":
                 scores = np.sort(svm_of(x[labeled], y[labeled]).decision_function(x[unlabeled]))
-                chosen = np.argsort(scores[:, -1] - scores[:, -2])[:count]
+                selected_idx = np.argsort(scores[:, -1] - scores[:, -2])[:count]
             else:
-                chosen = rng.permutation(len(unlabeled))[:count]
-            labeled[unlabeled[chosen]] = True
+                selected_idx = rng.permutation(len(unlabeled))[:count]
+            labeled[unlabeled[selected_idx]] = True
         areas[strategy] = 100 * np.trapezoid(accuracies) / rounds
     return float(areas["margin"] - areas["random"])
 
@@ -238,8 +238,8 @@ def episode_accuracy(splits: Splits, project) -> float:
     for i in range(len(array)):
         rows = episodes.rows(i)[0]  # [W, S + Q]
         means, queries = z[rows[:, : episodes.shot]].mean(1), z[rows[:, episodes.shot :]]
-        found = (queries @ means.T).argmax(-1)
-        accuracies.append((found == np.arange(len(rows))[:, None]).mean())
+        predictions = (queries @ means.T).argmax(-1)
+        accuracies.append((predictions == np.arange(len(rows))[:, None]).mean())
     return float(np.mean(accuracies))
 
 
