@@ -63,7 +63,7 @@ def best_classifier(
     check_finite("train", train[0])
     candidates = {
         "knn": {f"{k}-NN": KNeighborsClassifier(k) for k in (1, 3, 5, 10, 20) if k <= len(train[0])},
-        "logistic": {"logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))},
+        "logistic": {"logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=10000))},
         "svm": {f"SVM, RBF kernel, C={c}": SVC(C=c) for c in (1, 10)},
         "trees": {"extremely randomized trees": ExtraTreesClassifier(500, random_state=0)},
     }
@@ -118,7 +118,7 @@ def spread_labels(
     labels = np.concatenate([y, np.full(len(unlabeled), -1)])
     fitted = {
         f"label spreading, {k} neighbors, alpha {alpha:g}": LabelSpreading(
-            kernel="knn", n_neighbors=k, alpha=alpha, max_iter=100
+            kernel="knn", n_neighbors=k, alpha=alpha, max_iter=1000
         ).fit(features, labels)
         for k in neighbors
         for alpha in alphas
