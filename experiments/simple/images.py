@@ -263,10 +263,10 @@ def adapted_by_gradients(seed: int, most: int = 10_000) -> float:
     words = with_files("--dataset=mnist", "--patches=cifar10")
     splits = page_splits("transfer.domain_adaptation", words, seed=seed)
     parts = [(part.arrays["image"][:most], part.arrays["label"][:most]) for part in splits[:2]]
-    train, valid = ((oriented_gradients(x, 7), y) for x, y in parts)
+    train, valid = ((oriented_gradients(x), y) for x, y in parts)
     model = best_classifier(train, valid, kinds=("svm",))[1]
     test = splits.test.arrays
-    return model.score(oriented_gradients(test["target"][:most], 7), test["target_label"][:most])
+    return model.score(oriented_gradients(test["target"][:most]), test["target_label"][:most])
 
 
 METHODS = [
