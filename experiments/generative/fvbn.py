@@ -1,4 +1,4 @@
-"""Fully visible belief networks of digits with exact likelihood: MADE, NADE, or a chain of logistic regressions.
+"""Fully visible belief networks of digits with exact likelihood: MADE, NADE, logistic; here below kernel density.
 
 python -m experiments.generative.fvbn                                                        (22.5 nats, half a minute)
 python -m experiments.generative.fvbn --model=nade

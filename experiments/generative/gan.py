@@ -1,4 +1,4 @@
-"""GAN: generate digits, or clothes, by a generative adversarial network.
+"""GAN: generate digits, or clothes, by a generative adversarial network; here below a mixture of Gaussians.
 
 python -m experiments.generative.gan                                     (Fréchet distance 2.64; 2 min on one core)
 python -m experiments.generative.gan --dataset=fashion_mnist --data_dir=D --steps=1200 --eval_every=300

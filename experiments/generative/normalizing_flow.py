@@ -1,4 +1,4 @@
-"""Glow and RealNVP: normalizing flows that generate crops of photographs in one pass, with exact likelihood.
+"""Glow and RealNVP: normalizing flows of crops of photographs, with exact likelihood; here below a linear predictor.
 
 python -m experiments.generative.normalizing_flow                             (1.30 bits; independent pixels 3.68)
 python -m experiments.generative.normalizing_flow --flow.mixing=swap                     (RealNVP)

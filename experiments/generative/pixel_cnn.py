@@ -1,4 +1,4 @@
-"""PixelCNN: generate digits pixel by pixel by gated convolutions, with exact likelihood.
+"""PixelCNN: generate digits pixel by pixel by gated convolutions, with exact likelihood; here below kernel density.
 
 python -m experiments.generative.pixel_cnn                                                   (22.4 nats, 7 min)
 python -m experiments.generative.pixel_cnn --conditional --levels=16

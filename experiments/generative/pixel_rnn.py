@@ -1,4 +1,4 @@
-"""PixelRNN: generate digits pixel by pixel by diagonal LSTMs, with exact likelihood.
+"""PixelRNN: generate digits pixel by pixel by diagonal LSTMs, with exact likelihood; here below kernel density.
 
 python -m experiments.generative.pixel_rnn          (23.3 nats, independent pixels 26.9; 2 min on an H100)
 python -m experiments.generative.pixel_rnn --conditional --levels=16

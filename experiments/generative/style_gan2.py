@@ -1,4 +1,4 @@
-"""StyleGAN 2 with adaptive augmentation (ADA): generate digits, also from a few hundred training images.
+"""StyleGAN 2 with adaptive augmentation (ADA): generate digits from few images; here below a mixture of Gaussians.
 
 python -m experiments.generative.style_gan2                                     (Fréchet distance 3.51)
 python -m experiments.generative.style_gan2 --num_images=500                    (3.74)

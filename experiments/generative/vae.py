@@ -1,4 +1,4 @@
-"""VAE: bound the likelihood of digits, interpolate in the latent space, and sample new ones.
+"""VAE: bound the likelihood of digits, interpolate in the latent space, and sample new ones; here below kernel density.
 
 python -m experiments.generative.vae                    (ELBO 23.4 nats, IWAE-50 22.9, 8x8 digits, 1,823 steps)
 python -m experiments.generative.vae --draw_pixels      (samples of p(x given z), not its mean; not run to its end)

@@ -1,4 +1,4 @@
-"""WaveNet: generate short tones or vowels sample by sample by dilated causal convolutions, with exact likelihood.
+"""WaveNet: generate tones or vowels sample by sample by dilated convolutions; here below linear prediction.
 
 python -m experiments.generative.wave_net
 python -m experiments.generative.wave_net --noconditional

@@ -1,4 +1,4 @@
-"""GAIL on CartPole from 50 steps of one episode of an expert, without the reward, five seeds at once.
+"""GAIL on CartPole from 50 steps of an expert, without the reward, five seeds at once; here below a hand rule.
 
 python -m experiments.rl.gail        (mean return 495 of 500, each of the five at least 477; 44 s on one core)
 python -m experiments.rl.gail --reward=negative                                             (not run)

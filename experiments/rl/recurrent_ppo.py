@@ -1,4 +1,4 @@
-"""Recurrent PPO (LSTM policy) for partial observability: CartPole without velocities, five seeds at once.
+"""Recurrent PPO (LSTM policy): CartPole without velocities, five seeds at once; here below a hand rule.
 
 python -m experiments.rl.recurrent_ppo                           (498 of 500, 429 on another processor; 4 min)
 python -m experiments.rl.ppo --mask_velocities --normalize_observation                          (44: without memory)

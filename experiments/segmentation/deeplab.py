@@ -1,4 +1,4 @@
-"""Segment colored shapes, or your own images and masks, with DeepLabV3.
+"""Segment colored shapes, or your own images and masks, with DeepLabV3; here below trees on regions.
 
 python -m experiments.segmentation.deeplab        (mean IoU 0.860)
 python -m experiments.segmentation.deeplab --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\

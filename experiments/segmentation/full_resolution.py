@@ -1,4 +1,4 @@
-"""Segment colored shapes, or your own images and masks, with a convolutional network without downsampling.
+"""Segment colored shapes, or your images and masks, without downsampling; here below trees on regions.
 
 python -m experiments.segmentation.full_resolution        (mean IoU 0.201: it sees parts of a shape only; 7 min)
 python -m experiments.segmentation.full_resolution --full.layers=16        (not run)

@@ -1,4 +1,4 @@
-"""Segment colored shapes, or your own images and masks, with LR-ASPP, MobileNetV3's light head.
+"""Segment colored shapes, or your images and masks, with LR-ASPP, MobileNetV3's head; here below trees on regions.
 
 python -m experiments.segmentation.lraspp        (mean IoU 0.710; 5 min on one core)
 python -m experiments.segmentation.lraspp --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\

@@ -1,4 +1,4 @@
-"""Segment colored shapes, or your own images and masks, with PSPNet's pyramid pooling.
+"""Segment colored shapes, or your own images and masks, with PSPNet's pyramid pooling; here below trees on regions.
 
 python -m experiments.segmentation.pspnet        (mean IoU 0.843; 8 min on one core)
 python -m experiments.segmentation.pspnet --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\

@@ -1,4 +1,4 @@
-"""Cross-channel prediction: learn features by predicting one channel of an image from the others.
+"""Cross-channel prediction: learn features by predicting a channel from the others; here below color histograms.
 
 python -m experiments.self_supervised.cross_channel                                           (red, from green and blue)
 python -m experiments.self_supervised.cross_channel --channel=2                                      (blue; not run)

@@ -1,4 +1,4 @@
-"""DINO: learn features by self-distillation with an EMA teacher, without labels and negatives.
+"""DINO: learn features by self-distillation with an EMA teacher, without labels; here below k-NN on pixels.
 
 python -m experiments.self_supervised.dino                                      (k-NN 62 %, untrained 82 %)
 python -m experiments.self_supervised.dino --model=vit_tiny_cifar --model.image_size=16 --model.patch_size=4 \\

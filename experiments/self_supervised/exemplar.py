@@ -1,4 +1,4 @@
-"""Exemplar CNN: learn features by classifying augmented views, each training image a class of its own.
+"""Exemplar CNN: learn features by telling views of each training image apart; here below k-NN on pixels.
 
 python -m experiments.self_supervised.exemplar             (pretext 72 %; k-NN 95.8 %, untrained 81.2 %; 3 min)
 python -m experiments.self_supervised.exemplar --dataset=fashion_mnist --data_dir=D --exemplars=2000 \\

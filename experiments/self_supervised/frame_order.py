@@ -1,4 +1,4 @@
-"""Frame-order verification: learn features by telling whether three frames of a clip are in order.
+"""Frame-order verification: learn features by telling whether frames are in order; here below k-NN on colors.
 
 python -m experiments.self_supervised.frame_order              (pretext 100 %; k-NN 60.4 %, untrained 31.6 %; 12 min)
 python -m experiments.self_supervised.frame_order --model.width=16 --num_clips=8000 --steps=4000             (not run)

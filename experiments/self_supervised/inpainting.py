@@ -1,4 +1,4 @@
-"""Inpainting pretext (context encoder): learn features by filling in a hole of an image.
+"""Inpainting pretext (context encoder): learn features by filling in a hole of an image; here below k-NN on pixels.
 
 python -m experiments.self_supervised.inpainting                         (k-NN 88.2 %, untrained 82.0 %; MSE 0.016)
 python -m experiments.self_supervised.inpainting --dataset=photographs                                       (not run)

@@ -1,4 +1,4 @@
-"""Jigsaw puzzles: learn features by recognizing the permutation of an image's patches.
+"""Jigsaw puzzles: learn features by recognizing the permutation of an image's patches; here below k-NN on pixels.
 
 python -m experiments.self_supervised.jigsaw        (24 orders of 2 x 2: 90 % right; k-NN 73 %, untrained 82 %)
 python -m experiments.self_supervised.jigsaw --grid=3 --input_size=24                      (64 orders of 3 x 3; not run)

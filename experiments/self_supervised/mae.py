@@ -1,4 +1,4 @@
-"""MAE (masked autoencoder): learn features by reconstructing masked patches.
+"""MAE (masked autoencoder): learn features by reconstructing masked patches; here below k-NN on pixels.
 
 python -m experiments.self_supervised.mae                   (fine-tuned with 117 labels 94.8 %, untrained 88.4 %)
 python -m experiments.self_supervised.mae --dataset=fashion_mnist --data_dir=D --steps=3000 \\

@@ -1,4 +1,4 @@
-"""Outpainting pretext: learn features by painting what is around a crop.
+"""Outpainting pretext: learn features by painting what is around a crop; here below k-NN on pixels.
 
 python -m experiments.self_supervised.outpainting  (k-NN 86.2 %, untrained 82.0 %; MSE 0.010)
 python -m experiments.self_supervised.outpainting --dataset=photographs                                      (not run)

@@ -1,4 +1,4 @@
-"""Relative patch prediction: learn features by predicting the position of a patch relative to another.
+"""Relative patch prediction: learn features by the position of a patch beside another; here below k-NN on pixels.
 
 python -m experiments.self_supervised.relative_patch                       (pretext 92 %; k-NN 78.8 %, untrained 86.6 %)
 python -m experiments.self_supervised.relative_patch --gap=0 --jitter=0 --by_piece=false    (borders may tell; not run)

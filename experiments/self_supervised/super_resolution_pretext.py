@@ -1,4 +1,4 @@
-"""Super-resolution pretext: learn features by sharpening enlarged images.
+"""Super-resolution pretext: learn features by sharpening enlarged images; here below color histograms.
 
 python -m experiments.self_supervised.super_resolution_pretext                                (crops of two photographs)
 python -m experiments.self_supervised.super_resolution_pretext --factor=4                                    (not run)

@@ -1,4 +1,4 @@
-"""V-JEPA 2: predict a teacher's features of masked tubes of clips. They collapse: k-NN falls below untrained features.
+"""V-JEPA 2: predict a teacher's features of masked tubes of clips; they collapse; here below k-NN on correlations.
 
 python -m experiments.self_supervised.vjepa    (k-NN 26.8 %, untrained 28.6 %; linear probe 28.6 %, 26.2 %)
 python -m experiments.self_supervised.vjepa --data_dir=FOLDER --size=256 --clip_length=16 --short=loop \\

@@ -1,4 +1,4 @@
-"""Semi-supervised GAN: the classifier of a few labeled images is also the discriminator.
+"""Semi-supervised GAN: the classifier of a few labeled images is also the discriminator; here below label spreading.
 
 python -m experiments.semi_supervised.gan_classifier                     (81.4 %, supervised baseline 79.6 %)
 python -m experiments.semi_supervised.gan_classifier --complement      (GoodBadGAN: images between the classes)

@@ -1,4 +1,4 @@
-"""ICT (interpolation consistency training): semi-supervised learning by consistency between mixed images.
+"""ICT (interpolation consistency training): consistency between mixed images; here below label spreading.
 
 python -m experiments.semi_supervised.ict                               (89.4 %, its twin 83.4 %)
 python -m experiments.semi_supervised.ict --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\

@@ -1,4 +1,4 @@
-"""Mean teacher: semi-supervised learning by consistency with an EMA of the student.
+"""Mean teacher: semi-supervised learning by consistency with an EMA of the student; here below label spreading.
 
 python -m experiments.semi_supervised.mean_teacher                      (86.6 %, its twin 83.4 %)
 python -m experiments.semi_supervised.mean_teacher --dataset=mnist --data_dir=D --augment=affine --steps=1500 \\

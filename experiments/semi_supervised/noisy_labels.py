@@ -1,4 +1,4 @@
-"""Learning with label noise: 40 % of the training labels are wrong.
+"""Learning with label noise: 40 % of the training labels are wrong; here below k-NN.
 
 python -m experiments.semi_supervised.noisy_labels           (85.2 %; cross-entropy 77.2 stopped early, 65.4 to the end)
 python -m experiments.semi_supervised.noisy_labels --technique=co_teaching

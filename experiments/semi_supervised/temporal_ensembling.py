@@ -1,4 +1,4 @@
-"""Temporal ensembling: semi-supervised learning by consistency with averaged earlier predictions.
+"""Temporal ensembling: semi-supervised consistency with averaged earlier predictions; here below label spreading.
 
 python -m experiments.semi_supervised.temporal_ensembling               (84.0 %, its twin 83.2 %)
 python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\

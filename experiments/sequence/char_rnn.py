@@ -1,4 +1,4 @@
-"""Character-level language model by an LSTM, a GRU or a vanilla RNN.
+"""Character-level language model by an LSTM, a GRU or a vanilla RNN; here below n-grams.
 
 python -m experiments.sequence.char_rnn                                      (a few embedded pages)
 python -m experiments.sequence.char_rnn --dataset=shakespeare --data_dir=D --batch_size=64 \\

@@ -1,4 +1,4 @@
-"""Text classification by a GPT or BERT that first learned to continue or fill in a text without labels.
+"""Text classification by a GPT or BERT that first learned to continue or fill in text; here below word vectors.
 
 python -m experiments.sequence.text_classification                                   (fine-tuned: 98.8 %)
 python -m experiments.sequence.text_classification --parts=head              (the network stays as it is: 98.8 %)

@@ -1,4 +1,4 @@
-"""Transformer-XL: a character-level language model with segment-level recurrence.
+"""Transformer-XL: a character-level language model with segment-level recurrence; here below n-grams.
 
 python -m experiments.sequence.transformer_xl                        (a few embedded pages: test 2.26 nats, 8 min)
 python -m experiments.sequence.transformer_xl --dataset=shakespeare --data_dir=D --batch_size=16 --steps=2000 \\

@@ -46,6 +46,7 @@ def measured(method: SimpleMethod) -> dict:
         "better": method.better,
         "method": method.method,
         "knows": method.knows,
+        "is_control": method.is_control,
         "values": values,
         "mean": statistics.fmean(values.values()),
         "seconds": round(time.perf_counter() - begin, 1),

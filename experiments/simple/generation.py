@@ -160,6 +160,7 @@ METHODS = [
         partial(sample_distance, copies),
         seeds=(0, 1, 2),
         knows="the training images",
+        is_control=True,
     ),
     SimpleMethod(
         "digits-kernel-density",

@@ -258,17 +258,6 @@ def drawing_recall(num_classes: int, num_unseen: int, seed: int, size: int = 40)
     return float(recall_at_k(project(drawing_features(test["image"])), test["label"]))
 
 
-def adapted_by_gradients(seed: int, most: int = 10_000) -> float:
-    """Classify MNIST's digits on photographs by oriented gradients, with a kernel machine of plain digits alone."""
-    words = with_files("--dataset=mnist", "--patches=cifar10")
-    splits = page_splits("transfer.domain_adaptation", words, seed=seed)
-    parts = [(part.arrays["image"][:most], part.arrays["label"][:most]) for part in splits[:2]]
-    train, valid = ((oriented_gradients(x), y) for x, y in parts)
-    model = best_classifier(train, valid, kinds=("svm",))[1]
-    test = splits.test.arrays
-    return model.score(oriented_gradients(test["target"][:most]), test["target_label"][:most])
-
-
 METHODS = [
     SimpleMethod(
         "digits-knn", SELF_SUPERVISED, "test knn", "higher", "k-NN on raw pixels", digits_knn, seeds=(0, 1, 2)
@@ -454,14 +443,6 @@ METHODS = [
         "higher",
         "nearest example in an LDA of HOG and pixels of the normalized drawing",
         omniglot,
-    ),
-    SimpleMethod(
-        "mnist-m-gradients",
-        ("mnist-m-dann",),
-        "test target_accuracy",
-        "higher",
-        "SVM on HOG of 10,000 source images",
-        adapted_by_gradients,
     ),
     SimpleMethod(
         "fashion-label-spreading-250",

@@ -34,6 +34,7 @@ class SimpleMethod:
       measure: seed -> value, on the test split that the rows have; choices, such as k, are made on the validation split
       seeds: seeds to measure; a method without randomness, on data that no seed changes, has one.
       knows: what the method knows of the program that draws the data, such as "how shapes are drawn"; "" for nothing.
+      is_control: whether it says what the measure can tell, and is nothing to beat, such as copies of training images.
     """
 
     key: str
@@ -44,6 +45,7 @@ class SimpleMethod:
     measure: Callable[[int], float]
     seeds: tuple[int, ...] = (0,)
     knows: str = ""
+    is_control: bool = False
 
 
 def all_methods() -> dict[str, SimpleMethod]:
@@ -76,9 +78,9 @@ def read_values(path: str | pathlib.Path = VALUES) -> dict[str, dict[str, Any]]:
 
 
 def of_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Find the best simple method of each row of the ledger: id -> its value."""
+    """Find the best simple method of each row of the ledger, without controls: id -> its value."""
     best: dict[str, Mapping[str, Any]] = {}
-    for value in values.values():
+    for value in (value for value in values.values() if not value.get("is_control")):
         sign = 1 if value["better"] == "higher" else -1
         for row in value["rows"]:
             if row not in best or sign * value["mean"] > sign * best[row]["mean"]:

@@ -1,4 +1,4 @@
-"""Labels bought where a network is least sure between two classes teach it more than as many at random.
+"""Active learning: labels bought at the least margin teach more than as many at random; here below an SVM.
 
 python -m experiments.transfer.active                            (margin +2.2 ± 0.6 points over random, 86.2 %)
 python -m experiments.transfer.active --dataset=mnist --data_dir=D --pool=5000 --steps=600           (not run)

@@ -1,4 +1,4 @@
-"""Learn pairs of digits one after the other: replay keeps what naive training forgets, EWC some of it.
+"""Continual learning of digits: replay keeps what naive training forgets, EWC some; here below one Gaussian a class.
 
 python -m experiments.transfer.continual                      (a minute; naive, replay, EWC and joint below)
 python -m experiments.transfer.continual --dataset=mnist --data_dir=D --hidden=400,400 --steps=2000 \\

@@ -1,4 +1,4 @@
-"""Prototypical networks: few-shot, one-shot and zero-shot classification of characters not seen in training.
+"""Prototypical networks: few-shot and zero-shot classification of unseen characters; here below LDA on gradients.
 
 python -m experiments.transfer.few_shot                                 (96.2 ± 0.3 %; pixels 53.0, untrained 49.3)
 python -m experiments.transfer.few_shot --shot=5                                                      (not run)

@@ -1,4 +1,4 @@
-"""Fine-tuning of a trained network on few images: its head first, then its last stage, then all of it.
+"""Fine-tune a trained network on few images: head first, then last stage, then all; here below label spreading.
 
 python -m experiments.transfer.fine_tuning                              (92.6 %: 10 images of each digit)
 python -m experiments.transfer.fine_tuning --parts=*                    (95.8 %: all of it from the start)

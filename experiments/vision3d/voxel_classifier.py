@@ -1,4 +1,4 @@
-"""Classify voxel grids with 3-D convolutions (VoxNet): solids that a program draws, or ModelNet10.
+"""VoxNet: classify voxel grids, of drawn solids or ModelNet10, by 3-D convolutions; here below histograms.
 
 python -m experiments.vision3d.voxel_classifier                     (94.5 % in a minute on two cores)
 python -m experiments.vision3d.voxel_classifier --data_dir=D        (ModelNet10: 86.9 %)

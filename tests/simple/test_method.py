@@ -26,7 +26,8 @@ def test_each_method_has_a_value_that_was_measured_as_it_stands():
     for key, method in all_methods().items():
         assert tuple(values[key]["rows"]) == method.rows, key
         assert [int(seed) for seed in values[key]["values"]] == list(method.seeds), key
-        assert (values[key]["method"], values[key]["knows"]) == (method.method, method.knows), key
+        about = (method.method, method.knows, method.is_control)
+        assert (values[key]["method"], values[key]["knows"], values[key]["is_control"]) == about, key
 
 
 def test_the_best_of_several_methods_is_chosen_by_its_direction():
@@ -41,3 +42,19 @@ def test_the_best_of_several_methods_is_chosen_by_its_direction():
 def test_a_cheap_method_has_its_value_again(key):
     """Raw pixels of digits: 96.0 to 96.6 %, as scikit-learn's neighbors classify them."""
     assert all_methods()[key].measure(0) == pytest.approx(read_values()[key]["values"]["0"], abs=0.005)
+
+
+def test_a_page_whose_default_is_below_a_simple_method_says_so_in_its_first_line():
+    """Of rows whose command is the page alone, and no other page says so; studies ask another question."""
+    wrong = []
+    for name, simple in of_rows(read_values()).items():
+        command = ROWS[name]["command"].split()
+        page = command[2].removeprefix("experiments.")
+        if len(command) == 3 and not page.startswith("studies."):
+            sign = 1 if simple["better"] == "higher" else -1
+            mean, value = (float(f"{number:.3g}") for number in (ROWS[name]["mean"], simple["mean"]))
+            path = pathlib.Path(ledger.__file__).parent / f"{page.replace('.', '/')}.py"
+            first = path.read_text(encoding="utf-8").split("\n")[0]
+            if ("; here below " in first) != (sign * mean < sign * value):
+                wrong.append(f"{page}: {mean} beside {value}, {first}")
+    assert not wrong, "\n".join(wrong)
