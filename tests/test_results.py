@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import ledger, results
+from experiments.simple.method import read_values
 
 FAKE = '''"""Write a result that depends on the seed and on --shift."""
 import json, pathlib, sys
@@ -610,6 +611,19 @@ HEADLINES = {
 """Phrases of README.md and docs/, with the rows whose means they show."""
 
 
+SIMPLE = {
+    "99.4 % accuracy | {:.1f} % (an SVM on gradients": "mnist-gradients",
+    "mean IoU 0.965 | {:.3f} (random trees": "scenes-regions",
+    "| {:.1f} % (correlation of what moves": "clips-order",
+    "78.4 % by k-NN | {:.1f} % (k-NN on raw pixels)": "fashion-knn",
+    "98.0 % accuracy | {:.1f} % (label spreading on gradients)": "mnist-label-spreading-40",
+    "97.8 % accuracy | {:.1f} % (k-NN or an SVM": "mnist-few-images",
+    "from 453 to 500) | {:.0f} (a hand rule)": "cartpole-rule",
+    "nats a character | {:.2f} (Kneser-Ney": "shakespeare-88-ngrams",
+}
+"""Phrases of README.md, with the simple methods whose means they show."""
+
+
 def documents(root):
     """README.md and docs/ as one line."""
     paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
@@ -625,6 +639,13 @@ def test_the_readmes_headlines_are_the_means_of_the_ledger(phrase):
         for name in HEADLINES[phrase]
     ]
     assert phrase.format(*shown) in documents(root)
+
+
+@pytest.mark.parametrize("phrase", SIMPLE)
+def test_the_readmes_simple_methods_are_those_measured(phrase):
+    value = read_values()[SIMPLE[phrase]]
+    mean = value["mean"] * (100 if results.in_per_cent(value["metric"]) and "%" in phrase else 1)
+    assert phrase.format(mean) in documents(Path(__file__).resolve().parents[1])
 
 
 def test_the_readme_shows_each_seed_of_its_first_command():
