@@ -120,6 +120,11 @@ def test_a_stale_ledger_id_and_a_wrong_number_are_named(site):
         check("[99.1 %](../experiments/results.jsonl#digits-resnet9)", "page")
     with pytest.raises(error, match=r"the ledger has 99\.0667"):
         check("[98.1 %](../experiments/results.jsonl#digits-resnet8)", "page")
+    check("[96.3 %](../experiments/simple/values.jsonl#digits-knn)", "page")
+    with pytest.raises(error, match=r"page: simple/values.*digits-resnet8: the ledger has no such id"):
+        check("[99.1 %](../experiments/simple/values.jsonl#digits-resnet8)", "page")
+    with pytest.raises(error, match=r"page: .*digits-knn\): the ledger has 96\.2667"):
+        check("[97 %](../experiments/simple/values.jsonl#digits-knn)", "page")
 
 
 def test_a_technique_without_an_equation_or_a_reference_is_named(site, chapters, monkeypatch):

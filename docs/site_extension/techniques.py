@@ -61,8 +61,20 @@ def ledger_rows() -> dict[str, dict]:
     return {row["id"]: row for row in map(json.loads, read("experiments/results.jsonl").splitlines())}
 
 
+@functools.cache
+def simple_rows() -> dict[str, dict]:
+    """Read the values of simple methods.
+
+    Returns:
+      key -> row.
+    """
+    return {row["key"]: row for row in map(json.loads, read("experiments/simple/values.jsonl").splitlines())}
+
+
 def check_citations(text: str, where: str) -> None:
     """Check the numbers that a text quotes from the ledger: `[99.1 %](../../experiments/results.jsonl#ID)`.
+
+    The numbers of simple methods are quoted likewise: `[96.3 %](../../experiments/simple/values.jsonl#KEY)`.
 
     Args:
       text: Markdown.
@@ -71,18 +83,18 @@ def check_citations(text: str, where: str) -> None:
     Raises:
       PageError: the ledger has no such row, or another number.
     """
-    for words, name in re.findall(r"\[([^\]]+)\]\([^)]*results\.jsonl#([^)]+)\)", text):
-        row = ledger_rows().get(name)
+    for words, file, name in re.findall(r"\[([^\]]+)\]\([^)]*?((?:results|simple/values)\.jsonl)#([^)]+)\)", text):
+        row = (ledger_rows() if file == "results.jsonl" else simple_rows()).get(name)
         if row is None:
-            raise PageError(f"{where}: results.jsonl#{name}: the ledger has no such id")
+            raise PageError(f"{where}: {file}#{name}: the ledger has no such id")
         shown = re.search(r"-?\d[\d,]*\.?\d*", words)
         if shown is None or row["mean"] is None:
-            raise PageError(f"{where}: [{words}](results.jsonl#{name}): no number to compare")
+            raise PageError(f"{where}: [{words}]({file}#{name}): no number to compare")
         digits = shown[0].replace(",", "")
         mean = row["mean"] * (100 if "%" in words else 1)
         decimals = len(digits.partition(".")[2])
         if abs(float(digits) - mean) > 0.501 * 10**-decimals:
-            raise PageError(f"{where}: [{words}](results.jsonl#{name}): the ledger has {mean:.6g}")
+            raise PageError(f"{where}: [{words}]({file}#{name}): the ledger has {mean:.6g}")
 
 
 def result_table(rows: list[dict]) -> str:
