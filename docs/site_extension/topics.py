@@ -15,7 +15,7 @@ TOPICS = {
     "segmentation": ("Segmentation", ["segmentation"]),
     "three_dimensions": ("Three dimensions", ["vision3d"]),
     "video": ("Video", ["video"]),
-    "generative": ("Generative models", ["generative"]),
+    "generative": ("Generative models", ["generative", "pretrained"]),
     "self_supervised": ("Self-supervised learning", ["self_supervised"]),
     "semi_supervised": ("Semi-supervised learning", ["semi_supervised"]),
     "transfer": ("Transfer learning", ["transfer"]),

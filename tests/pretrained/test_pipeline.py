@@ -15,7 +15,7 @@ from dlcore.pretrained import from_pretrained
 from dlcore.pretrained.pipeline import KINDS, Pipeline, open_pipeline
 from dlcore.pretrained.prompt_encoder import PromptEncoder, open_prompt_encoder, open_tokenizer
 from dlcore.run.sharding import make_mesh, sharding_of
-from tests.generative.pipelines import VOCAB, write_clip_tokenizer, write_json, write_pipeline, write_t5_tokenizer
+from tests.pretrained.pipelines import VOCAB, write_clip_tokenizer, write_json, write_pipeline, write_t5_tokenizer
 
 WORDS = "a red sq"
 START, END = VOCAB - 2, VOCAB - 1
