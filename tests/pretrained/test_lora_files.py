@@ -9,8 +9,8 @@ from dlcore.pretrained import from_pretrained
 from dlcore.pretrained.lora_files import merge_lora, read_lora
 from dlcore.pretrained.pipeline import Pipeline
 from dlcore.pretrained.prompt_encoder import PromptEncoder
-from tests.pretrained.pipelines import write_clip, write_network, write_t5
 from tests.models.parity import GOLDENS, read_golden, weight_rule
+from tests.pretrained.pipelines import write_clip, write_network, write_t5
 
 GOLDEN = np.load(GOLDENS / "df_lora.npz")
 NETWORKS = {
