@@ -8,14 +8,25 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_pair, check_whole_number, is_whole_number
 from dlcore.data.image_headers import target_size
 from dlcore.extras import require
+from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.mask_paste import paste_masks
 
-__all__ = ["masks_to_rles", "pack_masks", "rle_to_mask", "segmentation_to_mask", "unpack_masks", "visible_masks"]
+__all__ = [
+    "masks_to_rles",
+    "pack_masks",
+    "pasted_masks",
+    "rle_to_mask",
+    "segmentation_to_mask",
+    "unpack_masks",
+    "visible_masks",
+]
 
 
 _FARTHEST = 100_000
@@ -193,3 +204,31 @@ def _pycocotools() -> Any:
     from pycocotools import mask
 
     return mask
+
+
+def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
+    """Paste the predicted masks of one image into their exact boxes (torchvision rounds boxes to pixels).
+
+    Args:
+      masks: [K, M, M], probabilities in box coordinates.
+      boxes: [K, 4] corners in pixels.
+      size: (H, W) of the image.
+      threshold: probability above which a pixel belongs to the object.
+
+    Returns:
+      [K, H, W] bool.
+    """
+    check_shapes(size=(size, "2"), masks=(masks, "K M M"), boxes=(boxes, "K 4"))
+    height, width = size
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"), threshold=(threshold, "0 to 1"))
+    check_range("masks", masks, 0, 1)
+    check_finite("boxes", boxes)
+
+    paste = jax.jit(paste_masks, static_argnums=(2, 3))
+    # Large images take a few masks at a time, to save memory, always the same number.
+    count, step = len(masks), max(1, min(len(masks), 2**25 // (size[0] * size[1])))
+    masks, boxes = (np.pad(x, [(0, -count % step)] + [(0, 0)] * (x.ndim - 1)) for x in map(np.asarray, (masks, boxes)))
+    pasted = np.zeros((len(masks), *size), bool)
+    for i in range(0, count, step):
+        pasted[i : i + step] = np.asarray(paste(masks[i : i + step], boxes[i : i + step], size, False)) > threshold
+    return pasted[:count]

@@ -40,7 +40,7 @@ lazy_exports(
         "moments": "frechet",
         "neighborhoods": "manifold",
         "Neighborhoods": "manifold",
-        "pasted_masks": "dlcore.ops.mask_paste",
+        "pasted_masks": "dlcore.data.masks",
         "pitch_evaluator": "pitch",
         "semitones": "pitch",
         "spectral_pitch": "pitch",

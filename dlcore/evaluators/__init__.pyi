@@ -1,4 +1,5 @@
 from dlcore.classic_ml.logistic_probe import probe_predict as probe_predict
+from dlcore.data.masks import pasted_masks as pasted_masks
 from dlcore.evaluators.class_consistency import class_consistency as class_consistency
 from dlcore.evaluators.coco import CocoResult as CocoResult
 from dlcore.evaluators.coco import coco_evaluator as coco_evaluator
@@ -45,4 +46,3 @@ from dlcore.evaluators.text import word_error_rate as word_error_rate
 from dlcore.evaluators.uniformity import uniformity as uniformity
 from dlcore.evaluators.uniformity import uniformity_of as uniformity_of
 from dlcore.metrics.spectrum import is_collapsed as is_collapsed
-from dlcore.ops.mask_paste import pasted_masks as pasted_masks

@@ -115,8 +115,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     from PIL import Image
 
     from dlcore.data.decoding import load_image
-    from dlcore.data.masks import masks_to_rles
-    from dlcore.ops.mask_paste import pasted_masks
+    from dlcore.data.masks import masks_to_rles, pasted_masks
     from dlcore.report.detection import draw_outputs
 
     folder.mkdir(parents=True, exist_ok=True)

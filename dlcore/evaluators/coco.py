@@ -24,11 +24,10 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.data.coco_annotations import AREA_RATIOS, fits_box
-from dlcore.data.masks import masks_to_rles, unpack_masks
+from dlcore.data.masks import masks_to_rles, pasted_masks, unpack_masks
 from dlcore.extras import require
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_class_ids, check_finite, check_indices, check_keys, check_shapes, check_values
-from dlcore.ops.mask_paste import pasted_masks
 
 __all__ = ["CocoResult", "coco_evaluator", "coco_map", "coco_rows"]
 

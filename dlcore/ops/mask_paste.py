@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.ops.checks import check_boxes, check_finite, check_range, check_shapes
+from dlcore.ops.checks import check_boxes, check_range, check_shapes
 from dlcore.ops.precision import result_dtype, to_acc_dtype
 
-__all__ = ["heatmaps_to_keypoints", "paste_masks", "pasted_masks"]
+__all__ = ["heatmaps_to_keypoints", "paste_masks"]
 
 
 def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole_pixels: bool = True) -> jax.Array:
@@ -109,32 +109,3 @@ def _cubic(source: int, target: jax.Array, length: int) -> jax.Array:
         at_tap = jnp.clip(first + tap, 0, source - 1)
         total += jnp.where(d <= 1, near, far)[:, None] * (at_tap[:, None] == jnp.arange(source))
     return total
-
-
-def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
-    """Paste the predicted masks of one image into their exact boxes (torchvision rounds boxes to pixels).
-
-    Args:
-      masks: [K, M, M], probabilities in box coordinates.
-      boxes: [K, 4] corners in pixels.
-      size: (H, W) of the image.
-      threshold: probability above which a pixel belongs to the object.
-
-    Returns:
-      [K, H, W] bool.
-    """
-    check_shapes(size=(size, "2"), masks=(masks, "K M M"), boxes=(boxes, "K 4"))
-    height, width = size
-    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"), threshold=(threshold, "0 to 1"))
-    check_range("masks", masks, 0, 1)
-    check_finite("boxes", boxes)
-    import jax
-
-    paste = jax.jit(paste_masks, static_argnums=(2, 3))
-    # Large images take a few masks at a time, to save memory, always the same number.
-    count, step = len(masks), max(1, min(len(masks), 2**25 // (size[0] * size[1])))
-    masks, boxes = (np.pad(x, [(0, -count % step)] + [(0, 0)] * (x.ndim - 1)) for x in map(np.asarray, (masks, boxes)))
-    pasted = np.zeros((len(masks), *size), bool)
-    for i in range(0, count, step):
-        pasted[i : i + step] = np.asarray(paste(masks[i : i + step], boxes[i : i + step], size, False)) > threshold
-    return pasted[:count]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.decoding import stretch_image
+from dlcore.data.masks import pasted_masks
 from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_range, check_shapes
-from dlcore.ops.mask_paste import pasted_masks
 from dlcore.report.chart import INK, SERIES, chart_svg, legend_key, new_chart, percent_ticks
 from dlcore.report.figure import ORANGE, SKY, VERMILION, YELLOW, rgb
 from dlcore.report.panel import Panel

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.data.masks import masks_to_rles, pack_masks
+from dlcore.data.masks import masks_to_rles, pack_masks, pasted_masks
 from dlcore.data.source import Source
 from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows
 from dlcore.learner import Learner
-from dlcore.ops.mask_paste import pasted_masks
 from dlcore.run import Placement, evaluate
 from dlcore.run.sharding import make_mesh
 
@@ -367,7 +366,7 @@ def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):
         turns.append((masks.shape, size))  # one program for both turns
         return jnp.broadcast_to(masks[:, :1, :1] + boxes[:, 3:, None], (len(masks), *size))
 
-    monkeypatch.setattr("dlcore.ops.mask_paste.paste_masks", paste)
+    monkeypatch.setattr("dlcore.data.masks.paste_masks", paste)
     masks = np.float32([0.3, 0.1, 0.2, 0.4])[:, None, None]
     boxes = np.zeros((4, 4), np.float32)
     boxes[:, 3] = [0.3, 0.3, 0.2, 0.2]

@@ -154,7 +154,7 @@ def test_patterns_differ_and_are_drawn_again():
     assert all(image.shape == (24, 24, 3) and image.dtype == np.uint8 for image in images.values())
     assert len({image.tobytes() for image in images.values()}) == len(STYLE_PATTERNS)
     np.testing.assert_array_equal(style_pattern("mosaic", 24), images["mosaic"])
-    with pytest.raises(ValueError, match="name='dots': no such pattern; allowed: mosaic"):
+    with pytest.raises(ValueError, match="name='dots': unknown; allowed: mosaic"):
         style_pattern("dots", 24)
 
 
