@@ -4,8 +4,6 @@ from typing import Any
 
 __all__ = [
     "BOXES",
-    "BOXES_PLAIN",
-    "CLASSIFIER_PLAIN",
     "CODES",
     "CODE_PRIORS",
     "CROPPED_TOKENS",
@@ -17,7 +15,6 @@ __all__ = [
     "GUIDED_PLAIN",
     "MASKED_PATCHES",
     "MASKS",
-    "MASKS_PLAIN",
     "MASK_QUERIES",
     "PROMPTS",
     "SEQUENCE_PAIRS",
@@ -38,36 +35,12 @@ def few_samples(steps: int) -> dict[str, Any]:
     return {**few_steps(steps), "num_samples": 16, "network_steps": 2}
 
 
-CLASSIFIER_PLAIN = {
-    "augment": "none",
-    "label_smoothing": 0.0,
-    "mixup_alpha": 0.0,
-    "cutmix_alpha": 0.0,
-    "l2": 0.0,
-    "weight_decay": 0.0,
-    "l1": 0.0,
-    "max_norm": None,
-    "ema": None,
-    "model.dropout": 0.0,
-    "model.input_dropout": 0.0,
-    "model.attention_dropout": 0.0,
-    "model.aux_dropout": 0.0,
-    "model.drop_path": 0.0,
-    "model.drop_connect": 0.0,
-}
-"""Flags that switch a classifier's regularization and augmentation off: `Experiment.plain`."""
-
-
 BOXES = {"steps": 4, "batch_size": 8, "num_scenes": 16, "eval_every": 4, "model.width": 8}
 """Settings of --smoke."""
 
 
 DENSE_BOXES = {**BOXES, "topk_candidates": 20, "detections_per_img": 10}
 """Settings of --smoke of a detector that takes the best candidates of each level."""
-
-
-BOXES_PLAIN = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
-"""Flags without regularization and augmentation."""
 
 
 CODES = {"steps": 4, "batch_size": 8, "num_codes": 8, "vqvae.width": 8, "eval_every": 4}
@@ -139,10 +112,6 @@ CROPPED_TOKENS = {
 
 MASKED_PATCHES = {"encoder.depth": 1, "encoder.width": 8, "encoder.num_heads": 2, "encoder.mlp_features": 8}
 """Settings of the encoder under --smoke."""
-
-
-MASKS_PLAIN = {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None}
-"""Values that switch regularization and augmentation off."""
 
 
 MASKS = {"steps": 4, "batch_size": 8, "num_scenes": 16, "image_size": (48, 48), "eval_every": 4}

@@ -13,7 +13,7 @@ from dlcore.data.splits import Splits
 from dlcore.learner import CheckedRecord, Range
 from dlcore.setting import FlagError
 
-__all__ = ["BoxImages", "BoxResizing", "Mosaic", "MosaicOrCopies"]
+__all__ = ["PLAIN", "BoxImages", "BoxResizing", "Mosaic", "MosaicOrCopies"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,3 +226,7 @@ class BoxImages(CheckedRecord):
         then = compose_examples(*parts) if parts else None
         mixing = (0.0, 0.0) if self.mixing is None else (self.mixing.mosaic, self.mixing.copy_paste)
         return SceneMixing(*mixing, then) if any(mixing) else then
+
+
+PLAIN = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
+"""Flags without regularization and augmentation."""

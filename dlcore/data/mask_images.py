@@ -18,7 +18,7 @@ from dlcore.data.splits import Splits
 from dlcore.learner import CheckedRecord, Range
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["MaskImages", "baselines"]
+__all__ = ["PLAIN", "MaskImages", "baselines"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,3 +188,7 @@ def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str
         "most frequent class": mean_iou(np.full(position.shape, train_counts.sum((1, 2)).argmax())),
         "most frequent class of each position": mean_iou(position),
     }
+
+
+PLAIN = {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None}
+"""Values that switch regularization and augmentation off."""

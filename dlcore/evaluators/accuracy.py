@@ -10,7 +10,7 @@ from dlcore.report.classifier_panels import pictures, smoothing_sentences
 from dlcore.report.context import ReportContext
 from dlcore.report.triage import FEWEST_STEPS
 
-__all__ = ["Accuracy", "log_classes"]
+__all__ = ["PLAIN", "Accuracy", "log_classes"]
 
 
 class Accuracy:
@@ -43,3 +43,23 @@ def log_classes(run: Run) -> float:
       Nats.
     """
     return math.log(run.facts.num_classes)
+
+
+PLAIN = {
+    "augment": "none",
+    "label_smoothing": 0.0,
+    "mixup_alpha": 0.0,
+    "cutmix_alpha": 0.0,
+    "l2": 0.0,
+    "weight_decay": 0.0,
+    "l1": 0.0,
+    "max_norm": None,
+    "ema": None,
+    "model.dropout": 0.0,
+    "model.input_dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.aux_dropout": 0.0,
+    "model.drop_path": 0.0,
+    "model.drop_connect": 0.0,
+}
+"""Flags that switch a classifier's regularization and augmentation off: `Experiment.plain`."""

@@ -11,7 +11,7 @@ The teacher is a run of experiments.classification.supervised, or any other clas
 
 from dlcore.classification import distillation
 from dlcore.data.images import Augmentation, Images, Resizing
-from dlcore.evaluators.accuracy import Accuracy, log_classes
+from dlcore.evaluators.accuracy import PLAIN, Accuracy, log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.main import main
 from dlcore.models import Zoo
@@ -19,7 +19,6 @@ from dlcore.optim import AveragedAdamW
 from dlcore.report import classifier_panels
 from dlcore.report.prediction import ClassifyImages
 from dlcore.weights.small_classifier import Teacher
-from experiments import smoke
 from experiments.classification import supervised
 
 experiment = Experiment(
@@ -34,7 +33,7 @@ experiment = Experiment(
     report=[classifier_panels.panels],
     use=ClassifyImages(),
     start=Teacher(classifier=supervised.experiment, network_steps=1000),
-    sanity=Sanity(expected_loss=log_classes, plain=smoke.CLASSIFIER_PLAIN),
+    sanity=Sanity(expected_loss=log_classes, plain=PLAIN),
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
 )
 

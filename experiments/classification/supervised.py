@@ -15,7 +15,7 @@ from functools import partial
 
 from dlcore.classification import supervised
 from dlcore.data.images import Augmentation, Images, Resizing
-from dlcore.evaluators.accuracy import Accuracy, log_classes
+from dlcore.evaluators.accuracy import PLAIN, Accuracy, log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.main import main
 from dlcore.models import Zoo
@@ -23,7 +23,6 @@ from dlcore.optim import AveragedAdamW
 from dlcore.report import classifier_panels
 from dlcore.report.prediction import ClassifyImages
 from dlcore.weights.start import ClassifierWeights
-from experiments import smoke
 
 experiment = Experiment(
     __file__,
@@ -37,7 +36,7 @@ experiment = Experiment(
     report=[classifier_panels.panels],
     use=ClassifyImages(),
     start=ClassifierWeights(),
-    sanity=Sanity(expected_loss=log_classes, plain=smoke.CLASSIFIER_PLAIN, regularizer="l2", overfit=1e-2),
+    sanity=Sanity(expected_loss=log_classes, plain=PLAIN, regularizer="l2", overfit=1e-2),
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
 )
 

@@ -11,7 +11,7 @@ experiments.detection.faster_rcnn, whose settings are otherwise the same.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import two_stage
 from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.cascade_rcnn import CascadeRCNN
@@ -23,7 +23,6 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN
 from experiments.two_stage_settings import LEARNER, SMALL, SMOKE
 
 experiment = Experiment(
@@ -42,7 +41,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
         "model.stages": (1, 1),

@@ -12,7 +12,7 @@ dropout. The published form has the fields' defaults in dlcore.detection.detr.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import detr
 from dlcore.evaluators import box_results
 from dlcore.evaluators.box_measures import BoxMAP
@@ -23,7 +23,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES, BOXES_PLAIN
+from experiments.smoke import BOXES
 
 experiment = Experiment(
     __file__,
@@ -54,7 +54,7 @@ experiment = Experiment(
     report=[box_results.panels, QueryMaps()],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **BOXES,
         "detections_per_img": 10,

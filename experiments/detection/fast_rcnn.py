@@ -9,7 +9,7 @@ How many training boxes the windows can find is printed before training.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import two_stage
 from dlcore.detection.fast_rcnn import FastRCNN
 from dlcore.detection.proposals import WindowProposals
@@ -21,7 +21,6 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN
 from experiments.two_stage_settings import LEARNER, SMALL, SMOKE
 
 experiment = Experiment(
@@ -48,7 +47,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
 )
 

@@ -14,7 +14,7 @@ is at most 8 * regress_range pixels away, and larger boxes are stage4's.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import Thresholds, fcos
 from dlcore.evaluators import box_results
 from dlcore.evaluators.box_measures import BoxMAP
@@ -24,7 +24,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
+from experiments.smoke import DENSE_BOXES
 
 experiment = Experiment(
     __file__,
@@ -52,7 +52,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_BOXES, "fcos.channels": 16, "fcos.num_convs": 1},
 )
 

@@ -10,7 +10,7 @@ farthest to the left, the top, the right and the bottom.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import two_stage
 from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.faster_rcnn import FasterRCNN
@@ -24,7 +24,6 @@ from dlcore.models import OnBackbone, Zoo
 from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN
 from experiments.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
@@ -46,7 +45,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, **SMALLEST, "keypoint_head.channels": 8},
 )
 

@@ -8,7 +8,7 @@ would draw, stands in the report beside the network's.
 
 import numpy as np
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import localization
 from dlcore.evaluators import box_results
 from dlcore.evaluators.box_measures import BoxMAP, MeanIoU
@@ -18,7 +18,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES, BOXES_PLAIN
+from experiments.smoke import BOXES
 
 
 def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> float:
@@ -57,7 +57,7 @@ experiment = Experiment(
     report=[beside_the_mean_box, box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**BOXES, "localizer.channels": 8},
 )
 

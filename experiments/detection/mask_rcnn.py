@@ -14,7 +14,7 @@ run: from the first command's the second reaches AP50 of masks 76.2 %, of boxes 
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages, MosaicOrCopies
+from dlcore.data.box_images import PLAIN, BoxImages, MosaicOrCopies
 from dlcore.detection import two_stage
 from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.faster_rcnn import FasterRCNN
@@ -28,7 +28,6 @@ from dlcore.models import OnBackbone, Zoo
 from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN
 from experiments.two_stage_settings import LEARNER, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
@@ -50,7 +49,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**SMOKE, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1},
 )
 

@@ -10,7 +10,7 @@ is printed. `experiments.studies.rcnn_lineage` compares R-CNN with its successor
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import rcnn, two_stage
 from dlcore.detection.proposals import RegionProposals
 from dlcore.evaluators import box_results
@@ -21,7 +21,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES, BOXES_PLAIN
+from experiments.smoke import BOXES
 
 experiment = Experiment(
     __file__,
@@ -49,7 +49,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **BOXES,
         "num_scenes": 10,

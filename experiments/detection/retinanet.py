@@ -11,7 +11,7 @@ of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wi
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import Thresholds, retinanet
 from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.evaluators import box_results
@@ -22,7 +22,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
+from experiments.smoke import DENSE_BOXES
 
 experiment = Experiment(
     __file__,
@@ -49,7 +49,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_BOXES, "retinanet.channels": 16, "retinanet.num_convs": 1},
 )
 

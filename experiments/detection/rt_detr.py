@@ -14,7 +14,7 @@ dlcore.detection.rt_detr; `dlcore.pretrained.from_pretrained` reads its weights.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import rt_detr
 from dlcore.evaluators import box_results
 from dlcore.evaluators.box_measures import BoxMAP
@@ -24,7 +24,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES, BOXES_PLAIN
+from experiments.smoke import BOXES
 
 experiment = Experiment(
     __file__,
@@ -58,7 +58,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **BOXES,
         "detections_per_img": 10,

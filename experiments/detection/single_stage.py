@@ -10,7 +10,7 @@ size of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixe
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import Thresholds, single_stage
 from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.evaluators import box_results
@@ -21,7 +21,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
+from experiments.smoke import DENSE_BOXES
 
 experiment = Experiment(
     __file__,
@@ -47,7 +47,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_BOXES, "single_stage.channels": 16, "single_stage.num_convs": 1},
 )
 

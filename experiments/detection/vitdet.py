@@ -17,7 +17,7 @@ The sides of the images must be multiples of twice `--model.patch_size`.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages, MosaicOrCopies
+from dlcore.data.box_images import PLAIN, BoxImages, MosaicOrCopies
 from dlcore.detection import two_stage
 from dlcore.detection.anchor_recall import AnchorRecall
 from dlcore.detection.mask_rcnn import MaskHead
@@ -31,7 +31,6 @@ from dlcore.models import OnBackbone, Zoo
 from dlcore.models.network import WithHeads
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN
 from experiments.two_stage_settings import LEARNER, SMALL, SMOKE
 
 VIT = {"image_size": 96, "pretrain_size": 96, "patch_size": 8, "depth": 4, "width": 96, "num_heads": 4}
@@ -63,7 +62,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={
         **SMOKE,
         **SMALLEST,

@@ -11,7 +11,7 @@ counts the objects whose center lies in the cell of another: YOLO can neither le
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import Thresholds, yolo
 from dlcore.evaluators import box_results
 from dlcore.evaluators.box_measures import BoxMAP
@@ -21,7 +21,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
+from experiments.smoke import DENSE_BOXES
 
 
 def shared_cells(context):
@@ -49,7 +49,7 @@ experiment = Experiment(
     report=[box_results.panels, shared_cells],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_BOXES, "yolo.channels": 16, "yolo.num_convs": 1},
 )
 

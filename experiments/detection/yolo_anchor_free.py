@@ -12,7 +12,7 @@ The number of steps, the images and the backbone are those of experiments.detect
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import Thresholds, yolo_anchor_free
 from dlcore.evaluators import box_results
 from dlcore.evaluators.box_measures import BoxMAP
@@ -22,7 +22,7 @@ from dlcore.main import main
 from dlcore.models import OnBackbone, Zoo
 from dlcore.optim import AveragedAdamW
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN, DENSE_BOXES
+from experiments.smoke import DENSE_BOXES
 
 experiment = Experiment(
     __file__,
@@ -43,7 +43,7 @@ experiment = Experiment(
     report=[box_results.panels],
     use=DetectObjects(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**DENSE_BOXES, "yolo_anchor_free.channels": 16, "yolo_anchor_free.num_convs": 1},
 )
 

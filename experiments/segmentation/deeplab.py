@@ -12,7 +12,7 @@ stride 8. D is as for experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.data.mask_images import MaskImages
+from dlcore.data.mask_images import PLAIN, MaskImages
 from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.main import main
@@ -23,7 +23,7 @@ from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import MASKS, MASKS_PLAIN
+from experiments.smoke import MASKS
 
 experiment = Experiment(
     __file__,
@@ -42,7 +42,7 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**MASKS, "model.width": 4, "deeplab.channels": 8},
 )
 

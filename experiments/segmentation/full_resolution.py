@@ -10,7 +10,7 @@ experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.data.mask_images import MaskImages
+from dlcore.data.mask_images import PLAIN, MaskImages
 from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
@@ -21,7 +21,7 @@ from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.full_resolution import FullResolutionNet
 from dlcore.weights.start import ModuleWeights
-from experiments.smoke import MASKS, MASKS_PLAIN
+from experiments.smoke import MASKS
 
 experiment = Experiment(
     __file__,
@@ -35,7 +35,7 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke={**MASKS, "full.layers": 2, "full.channels": 4},
 )

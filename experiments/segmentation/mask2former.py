@@ -15,7 +15,7 @@ classes of the networks have the published values as defaults.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.evaluators import segment_results
 from dlcore.evaluators.segment_quality import SegmentQuality
 from dlcore.evaluators.segment_results import FindSegments
@@ -30,7 +30,7 @@ from dlcore.segmentation.mask_queries import PointSampling
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.weights.segment_networks import QueryNetworks
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import BOXES_PLAIN, MASK_QUERIES
+from experiments.smoke import MASK_QUERIES
 
 PIXELS = {"stages": ("stage2", "stage3", "stage4", "stage5"), "stage_norms": False, "pixel_features": 32}
 DECODER = {"num_queries": 10, "features": 64, "num_heads": 4, "hidden_features": 128, "decoder_layers": 3}
@@ -62,7 +62,7 @@ experiment = Experiment(
     report=[segment_results.panels],
     use=FindSegments(),
     start=ModuleWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke=MASK_QUERIES,
 )

@@ -9,7 +9,7 @@ quality that the semantic map's connected regions would have.
 
 from functools import partial
 
-from dlcore.data.box_images import BoxImages
+from dlcore.data.box_images import PLAIN, BoxImages
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
@@ -25,7 +25,7 @@ from dlcore.segmentation import panoptic, semantic
 from dlcore.segmentation.unet import UNet
 from dlcore.weights.segment_networks import DetectorWeights, ThingsAndStuff
 from dlcore.weights.start import DenseAdaptation
-from experiments.smoke import BOXES, BOXES_PLAIN
+from experiments.smoke import BOXES
 from experiments.two_stage_settings import LEARNER, SMALL, SMALLEST
 
 experiment = Experiment(
@@ -52,7 +52,7 @@ experiment = Experiment(
     report=[segment_results.panels],
     use=FindSegments(),
     start=DetectorWeights(),
-    sanity=Sanity(plain=BOXES_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     defaults={"epochs": 8.0},  # not used beside steps, but in the identity of runs
     smoke={**BOXES, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1, "unet.widths": (4, 8)},
 )

@@ -11,7 +11,7 @@ The small ResNet keeps a stride of 4 by dilation. The paper's network is `--mode
 
 from functools import partial
 
-from dlcore.data.mask_images import MaskImages
+from dlcore.data.mask_images import PLAIN, MaskImages
 from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.main import main
@@ -22,7 +22,7 @@ from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.pspnet import PSPNet
 from dlcore.weights.start import DenseAdaptation, ModuleWeights
-from experiments.smoke import MASKS, MASKS_PLAIN
+from experiments.smoke import MASKS
 
 experiment = Experiment(
     __file__,
@@ -40,7 +40,7 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**MASKS, "model.width": 4, "pspnet.channels": 8},
 )
 

@@ -19,7 +19,7 @@ has "values". Images are predicted at the size of training, at their own by `--o
 
 from functools import partial
 
-from dlcore.data.mask_images import MaskImages
+from dlcore.data.mask_images import PLAIN, MaskImages
 from dlcore.evaluators.accuracy import log_classes
 from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.main import main
@@ -30,7 +30,7 @@ from dlcore.report.mask_results import ClassIoU, SegmentImages
 from dlcore.segmentation import semantic
 from dlcore.segmentation.unet import UNet
 from dlcore.weights.start import ModuleWeights
-from experiments.smoke import MASKS, MASKS_PLAIN
+from experiments.smoke import MASKS
 
 experiment = Experiment(
     __file__,
@@ -44,7 +44,7 @@ experiment = Experiment(
     report=[mask_results.panels],
     use=SegmentImages(),
     start=ModuleWeights(),
-    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=MASKS_PLAIN),
+    sanity=Sanity(expected_loss=log_classes, tolerance=0.25, plain=PLAIN),
     smoke={**MASKS, "unet.widths": (4, 8)},
 )
 

@@ -28,6 +28,7 @@ from functools import partial
 
 from dlcore.data.few_label_images import FewLabelImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import PLAIN
 from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, technique_panels
 from dlcore.evaluators.low_density import LowDensity
 from dlcore.experiment import Experiment, Sanity, Steps
@@ -40,7 +41,7 @@ from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import gan_classifier
 from dlcore.semi_supervised.classifier_and_generator import ClassifierAndGenerator
 from dlcore.weights.twin_weights import TwinWeights
-from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
+from experiments.smoke import FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -61,7 +62,7 @@ experiment = Experiment(
     report=[generated_images, technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
-    sanity=Sanity(plain=CLASSIFIER_PLAIN),
+    sanity=Sanity(plain=PLAIN),
     smoke={**FEW_LABELS, "generator.width": 4},
 )
 

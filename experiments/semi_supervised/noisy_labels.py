@@ -13,6 +13,7 @@ and has 87.9 % where it is stopped early. The others were not run.
 """
 
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import PLAIN
 from dlcore.evaluators.accuracy_beside_cross_entropy import (
     AccuracyBesideCrossEntropy,
     log_classes_of_networks,
@@ -26,7 +27,6 @@ from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_images import NoisyImages
 from dlcore.weights.all_networks import AllNetworkWeights
-from experiments.smoke import CLASSIFIER_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -44,7 +44,7 @@ experiment = Experiment(
     report=[technique_panels],
     use=ClassifyImages(),
     start=AllNetworkWeights(),
-    sanity=Sanity(expected_loss=log_classes_of_networks, plain={**CLASSIFIER_PLAIN, "noise_rate": 0.0}),
+    sanity=Sanity(expected_loss=log_classes_of_networks, plain={**PLAIN, "noise_rate": 0.0}),
     smoke={
         "model.stages": (1,),
         "model.width": 8,

@@ -14,6 +14,7 @@ from functools import partial
 
 from dlcore.data.few_label_images import FewLabelImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import PLAIN
 from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, log_classes_of_twins, technique_panels
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
@@ -22,7 +23,7 @@ from dlcore.optim import AdamW
 from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import pseudo_label
 from dlcore.weights.twin_weights import TwinWeights
-from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
+from experiments.smoke import FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -42,7 +43,7 @@ experiment = Experiment(
     use=ClassifyImages(),
     start=TwinWeights(),
     # The loss at initialization holds a little of the guesses: their weight starts at e^-5.
-    sanity=Sanity(expected_loss=log_classes_of_twins, tolerance=0.02, plain=CLASSIFIER_PLAIN),
+    sanity=Sanity(expected_loss=log_classes_of_twins, tolerance=0.02, plain=PLAIN),
     smoke=FEW_LABELS,
 )
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from dlcore.data.few_label_images import FewLabelImages
 from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.evaluators.accuracy import PLAIN
 from dlcore.evaluators.accuracy_beside_twin import AccuracyBesideTwin, log_classes_of_twins, technique_panels
 from dlcore.experiment import Experiment, Sanity, Steps
 from dlcore.main import main
@@ -21,7 +22,7 @@ from dlcore.optim import AdamW
 from dlcore.report.prediction import ClassifyImages
 from dlcore.semi_supervised import vat
 from dlcore.weights.twin_weights import TwinWeights
-from experiments.smoke import CLASSIFIER_PLAIN, FEW_LABELS
+from experiments.smoke import FEW_LABELS
 
 experiment = Experiment(
     __file__,
@@ -40,7 +41,7 @@ experiment = Experiment(
     report=[technique_panels],
     use=ClassifyImages(),
     start=TwinWeights(),
-    sanity=Sanity(expected_loss=log_classes_of_twins, plain=CLASSIFIER_PLAIN),
+    sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),
     smoke=FEW_LABELS,
 )
 

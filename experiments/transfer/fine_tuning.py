@@ -34,7 +34,7 @@ features than those of small blurred digits.
 from dlcore.classification import supervised
 from dlcore.data.few_images import FewImages
 from dlcore.data.images import Augmentation, Images, Resizing
-from dlcore.evaluators.accuracy import log_classes
+from dlcore.evaluators.accuracy import PLAIN, log_classes
 from dlcore.experiment import Experiment, Measure, Sanity, Steps
 from dlcore.main import main
 from dlcore.models import Zoo
@@ -42,7 +42,6 @@ from dlcore.report.phase_gains import PhaseGains
 from dlcore.report.prediction import ClassifyImages
 from dlcore.transfer.fine_tuned_network import FineTunedNetwork, FineTuningAdamW
 from dlcore.weights.source_weights import SourceWeights
-from experiments.smoke import CLASSIFIER_PLAIN
 
 experiment = Experiment(
     __file__,
@@ -65,7 +64,7 @@ experiment = Experiment(
     report=[PhaseGains()],
     use=ClassifyImages(),
     start=SourceWeights("cifar10"),
-    sanity=Sanity(expected_loss=log_classes, plain=CLASSIFIER_PLAIN, regularizer="l2"),
+    sanity=Sanity(expected_loss=log_classes, plain=PLAIN, regularizer="l2"),
     smoke={"steps": 4, "batch_size": 10, "eval_every": 2, "eval_batch_size": 500, "input_size": 16},
 )
 

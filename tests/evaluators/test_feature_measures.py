@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.evaluators import feature_measures
+from dlcore.evaluators import accuracy, feature_measures
 from dlcore.evaluators.feature_measures import FeatureMeasures, remove_labels
 from dlcore.evaluators.fine_tuning import Recipe
 from dlcore.experiment.resolve import resolve
@@ -16,7 +16,6 @@ from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
 from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.setting import FlagError
-from experiments import smoke
 from experiments.self_supervised import dino, moco, rotation, simclr
 from experiments.semi_supervised import mixmatch
 
@@ -235,7 +234,7 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
 def test_the_parts_of_a_page_say_its_modules_and_plain_values():
     assert simclr.experiment.modules["embedder"].func is Embedder
     assert dino.experiment.modules["head"].func is DINONet
-    assert mixmatch.experiment.sanity.plain == smoke.CLASSIFIER_PLAIN
+    assert mixmatch.experiment.sanity.plain == accuracy.PLAIN
 
 
 def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):
