@@ -10,9 +10,8 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import center_net, d_fine, deformable_detr, detr, fcos, retinanet, rt_detr, yolo_anchor_free
-from dlcore.detection.anchors import Anchors
+from dlcore.detection.anchors import Anchors, Grid
 from dlcore.detection.dense import Thresholds
-from dlcore.detection.anchors import Grid
 from dlcore.learner import ModelState
 
 SCORES = np.array([0.9, 0.6, 0.3])
