@@ -63,7 +63,7 @@ def test_a_resumed_run_is_normalized_as_at_its_beginning(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_flags_say_of_saving_and_logging_reaches_the_training(tmp_path, monkeypatch):
+def test_flags_of_saving_and_logging_reach_the_training(tmp_path, monkeypatch):
     """A real run, whose arguments of `fit` are noted on their way."""
     seen = []
     monkeypatch.setattr(module, "fit", lambda *args, **words: seen.append(words) or fit(*args, **words))

@@ -168,15 +168,6 @@ def test_processes_agree_where_all_do_and_take_the_number_of_the_first(several, 
     assert names == ["end"]
 
 
-def test_arrays_are_gathered_whole_and_keys_stay_keys(several, monkeypatch):
-    monkeypatch.setattr(multihost_utils, "process_allgather", lambda x, tiled: np.concatenate([x] * 2) if tiled else x)
-    key = jax.random.split(jax.random.key(1), 3)
-    gathered = on_host({"a": np.arange(2), "key": key})
-    np.testing.assert_array_equal(gathered["a"], [0, 1, 0, 1])
-    assert jax.dtypes.issubdtype(gathered["key"].dtype, jax.dtypes.prng_key)
-    np.testing.assert_array_equal(jax.random.key_data(gathered["key"])[3:], jax.random.key_data(key))
-
-
 def test_without_a_launcher_what_to_set_is_said(several, monkeypatch):
     for name in OURS:
         monkeypatch.delenv(name)
