@@ -19,6 +19,7 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Measure
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.settings import RUN
@@ -222,6 +223,18 @@ def test_the_best_checkpoint_is_tested_unless_the_last_is_asked_for(tmp_path, se
     assert run(page, [*SMALL, *words, f"--select={select}", f"--run_dir={tmp_path}"]) == 0
     line = json.loads((tmp_path / "result.json").read_text())
     assert (line["step"], line["value"] == 0.1) == (step, select == "best"), "zeros, which name one class for all"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "step"), [("min", 40), ("max", 20)])
+def test_the_best_is_the_smallest_or_the_largest_as_the_task_says(tmp_path, mode, step):
+    """The loss of step 40 is less than that of step 20."""
+    words = ["--steps=40", "--select=best", "--eval_every=20", "--log_every=20", "--learning_rate=0.03", "--warmup=0"]
+    page = dataclasses.replace(experiment, measures=(Measure("loss", mode), *experiment.parts.measures))
+    assert run(page, [*SMALL, *words, f"--run_dir={tmp_path}"]) == 0
+    first, second = (row["loss"] for row in read_metrics(tmp_path) if row["split"] == "valid")
+    assert first > second
+    assert json.loads((tmp_path / "result.json").read_text())["step"] == step
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 from scipy.optimize import linear_sum_assignment
 
-from dlcore.detection import query_losses, rt_detr
+from dlcore.detection import deformable_detr, query_losses, rt_detr
 from dlcore.detection.detr import Outputs
 from dlcore.detection.query_losses import QueryCosts, QueryWeights
 from dlcore.detection.rt_detr import QueryOutputs
@@ -92,11 +92,6 @@ def test_the_last_layer_alone_may_have_losses_and_others_may_have_no_denoising()
     outputs = Outputs(np.stack([LOGITS, LOGITS]), np.stack([BOXES, BOXES]))
     sums = jax.eval_shape(partial(query_losses.image_losses, auxiliary=False), outputs, SIDES, *TRUTH)
     assert set(sums) == {"classification", "box", "giou", "num_foreground"}
-
-
-SETTINGS = {"optimizer": optax.sgd(0.1), "preprocess": abs, "augment": min, "costs": QueryCosts(1.0, 2.0, 3.0)}
-SETTINGS |= {"weights": QueryWeights(1.5, 4.0, 3.0), "auxiliary": False, "score_thresh": 0.25, "detections_per_img": 7}
-"""Nobody calls the functions."""
 
 
 @pytest.mark.slow
@@ -186,6 +181,24 @@ def test_one_update_by_hand():
     moved = noisy[2] - rate * 1.5 * 0.75 * p**2 * p
     np.testing.assert_allclose(after.params["noisy_logits"][2], moved, rtol=1e-4)
     chex.assert_tree_all_finite(after.params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [deformable_detr, rt_detr])
+def test_settings_of_the_losses_reach_them(module):
+    """Focal losses of the last layer alone, with weights of their own."""
+    weights = QueryWeights(2.5, 4.0, 3.0)
+    settings = {"classification": "focal", "auxiliary": False, "weights": weights}
+    learner = module.learner(model=Stub(), optimizer=optax.sgd(0.1), **settings)
+    params = {"logits_0": LOGITS[::-1].copy(), "boxes_0": BOXES[::-1].copy(), "logits_1": LOGITS, "boxes_1": BOXES}
+    params |= {"noisy_logits": NOISY, "noisy_boxes": NOISY_BOXES}
+    batch = {"image": np.zeros((1, 10, 10, 3), np.float32), "index": np.arange(1)}
+    batch |= {name: np.asarray(x)[None] for name, x in zip(("boxes", "labels", "box_mask"), TRUTH, strict=True)}
+    metrics = jax.jit(learner.evaluate)(ModelState(np.int32(0), jax.random.key(0), params, (), {}), batch)
+    assert not [name for name in metrics if name.startswith("auxiliary")]
+    expected = by_hand(LOGITS, BOXES, 1, weights, "focal")
+    for name, value in zip(("classification", "box", "giou"), expected, strict=True):
+        assert metrics[name].compute() == pytest.approx(value, rel=1e-4), name
 
 
 @pytest.mark.slow

@@ -303,6 +303,69 @@ class Given(nn.Module):
         return scale * self.parts["heat"] * jnp.broadcast_to(columns, (*boxes.shape[:2], 56, 56, 1))
 
 
+@pytest.mark.slow
+def test_the_sample_of_anchors_has_settings_of_its_own():
+    """Anchors 0 and 1 are true boxes, 2 is background, and 3 has an IoU of 1 / 3 with anchor 1.
+
+    Logits are 2, 2, -1 and -3: log(1 + exp(-2)) of an anchor on an object, log(1 + exp(-1)) and log(1 + exp(-3)) else.
+    """
+    batch = {
+        "image": np.ones((1, 16, 16, 1), np.float32), "boxes": FOUR.boxes[None, :2], "labels": np.array([[1, 0]]),
+        "box_mask": np.ones((1, 2), bool), "index": np.arange(1),
+    }  # fmt: skip
+    params = {
+        "objectness": [2, 2, -1, -3],
+        "rpn": np.zeros((4, 4)),
+        "scores": np.zeros((4, 3)),
+        "deltas": np.zeros((3, 4)),
+    }
+    params = {name: np.float32(value) for name, value in (params | {"mask": np.zeros(3), "heat": 0.0}).items()}
+    state = ModelState(np.int32(0), jax.random.key(0), params, (), PASSED)
+    yes, no, far = np.log1p(np.exp([-2.0, -1, -3]))
+    for count, share, least, most, wanted in (
+        (2, 0.5, 0.3, 0.7, yes + no),
+        (4, 0.5, 0.3, 0.7, 2 * yes + no),
+        (4, 0.5, 0.35, 0.7, 2 * yes + no + far),
+        (4, 0.75, 0.3, 0.32, 2 * yes + no + np.log1p(np.exp(3.0))),
+    ):
+        learner = two_stage.learner(
+            model=Given(given_proposals=False), optimizer=optax.identity(), rpn_batch_size_per_image=count,
+            rpn_positive_fraction=share, rpn_bg_iou_thresh=least, rpn_fg_iou_thresh=most, topk_candidates=4,
+            num_proposals=4, box_batch_size_per_image=8,
+        )  # fmt: skip
+        found = jax.jit(learner.evaluate)(state, batch)["rpn_objectness"].total
+        assert float(found) == pytest.approx(wanted, rel=1e-4), (count, share, least, most)
+
+
+@pytest.mark.slow
+def test_each_head_of_a_cascade_has_an_overlap_of_its_own():
+    """A box of height 9 on a proposal of height 8, IoU 8 / 9: errors 0.5 / 8 and log(9 / 8), times the head's weights.
+
+    The smooth distance of an error x over 1/9 is x - 1/18. From 0.95 on the true box alone is on an object, without an
+    error; boxes do not move.
+    """
+    batch = {
+        "image": np.ones((1, 16, 16, 1), np.float32), "boxes": np.float32([[[0, 0, 8, 9]]]), "labels": np.array([[1]]),
+        "box_mask": np.ones((1, 1), bool), "proposals": FOUR.boxes[None], "proposal_mask": np.ones((1, 4), bool),
+        "index": np.arange(1),
+    }  # fmt: skip
+    params = {
+        "objectness": np.zeros(4),
+        "rpn": np.zeros((4, 4)),
+        "scores": np.zeros((4, 3)),
+        "deltas": np.zeros((3, 4)),
+    }
+    params = {name: np.float32(value) for name, value in (params | {"mask": np.zeros(3), "heat": 0.0}).items()}
+    for least, second in ((0.8, 20 * 0.5 / 8 + 10 * np.log(9 / 8) - 1 / 9), (0.95, 0)):
+        learner = two_stage.learner(
+            model=Given(num_stages=2), optimizer=optax.identity(), box_batch_size_per_image=8,
+            box_positive_fraction=1.0, cascade_iou_thresh=(least,),
+        )  # fmt: skip
+        metrics = jax.jit(learner.evaluate)(ModelState(np.int32(0), jax.random.key(0), params, (), PASSED), batch)
+        assert float(metrics["box"].total) == pytest.approx(10 * 0.5 / 8 + 5 * np.log(9 / 8) - 1 / 9, rel=1e-4)
+        assert float(metrics["box_2"].total) == pytest.approx(second, rel=1e-4)
+
+
 @pytest.mark.slow(unless=["box_head"])
 @pytest.mark.covers("DE-13")
 @pytest.mark.parametrize("whole", [False, True], ids=["box_head", "all_heads"])

@@ -125,6 +125,29 @@ def test_detections_are_the_means_of_the_distributions():
     assert float(detections["scores"][0]) == pytest.approx(1 / (1 + np.exp(-2)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "location"), [({}, 0), ({"iou_cost": 0.0}, 0), ({"iou_cost": 100.0}, 1), ({"center_radius": 0.7}, 1)]
+)
+def test_the_settings_of_sim_ota_choose_the_location(settings, location):
+    """Of a box with its center at (6, 4), location (0, 0) has its class, and location (8, 0) has its sides.
+
+    They are 0.9 and 0.56 strides from the center; the loss of sides has a gradient at the chosen location alone.
+    """
+    logits = np.full((4, 2), -9, np.float32)
+    logits[0] = -9, 9
+    sides = np.zeros((4, 4, 3), np.float32)
+    sides[1] = np.log(np.maximum(1e-9, [[0, 0.75, 0.25], [0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25]]))
+    batch = {"image": BATCH["image"][:1], "boxes": np.float32([[[-2, -2, 14, 10]]]), "labels": np.array([[1]])}
+    batch |= {"box_mask": np.ones((1, 1), bool), "index": np.arange(1)}
+    chosen = {"assignment": "sim_ota", "assignment_topk": 1, "iou_cost": 1.0, **settings}
+    learner = yolo_anchor_free.learner(model=Constant(), optimizer=optax.identity(), **chosen)
+    params = {"logits": logits, "side_logits": sides}
+    state = ModelState(np.int32(0), jax.random.key(0), params, (), {})
+    gradient = jax.jit(jax.grad(lambda params: learner.loss(params, state, batch)[0]))(params)["side_logits"]
+    np.testing.assert_array_equal(np.abs(gradient).sum((1, 2)) > 0, np.arange(4) == location)
+
+
 class Small(nn.Module):
     """Two maps, of strides 8 and 16."""
 

@@ -52,7 +52,9 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
     resolved = ResolvedRun(experiment, resolve(experiment, [f"--run={trained}"]))
     spec = resolved.config()["spec"]
     learner = resolved.training(spec).build()
-    state = restore_state(resolved, learner, resolved.example(spec), "last")[1]
+    step, state = restore_state(resolved, learner, resolved.example(spec), "last")
+    facts = {name: spec[name] for name in ("class_names", "image_shape", "mean", "std", "dataset")}
+    assert (manifest["experiment"], manifest["step"], manifest["spec"]) == ("classification.supervised", step, facts)
     for rows in (1, 5):
         source = digits("test").take(rows)
         got = function(weights, {"image": source.arrays["image"]})

@@ -1,5 +1,6 @@
 """`--mode=gradcheck` names the array whose gradient is wrong, and refuses what would blur the comparison."""
 
+import re
 from types import SimpleNamespace
 
 import chex
@@ -66,6 +67,15 @@ def test_data_loss_and_penalty_are_checked_apart_over_every_array(capsys):
             assert f"{name}/kernel" in part
     assert "no gradient is wrong" in penalty
     assert "nothing to compare" in penalty, "biases are not penalized"
+
+
+@pytest.mark.slow
+def test_a_table_has_as_many_samples_as_asked_by_the_method_asked(capsys):
+    words = ("--gradcheck_method=one_sided", "--gradcheck_h=1e-7", "--seed=1")
+    out = printed(capsys, experiment, "--model.hidden=4", *words, status=0)
+    assert "data loss: one_sided against jax.grad, float64, after up to 20 steps" in out
+    assert set(re.findall(r" \d+ of (\d+)", out)) == {"2"}
+    assert out.splitlines()[-1] == "no gradient is wrong"
 
 
 @pytest.mark.weekly

@@ -134,6 +134,20 @@ def test_several_runs_are_an_ensemble(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_each_run_of_an_ensemble_has_its_own_weights_and_the_first_its_step(trained, tmp_path, capsys):
+    other = tmp_path / "run"
+    assert run(experiment, [*SMALL, "--steps=2", f"--run_dir={other}"]) == 0
+    base = ("--mode=evaluate", "--format=json")
+    alone = json.loads(output(capsys, *base, f"--run={trained}"))
+    one, two = (
+        json.loads(output(capsys, *base, f"--run={runs}")) for runs in (f"{trained},{other}", f"{other},{trained}")
+    )
+    assert (one["step"], two["step"], one["members"]) == (alone["step"], 2, [str(other)])
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    assert one["loss"] != pytest.approx(alone["loss"], rel=1e-2)
+
+
+@pytest.mark.slow
 def test_evaluate_as_text(trained, capsys):
     out = output(capsys, "--mode=evaluate", f"--run={trained}")
     assert "test split, 500 examples" in out
@@ -223,7 +237,9 @@ def test_predict_one_image_as_text_and_as_in_the_folder(trained, files, capsys):
         assert value == pytest.approx(together[2]["probabilities"][name], abs=1e-6)
     first, line = output(capsys, "--mode=predict", f"--run={trained}", f"--input={files / '2.png'}").splitlines()
     assert first.startswith(f"run: {trained}, step ")
-    assert line.startswith(f"{files / '2.png'}: {alone[0]['class']} {alone[0]['probabilities'][alone[0]['class']]:.3f}")
+    assert first.endswith("; images are read as 8 x 8 gray")
+    best = list(alone[0]["probabilities"].items())[:5]
+    assert line == f"{files / '2.png'}: " + "  ".join(f"{name} {value:.3f}" for name, value in best)
 
 
 @pytest.mark.slow

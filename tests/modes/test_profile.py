@@ -1,6 +1,7 @@
 """--mode=profile: a trace, a table of the longest operations and a report, of any experiment."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -33,6 +34,29 @@ def test_an_experiment_is_profiled(experiment, words, tmp_path, capsys):
     assert list((tmp_path / "profile" / "trace").rglob("*.trace.json.gz"))
     assert "longest operations" in (tmp_path / "profile" / "profile.html").read_text()
     assert not (tmp_path / "checkpoints").exists(), "nothing is trained"
+
+
+@pytest.mark.slow
+def test_a_step_takes_its_share_of_the_traced_time(tmp_path, capsys, monkeypatch):
+    """Compiled from 1 to 2 s by the clock, and two steps from 4 to 8 s: 2 s each; an earlier trace is removed."""
+    clock = iter([1.0, 2.0, 4.0, 8.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    folder = tmp_path / "profile"
+    (folder / "trace" / "old").mkdir(parents=True)
+    words = ["--model=mlp", "--model.hidden=8", "--batch_size=8", "--mode=profile", "--profile_steps=2"]
+    assert run(supervised.experiment, [*words, f"--run_dir={tmp_path}"]) == 0
+    content = json.loads((folder / "profile.json").read_text())
+    assert (content["step_seconds"], content["compile_seconds"]) == (2, 1)
+    assert not (folder / "trace" / "old").exists(), "it would be counted, too"
+    head, *lines = capsys.readouterr().out.splitlines()
+    rows = content["operations"]
+    assert head.split()[:3] == ["operation", "module", "phase"]
+    assert [line.split()[0] for line in lines[:10]] == [row["name"] for row in rows[:10]]
+    said = f"2000.00 ms a step under the profiler, compiled in 1.0 s; {len(rows)} operations, forward "
+    assert lines[min(10, len(rows))].startswith(said)
+    share = {phase: sum(row["share"] for row in rows if row["phase"] == phase) for phase in ("forward", "backward")}
+    assert f"forward {100 * share['forward']:.0f} %, backward {100 * share['backward']:.0f} %" in lines[10]
+    assert "The 10 longest operations" in (folder / "profile.html").read_text()
 
 
 def operation(name, seconds, share, **fields):

@@ -115,6 +115,8 @@ def test_a_split_that_is_drawn_anew_is_refused(trained, capsys):
     assert "(same path and size)" in said
     got = evaluated(capsys, trained, "--seed=1", "--split=valid", "--changed_data")
     assert 0 < got["trained_on"] <= got["examples"]
+    assert run(experiment, [*argv, "--changed_data"]) == 0
+    assert f"  the run was trained on {got['trained_on']} of these examples\n" in capsys.readouterr().out
     assert evaluated(capsys, trained, "--seed=1")["trained_on"] == 0
     assert evaluated(capsys, trained, "--split=train")["trained_on"] == 0
 

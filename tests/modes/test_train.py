@@ -3,9 +3,15 @@
 import json
 from types import SimpleNamespace
 
+import pytest
+
+from dlcore import main
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.modes import train as module
+from dlcore.run.fit import Saving, fit
+from dlcore.run.hooks import EarlyStopping
+from experiments.classification.supervised import experiment
 
 
 def test_a_page_of_an_earlier_phase_is_trained_only_where_it_has_not_finished(monkeypatch, tmp_path, capsys):
@@ -54,3 +60,20 @@ def test_a_resumed_run_is_normalized_as_at_its_beginning(tmp_path, monkeypatch):
     prepared = module._resumed(run)
     assert prepared.data.spec == {**spec, "mean": [0.25]}
     assert prepared.data.notes == ("of the data", "resumed")
+
+
+@pytest.mark.slow
+def test_flags_of_saving_and_logging_reach_the_training(tmp_path, monkeypatch):
+    """A real run, whose arguments of `fit` are noted on their way."""
+    seen = []
+    monkeypatch.setattr(module, "fit", lambda *args, **words: seen.append(words) or fit(*args, **words))
+    words = ["--model=mlp", "--model.hidden=4", "--steps=4", "--batch_size=32", "--log_every=2", "--eval_every=4"]
+    words += ["--checkpoint_seconds=7", "--checkpoint_steps=8", "--keep_last=6", "--grace_seconds=5", "--seed=3"]
+    words += ["--eval_batch_size=100", "--noprogress", "--patience=2", "--learning_rate=0.25", "--schedule=constant"]
+    assert main.run(experiment, [*words, "--warmup=0", "--changed_data", f"--run_dir={tmp_path / 'run'}"]) == 0
+    (given,) = seen
+    assert given["saving"] == Saving(7.0, 8, 6, monitor="accuracy", mode="max", grace_seconds=5.0)
+    names = ("steps", "seed", "log_every", "eval_every", "eval_batch_size", "progress", "changed_data", "folder")
+    assert [given[name] for name in names] == [4, 3, 2, 4, 100, False, True, tmp_path / "run"]
+    assert (float(given["learning_rate"](2)), len(given["valid"])) == (0.25, 130)
+    assert [hook.patience for hook in given["hooks"] if isinstance(hook, EarlyStopping)] == [2]

@@ -144,6 +144,11 @@ def test_kernels_come_in_the_order_of_use():
     batch = {"image": np.zeros((2, 2, 3, 1), np.float32), "label": label, "index": label}
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     assert kernels_in_order(learner, state, batch) == ["c_first/kernel", "a_last/kernel"]
+    watch = Watch(learner, batch, 1)
+    gradients = {"c_first/kernel": {"norm": 1e-9, "finite": True}, "a_last/kernel": {"norm": 1.0, "finite": True}}
+    watch.memory["snapshots"] = [{"step": 1, "updates": {}, "gradients": gradients, "activations": {}}]
+    page = "".join(panel.html for panel in watch.panels(SimpleNamespace(learner=learner, state=state)))
+    assert "the gradient at c_first/kernel is 1.0e-09 of that at a_last/kernel" in page
 
 
 @pytest.mark.weekly

@@ -105,6 +105,21 @@ def test_the_best_vector_is_found(kind):
         assert metrics["entropy"].compute() == pytest.approx(-2.0, abs=0.6)
 
 
+@pytest.mark.slow
+def test_sac_starts_at_its_temperature_and_td3_with_copies_of_its_networks():
+    environment = constant_reward(False, 1)
+    model, batch = networks.actor_twin_critic(environment, width=2), Source.indices(2)[np.arange(2)]
+    shared = {"model": model, "environment": environment, "optimizer": optax.sgd(0.1, momentum=0.9)}
+    init = jax.jit(sac.learner(**shared, initial_temperature=0.25).init)
+    state = init(jax.random.key(0), batch)
+    assert float(state.params["log_temperature"]) == pytest.approx(np.log(0.25))
+    assert set(state.opt_state) == {"actor", "critic", "log_temperature"}
+    chex.assert_trees_all_equal(state.target_params, {"critic": state.params["critic"]})
+    state = jax.jit(td3.learner(**shared).init)(jax.random.key(0), batch)
+    assert (set(state.opt_state), int(state.opt_state["count"])) == ({"actor", "critic", "count"}, 0)
+    chex.assert_trees_all_equal(state.target_params, state.params)
+
+
 @pytest.mark.weekly
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
 def test_a_policy_of_vectors_moves_to_the_best_one(name):

@@ -143,3 +143,21 @@ def test_demonstrations_are_walks_under_the_policy():
     np.testing.assert_array_equal(shown.states, [[5, 3, 0]] * 2)
     np.testing.assert_array_equal(shown.actions, [[up] * 3] * 2)
     assert shown.num_states == 8
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RL-09")
+def test_numbers_of_a_grid_are_those_of_each_explanation():
+    numbers, maps = study.trial(3, 2, 6, 4, 5, 0)
+    grid, features, reward = study.world(3, 2, 0)
+    expert = study.inverse.soft_policy(grid.mdp, reward, 4)
+    shown = study.inverse.demonstrate(grid.mdp, expert, jax.random.key(0), 6)
+    exact = study.mdp.state_distributions(grid.mdp, expert, 4).sum(0)
+    for name, words in (("features", {"features": features}), ("cells", {"l2": 0.02})):
+        found = study.inverse.explain(grid.mdp, shown, steps=5, **words)
+        moved = study.total_variation(found.occupancy, exact)
+        assert numbers[f"total variation, {name}"] == pytest.approx(moved, rel=1e-4)
+        assert numbers[f"tau, {name}"] == pytest.approx(study.kendall_tau(found.reward, reward), rel=1e-4)
+        assert found.occupancy.sum() == pytest.approx(4, rel=1e-4)
+    assert numbers["total variation, features"] != pytest.approx(numbers["total variation, cells"], rel=1e-3)
+    np.testing.assert_array_equal(maps["true reward"], study.gridworld.on_grid(grid, reward))

@@ -41,3 +41,14 @@ def test_a_return_is_random_under_one_policy_and_a_loss_on_fixed_examples_is_not
 
 def test_the_power_of_a_length_by_hand():
     assert study.power([2, 4, 8], [[4, 4], [16, 16], [64, 64]]) == pytest.approx(2)
+
+
+@pytest.mark.slow
+def test_the_maps_of_steps_are_those_of_their_policies():
+    """The trained policy is the more concentrated one; half the moved distribution is the agent's number."""
+    numbers, maps = study.shift(800)
+    before, after = (np.nan_to_num(maps[f"{name} policy"]) for name in ("untrained", "trained"))
+    assert [before.sum(), after.sum(), np.nansum(maps["the twin's examples"])] == pytest.approx([1, 1, 1])
+    assert np.square(after).sum() > 1.2 * np.square(before).sum()
+    assert numbers["agent"] == pytest.approx(0.5 * np.abs(after - before).sum())
+    assert numbers["twin"] < numbers["agent"]

@@ -10,11 +10,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from dlcore.main import run
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.run.processes import Membership, agree, join_processes, membership, on_host, same
+from dlcore.run.processes import Membership, agree, barrier, join_processes, leave, membership, on_host, same
 from experiments.bench.compare_runs import differences, final_arrays
 from experiments.classification import supervised
 from launch import local
@@ -128,6 +129,43 @@ def test_a_lost_process_is_no_error_of_the_run(several, tmp_path, capsys, messag
         store.wait()
     assert left.value.args == (status,)
     assert ("another process of the run is gone (" in capsys.readouterr().err) is (status == 134)
+
+
+def test_a_process_joins_as_the_launcher_says_and_leaves_in_order(several, capsys):
+    with join_processes("auto", 0.5, 20.5):
+        assert len(several) == 1
+    assert several == [
+        {
+            "coordinator_address": "host:1234", "num_processes": 4, "process_id": 3,
+            "cluster_detection_method": "deactivate", "initialization_timeout": 20, "heartbeat_timeout_seconds": 1,
+            "shutdown_timeout_seconds": 3600,
+        },
+        "shutdown",
+    ]  # fmt: skip
+    assert capsys.readouterr().err == "process 3 of 4 joins at host:1234, for at most 20.5 s\n"
+    with join_processes("on", heartbeat_seconds=7):
+        pass
+    assert (several[2]["heartbeat_timeout_seconds"], several[2]["initialization_timeout"]) == (7, 300)
+
+
+def test_processes_agree_where_all_do_and_take_the_number_of_the_first(several, monkeypatch):
+    """The number -1 stands for None on its way."""
+    sent = []
+    for others, mine, agreed in (([1, 0], True, False), ([1, 1], True, True), ([1, 1], False, False)):
+        monkeypatch.setattr(multihost_utils, "process_allgather", lambda x, others=others: np.array([*others, x]))
+        assert agree(mine) is agreed
+    for first, received in ((7, 7), (0, 0), (-1, None)):
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda x, y=first: sent.append(int(x)) or y)
+        assert same(5) == received
+    assert same(None) is None
+    assert sent == [5, 5, 5, -1]
+    names = []
+    monkeypatch.setattr(multihost_utils, "sync_global_devices", names.append)
+    barrier("end")
+    monkeypatch.setattr(jax, "process_count", lambda: 1)
+    barrier("alone")
+    leave(3)
+    assert names == ["end"]
 
 
 def test_without_a_launcher_what_to_set_is_said(several, monkeypatch):

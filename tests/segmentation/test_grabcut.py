@@ -57,6 +57,24 @@ def test_the_first_color_model_is_a_gaussian_of_the_drawn_pixels():
     np.testing.assert_allclose(density, expected, atol=1e-2)
 
 
+@pytest.mark.slow
+def test_each_of_four_colors_has_a_component_of_its_own():
+    """The first color has 28 of 100 pixels: its rank is the first quarter's, too, but not the middle of the second."""
+    rng, shares = np.random.default_rng(2), [28, 24, 24, 24]
+    pixels = np.repeat([[0.3, green, 0.3] for green in (0.1, 0.35, 0.6, 0.85)], shares, 0) + rng.normal(
+        0, 0.01, (100, 3)
+    )
+    pixels = pixels.astype(np.float32)
+    color = np.repeat(np.arange(4), shares)
+    density = color_model(pixels, np.ones(100, bool), 4, np.random.default_rng(0))
+    drawn = np.random.default_rng(0).integers(0, 100, SAMPLES)
+    for k in range(4):
+        values = pixels[drawn[color[drawn] == k]].astype(np.float64)
+        covariance = np.cov(values.T, bias=True) + 1e-4 * np.eye(3)
+        expected = np.log(len(values) / SAMPLES) + multivariate_normal(values.mean(0), covariance).logpdf(pixels)
+        np.testing.assert_allclose(density[color == k], expected[color == k], atol=2e-2)
+
+
 def test_an_object_of_its_own_color_is_cut_along_its_edge():
     """A red block of 3 x 4 in blue, of which the most salient pixels are part."""
     disk = np.zeros((7, 9), bool)

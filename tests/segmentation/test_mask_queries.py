@@ -221,6 +221,57 @@ def test_predictions_are_those_of_the_last_layer(monkeypatch):
     np.testing.assert_array_equal(found["classes"], np.ones((4, 4)))
 
 
+class Given(nn.Module):
+    """One layer of two queries that hold their classes by 0.9 and 0.7, on four pixels of one image."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        chances = np.array([[0.05, 0.9, 0.05], [0.15, 0.7, 0.15]])
+        masks = np.full((1, 4, 2), 0.01)
+        masks[0, :2, 0], masks[0, 1:, 1] = 0.9, 0.9
+        return MaskOutputs(
+            jnp.asarray(np.log(chances), jnp.float32)[None, None], jnp.asarray(logit(masks), jnp.float32)[None, None]
+        )
+
+
+@pytest.mark.slow
+def test_thresholds_reach_the_predicted_segments():
+    """The second query loses one of its three pixels to the first, and keeps 2 / 3 of its mask."""
+    state = ModelState(np.int32(0), jax.random.key(0), {}, (), {})
+    for settings, wanted in (
+        ({"score_thresh": 0.6, "min_visible": 0.6}, [0, 0, 1, 1]),
+        ({"score_thresh": 0.6, "min_visible": 0.7}, [0, 0, -1, -1]),
+        ({"score_thresh": 0.75, "min_visible": 0.6}, [0, 0, -1, -1]),
+        ({}, [0, 0, -1, -1]),
+    ):
+        learner = mask_queries.learner(model=Given(), optimizer=optax.identity(), num_stuff=1, **settings)
+        found = learner.predict(state, {"image": np.zeros((1, 1, 4, 1), np.float32)})
+        np.testing.assert_array_equal(found["segments"][0, 0], wanted)
+
+
+@pytest.mark.slow
+def test_training_alone_augments():
+    """Images twice as bright: a step on them is that on images that are twice as bright already."""
+    batch = {**batch_of(2), "image": np.float32([1, 3]).reshape(2, 1, 1, 1) * np.ones((2, 4, 4, 1), np.float32)}
+    bright = {**batch, "image": 2 * batch["image"]}
+    plain = LEARNER(model=Constant(), optimizer=optax.sgd(0.1))
+    learner = LEARNER(
+        model=Constant(),
+        optimizer=optax.sgd(0.1),
+        augment=lambda key, example: {**example, "image": 2 * example["image"]},
+    )
+    state = plain.init(jax.random.key(0), batch)
+    state = state.replace(params={**state.params, "logits": np.float32(np.arange(18).reshape(2, 3, 3) % 5)})
+    after, wanted, other = (
+        jax.jit(one.update)(state, rows)[0].params["logits"]
+        for one, rows in ((learner, batch), (plain, bright), (plain, batch))
+    )
+    np.testing.assert_allclose(after, wanted, rtol=1e-6)
+    assert np.abs(after - other).max() > 1e-3
+    measured, same = (jax.jit(one.evaluate)(state, batch)["loss"].compute() for one in (learner, plain))
+    assert measured == same
+
+
 def test_the_quality_of_a_semantic_map_is_that_of_the_last_layer():
     """Query 0 is class 0 at the left pixel, query 1 class 1 at the right one; the first layer says the contrary.
 

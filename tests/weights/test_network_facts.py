@@ -17,7 +17,7 @@ from dlcore.run.json_files import write_json
 from dlcore.setting import FlagError
 from dlcore.weights import network as module
 from dlcore.weights import small_classifier
-from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor
+from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor, model_of
 from dlcore.weights.open import PUBLISHED, Weights
 
 FOUND = Weights("network", Path("w"), model="tiny", mean=(0.5,), std=(0.25,), spec={"num_classes": 3})
@@ -217,3 +217,17 @@ def test_batches_have_a_power_of_two_of_images_and_large_images_32_at_most(monke
     features, probabilities = feature_extractor(trained(Pooled(), **words))(images)
     assert (seen, probabilities) == (batches, None)
     np.testing.assert_array_equal(features, images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "head"),
+    [({"head": "mlp", "head_units": 7}, {(7, 3)}), ({"head": "linear", "head_units": 7}, {(5, 3)})],
+)
+def test_a_model_has_the_fields_and_the_head_of_its_weights(settings, head):
+    found = Weights(
+        "network", Path("w"), model="mlp", fields={"hidden": (4, 5)}, spec={"num_classes": 3}, settings=settings
+    )
+    variables = jax.eval_shape(model_of(found).init, jax.random.key(0), np.zeros((1, 2, 2, 1), np.float32))
+    shapes = [x.shape for x in jax.tree.leaves(variables["params"])]
+    assert {shape for shape in shapes if len(shape) == 2 and shape[1] == 3} == head
+    assert (4, 5) in shapes

@@ -116,6 +116,13 @@ def test_a_damaged_packed_file_is_named(tmp_path):
         FOUND._replace(path=tmp_path / "w.npz").variables()
 
 
+def test_packed_arrays_are_float32_by_their_paths(tmp_path):
+    np.savez(tmp_path / "w.npz", meta="{}", **{"params/a/b": np.arange(2, dtype=np.float16), "params/c": np.ones(1)})
+    params = Weights("network", tmp_path / "w.npz").variables()["params"]
+    np.testing.assert_array_equal(params["a"]["b"], [0, 1])
+    assert {params["a"]["b"].dtype, params["c"].dtype} == {np.dtype(np.float32)}
+
+
 def test_the_adapter_of_a_fine_tuned_run_is_merged_or_the_run_is_refused(monkeypatch):
     variables = {"params": {}, "frozen": {"w": 1}}
     monkeypatch.setattr(Weights, "read", lambda weights: SimpleNamespace(variables=variables))

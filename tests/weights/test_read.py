@@ -11,6 +11,7 @@ from dlcore.optim.ema import ParameterEmaState, track_parameter_ema
 from dlcore.rl.seeds import SeedsState
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.semi_supervised.twin import TwinState
+from dlcore.weights.open import Weights
 from dlcore.weights.read import read_tested_weights
 from tests.saved_runs import save_state
 
@@ -88,6 +89,27 @@ def test_the_best_step_is_read_and_a_damaged_one_is_replaced_by_the_newest(tmp_p
     largest = max(files, key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-20])
     assert read("max") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode", "value"),
+    [
+        ({"select": "best", "ema": 0.99}, "max", 12),
+        ({"select": "best", "ema": 0.99}, "min", 11),
+        ({"select": "best", "ema": None}, "max", 2),
+        ({"select": "last", "ema": 0.99}, "max", 13),
+        ({}, "max", 3),
+    ],
+)
+def test_a_run_is_read_as_it_was_tested(tmp_path, settings, mode, value):
+    """Its best step in the sense of its task, or the last; the average, here 10 more, where it kept one."""
+    store = Checkpoints(tmp_path / "checkpoints", keep_last=3)
+    for step, score in ((1, 0.2), (2, 0.9), (3, 0.5)):
+        average = ParameterEmaState(np.int32(1), {"w": np.float32([step + 10])})
+        store.save(step, {"state": state_of({"w": np.float32([step])}, (average,))}, {}, score)
+    store.close()
+    found = Weights("init_from", tmp_path, page="a.page", settings=settings, monitor_mode=mode).variables()
+    assert found["params"]["w"].item() == value
 
 
 def test_a_flipped_bit_is_damage(tmp_path):
