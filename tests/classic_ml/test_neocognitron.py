@@ -1,5 +1,7 @@
 """Neocognitron: the cells by hand, the growth of templates, and that a shift hardly matters at the top."""
 
+import importlib
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,8 @@ import pytest
 
 from dlcore.classic_ml.neocognitron import Stage, c_layer, grow_stages, grow_templates, neocognitron, s_layer
 from dlcore.data.digits import digits
+
+MODULE = importlib.import_module("dlcore.classic_ml.neocognitron")  # the package has a function of this name
 
 BAR = jnp.array([[0.0, 1, 0], [0, 1, 0], [0, 1, 0]])
 
@@ -116,3 +120,23 @@ def test_bad_arguments():
     u = jnp.zeros((1, 5, 5, 2))
     with pytest.raises(ValueError, match=r"u.shape=\(5, 5, 2\)"):
         s_layer(u[0], jnp.zeros((3, 3, 2, 1)), 0.5)
+
+
+@pytest.mark.covers("DD-31")
+def test_each_stage_grows_from_what_the_last_answers(monkeypatch):
+    calls = []
+
+    def grow(key, u, size, count, selectivity):
+        calls.append((int(jax.random.key_data(key)[1]), u, size, count, selectivity))
+        return f"templates {size}", count
+
+    monkeypatch.setattr(MODULE, "grow_templates", grow)
+    monkeypatch.setattr(MODULE, "s_layer", lambda u, templates, selectivity: ("s", u, templates, selectivity))
+    monkeypatch.setattr(MODULE, "c_layer", lambda u, pool, stride: ("c", u, pool, stride))
+    settings = {"sizes": (3, 5), "counts": (7, 8), "selectivity": (0.7, 0.6), "pools": (2, 4), "strides": (1, 2)}
+    stages = grow_stages(jax.random.key(0), np.array(9.0), **settings)
+    assert stages == (Stage("templates 3", 0.7, 2, 1), Stage("templates 5", 0.6, 4, 2))
+    (first, image, *one), (second, u, *two) = calls
+    assert (float(image), one, two) == (9, [3, 7, 0.7], [5, 8, 0.6])
+    assert u == ("c", ("s", image, "templates 3", 0.7), 2, 1)
+    assert first != second

@@ -94,3 +94,17 @@ def test_each_classifier_is_tried_with_settings_of_its_own():
     penalties = {name: values["l2"] for name, values in classifiers.SETTINGS.items() if "l2" in values}
     assert {name for name, values in penalties.items() if values == (0.1, 1.0, 10.0)} == {"logistic, by Newton"}
     assert all(values == (1e-5, 1e-4, 1e-3, 1e-2) for name, values in penalties.items() if "Newton" not in name)
+
+
+def test_the_annulus_is_asked_of_each_method(monkeypatch):
+    """The linear classifier is right on the first of two points, the network on both."""
+    monkeypatch.setattr(hard_cases.linear_training, "train", lambda x, label, **_: "linear")
+    monkeypatch.setattr(hard_cases.mlp, "train", lambda x, label, **_: "network")
+    monkeypatch.setattr(hard_cases.linear_training, "predict", lambda model, x: np.array([0, 0, model == "network"]))
+    monkeypatch.setattr(hard_cases.mlp, "predict", lambda model, x: np.array([0, 1, model == "network"]))
+    x, label = np.zeros((3, 2)), np.array([0, 1, 1])
+    answers = hard_cases.accuracies(x, label, x, label, 4, 5)
+    assert {name: right for name, (right, _) in answers.items()} == {
+        "linear": pytest.approx(1 / 3),
+        "two layers": pytest.approx(1),
+    }

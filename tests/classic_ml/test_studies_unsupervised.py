@@ -1,5 +1,7 @@
 """The experiments of clusters, maps and densities in smoke settings."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,51 @@ def test_each_kind_of_outlier_by_hand():
     np.testing.assert_array_equal(np.sort(kinds["shuffled pixels"]), np.sort(images))
     assert not np.isin(kinds["noise"], [*images, *(1 - images)]).any()
     assert list(kinds) == ["noise", "shuffled pixels", "inverted"]
+
+
+def test_each_density_is_that_of_its_name(monkeypatch):
+    """A fit is its name, and the density of it at x; two mixtures, of which that of four components is the likelier."""
+    for name in ("gaussian_map", "gaussian_mle"):
+        monkeypatch.setattr(density, name, lambda *_, name=name: name)
+    monkeypatch.setattr(density, "fit_svd", lambda x, components: lambda x: x + components)
+    monkeypatch.setattr(density, "gaussian_log_density", lambda x, fit: (fit, x))
+    monkeypatch.setattr(density, "kmeans", lambda key, x, count, *, restarts: types.SimpleNamespace(centers=count))
+    monkeypatch.setattr(density, "start_from", lambda centers, variance: centers)
+    fit = lambda x, start, *, iterations, epsilon: types.SimpleNamespace(  # noqa: E731
+        mixture=start, log_likelihood=np.array([1.0, 2.0])
+    )
+    monkeypatch.setattr(density, "fit_mixture", fit)
+    monkeypatch.setattr(density, "log_density", lambda x, mixture: np.float64(mixture))
+    monkeypatch.setattr(density, "kernel_log_density", lambda x, train, width: -np.square(width - 0.3))
+    monkeypatch.setattr(density, "bic", lambda x, mixture: -mixture)
+    monkeypatch.setattr(density, "skewness", lambda x: np.array([1.0, -2]))
+    densities, numbers = density.fit_densities(np.zeros((4, 2)), np.ones((3, 2)), 4, 5, 0)
+    assert {name: function(7) for name, function in densities.items()} == {
+        "Gaussian, MLE, 20 components": ("gaussian_mle", 27),
+        "Gaussian, MAP": ("gaussian_map", 7),
+        "mixture": 4,
+        "kernels": pytest.approx(0),
+    }
+    assert numbers == {
+        "components of the mixture": 4,
+        "bandwidth": 0.3,
+        "EM never lowered the likelihood": True,
+        "components tried": [1, 4],
+        "held-out likelihood": [1, 4],
+        "BIC": [-1, -4],
+        "largest skewness of a component": 2,
+    }
+
+
+def test_each_layer_of_the_neocognitron_has_its_responses(monkeypatch):
+    images = np.zeros((2, 3, 3, 1))
+    stages = [types.SimpleNamespace(templates=None, selectivity=None)]
+    monkeypatch.setattr(neocognitron, "neocognitron", lambda images, stages: (images + 2, images + 3))
+    monkeypatch.setattr(neocognitron, "s_layer", lambda images, *_: images + 1)
+    rows = neocognitron.responses(images, stages)
+    assert {name: (row.shape, row.max()) for name, row in rows.items()} == {
+        "pixels": ((2, 9), 0),
+        "S1": ((2, 9), 1),
+        "C1": ((2, 9), 2),
+        "C2": ((2, 9), 3),
+    }

@@ -151,6 +151,19 @@ def test_the_objective_is_the_mean_loss_and_half_the_squared_weights(monkeypatch
     np.testing.assert_allclose(history, [(7 + 2) / 2 + penalty], rtol=1e-5)
 
 
+def test_of_equally_good_penalties_the_largest_is_chosen(monkeypatch):
+    """Of four examples .1 knows three, as .01 does, and .001 two."""
+    right = {0.1: [0, 1, 1, 1], 0.01: [0, 1, 1, 1], 0.001: [0, 0, 1, 1]}
+
+    def fit(features, labels, num_classes, *, l2, steps):
+        assert (features, labels, num_classes, steps) == ("x", "y", 3, 5)
+        return SimpleNamespace(predict=lambda valid: np.array(right[l2]), l2=l2)
+
+    monkeypatch.setattr(feature_classifier, "fit_classifier", fit)
+    best, l2, accuracy = choose_l2(("x", "y"), ("v", [0, 1, 1, 0]), 3, (0.01, 0.1, 0.001), steps=5)
+    assert (best.l2, l2, accuracy) == (0.1, 0.1, {0.1: 0.75, 0.01: 0.75, 0.001: 0.5})
+
+
 def test_features_stand_beside_each_other_in_rows():
     joined = concatenate(np.arange(4).reshape(2, 2, 1), np.array([[7], [8]]))
     np.testing.assert_array_equal(joined, [[0, 1, 7], [2, 3, 8]])

@@ -1,5 +1,7 @@
 """Panoramas: a canvas by hand, parts of one image, and a photograph that was cut, turned and dimmed."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,3 +161,26 @@ def test_images_are_chained_to_the_middle_one(monkeypatch):
     inliers[1] = 9
     with pytest.raises(ValueError, match=r"images\[2\]: 9 matches with images\[1\]; allowed: at least 10"):
         stitch(images)
+
+
+def test_images_are_aligned_by_the_matches_of_their_keypoints(monkeypatch):
+    """Of the second image's points those that match are the targets; gray is the mean of the channels."""
+    points = {1.0: np.float32([[1, 1], [2, 2]]), 4.0: np.float32([[5, 5], [6, 6], [7, 7]])}
+
+    def sift(gray, count):
+        level = float(gray[0, 0])
+        return SimpleNamespace(points=points[level], descriptors=("descriptors", level), mask=("mask", level, count))
+
+    def match(first, second, *, first_mask, second_mask):
+        assert (first, second) == (("descriptors", 1), ("descriptors", 4))
+        assert (first_mask, second_mask) == (("mask", 1, 9), ("mask", 4, 9))
+        return SimpleNamespace(index=np.array([2, 0]), mask="matched")
+
+    def ransac(key, source, target, threshold, mask):
+        return key, source.tolist(), target.tolist(), threshold, mask
+
+    for name, stub in (("sift", sift), ("match_descriptors", match), ("ransac_homography", ransac)):
+        monkeypatch.setattr(panorama, name, stub)
+    first, second = np.float32([0, 1, 2]) * np.ones((2, 2, 1)), np.float32([3, 4, 5]) * np.ones((2, 2, 1))
+    found = panorama._align_images("key", first, second, 9, 1.5)
+    assert found == ("key", [[1, 1], [2, 2]], [[7, 7], [5, 5]], 1.5, "matched")

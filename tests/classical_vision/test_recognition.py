@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.classical_vision import recognition
+from dlcore.classical_vision.ransac import Consensus
 from dlcore.classical_vision.recognition import feature_flow, recognize, track_keypoints
 from dlcore.classical_vision.sift import Keypoints
 
@@ -75,6 +77,29 @@ def test_a_jump_ends_a_track():
     tracks = run(keypoints(points, descriptors))
     np.testing.assert_array_equal(tracks.mask, [[True, True, True], [True, False, True], [True, False, True]])
     np.testing.assert_array_equal(tracks.points, points * np.asarray(tracks.mask)[..., None])
+
+
+@pytest.mark.slow
+def test_matches_that_count_are_given_to_ransac_and_the_threshold_is_enough(monkeypatch):
+    """Of each object two keypoints match: a third of the object, and of the image, does not count."""
+    calls = []
+
+    def ransac(key, source, target, distance, num_hypotheses, mask):
+        calls.append((key, distance, num_hypotheses))
+        return Consensus(source.sum() + target.sum(), mask, 3 * mask.sum())
+
+    monkeypatch.setattr(recognition, "ransac_homography", ransac)
+    points = np.arange(16.0).reshape(2, 4, 2)
+    descriptors = np.broadcast_to(5 * np.eye(4), (2, 4, 4))
+    objects = keypoints(points, descriptors, np.array([[True, True, True, False], [True, False, False, False]]))
+    image = keypoints(points[0], descriptors[0], np.array([True, True, False, True]))
+    for threshold, index in ((5, 0), (6, 0), (7, -1)):
+        found = jax.jit(lambda a, b, threshold=threshold: recognize("key", a, b, threshold, 2.5, 0.7, 9))(
+            objects, image
+        )
+        np.testing.assert_array_equal(found.counts, [6, 3])
+        assert found.index == index
+    assert calls == [("key", 2.5, 9)] * 3
 
 
 def test_bad_input_is_named():

@@ -1,5 +1,6 @@
 """The experiments of features in smoke settings, and verdicts on numbers that were written for them."""
 
+import types
 from typing import NamedTuple
 
 import chex
@@ -11,6 +12,7 @@ import pytest
 from dlcore.data.image_classification import load
 from dlcore.evaluators.knn import knn_predict
 from experiments.classical_vision import features, flow, learned_features, match, retrieval
+from experiments.studies.small_runs import Digits
 from tests.random_weights import random_like
 
 
@@ -119,6 +121,41 @@ def test_images_without_matches_are_refused():
 def test_where_omniglot_is_not():
     with pytest.raises(FileNotFoundError, match=r"data_dir=.nowhere.: has no omniglot28.npz"):
         retrieval.omniglot("nowhere")
+
+
+def test_pixels_and_learned_features_are_read_by_both_classifiers(monkeypatch):
+    """Pixels are 64 numbers, learned features two; k-NN says 1 to all on the first, the linear classifier 0."""
+    few = np.zeros((5, 8, 8, 1), np.float32)
+    digits = Digits(few, np.zeros(5, int), few, np.array([0, 1, 1, 2, 2]))
+    says = {("k-NN", 64): 0, ("linear", 64): 1, ("k-NN", 2): [0, 1, 1, 0, 0], ("linear", 2): [0, 1, 1, 2, 2]}
+
+    def predict(how):
+        return lambda gallery, labels, queries, *_: np.full(5, says[how, gallery.shape[1]])
+
+    monkeypatch.setattr(learned_features, "shuffled_digits", lambda seed: digits)
+    monkeypatch.setattr(learned_features, "train_features", lambda *_, **__: lambda images: images[:, 0, :2, 0])
+    monkeypatch.setattr(learned_features, "knn_predict", predict("k-NN"))
+    monkeypatch.setattr(learned_features, "probe_predict", predict("linear"))
+    result = learned_features.study(num_seeds=1)
+    assert "k-NN: 20.0% on pixels, 60.0% on learned features; a linear classifier: 40.0% and 100.0%" in result.verdict
+    assert result.holds
+
+
+def test_pixels_and_the_embedding_are_measured_under_their_names(monkeypatch):
+    few = np.zeros((4, 16, 16, 1), np.float32)
+    digits = Digits(few, np.zeros(4, int), few, np.zeros(4, int))
+    curve = types.SimpleNamespace(false_accept=np.arange(2), true_accept=np.arange(2), auc=0.5)
+    monkeypatch.setattr(retrieval, "omniglot", lambda folder: digits)
+    monkeypatch.setattr(retrieval, "train_features", lambda *_: lambda images: images[:, 0, :3, 0])
+
+    def measure(features, labels, draws, seed):
+        number = float(features.shape[1])
+        names = ("recall at 1", "one example a class", "verification, area", "verification, equal error")
+        return dict.fromkeys((*names, "same accepted", "different accepted"), number), curve
+
+    monkeypatch.setattr(retrieval, "measure", measure)
+    numbers = retrieval.study(data_dir="own").numbers
+    assert (numbers["pixels: recall at 1"], numbers["embedding: recall at 1"]) == (256, 3)
 
 
 @pytest.mark.slow

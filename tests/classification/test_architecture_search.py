@@ -4,6 +4,8 @@ The catalog's row ZO-23 asks for a search that beats random search on real child
 it to the end, and the claim does not hold there: covered here are the children, the controller and its gradient.
 """
 
+import types
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -93,6 +95,42 @@ def test_two_steps_of_training_by_hand():
         w = w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
     np.testing.assert_allclose(found["params"]["w"], w, rtol=1e-5)
     assert found["batch_stats"]["steps"] == 2
+
+
+def test_a_child_s_reward_is_its_accuracy_on_the_validation_data(monkeypatch):
+    """The child of the architecture a gives class a to dark images and 2 a to others; it trains with these settings."""
+    trained = {}
+
+    def train_network(key, net, architecture_at, data, **settings):
+        trained.update(settings, net=net.width, architecture=architecture_at(5).tolist())
+        return "variables"
+
+    def apply(variables, images, architecture):
+        assert variables == "variables"
+        return jax.nn.one_hot(architecture[0] * (1 + images), 3)
+
+    monkeypatch.setattr(nas, "train_network", train_network)
+    monkeypatch.setattr(nas, "CellNet", lambda width: types.SimpleNamespace(width=width, apply=apply))
+    data = {"valid_image": np.array([0, 1, 1, 0]), "valid_label": np.array([1, 2, 2, 2])}
+    accuracy = nas.train_child(None, np.eye(6, dtype=int)[0], data, steps=7, batch_size=3, learning_rate=0.3, width=5)
+    assert accuracy == 0.75  # the predictions are 1, 2, 2 and 1
+    assert trained == {"steps": 7, "batch_size": 3, "learning_rate": 0.3, "net": 5, "architecture": [1, 0, 0, 0, 0, 0]}
+
+
+CHILD, REWARDS = np.zeros(6, int), np.ones(2, np.float32)
+TRAIN = {"image": np.zeros((3, 4, 4, 1)), "label": np.zeros(3, int)}
+DATA = TRAIN | {f"valid_{name}": array for name, array in TRAIN.items()}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nas.train_child(None, CHILD[:5], DATA), r"architecture=.*wrong shape or dtype; allowed: int\[6\]"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_a_controller_reads_the_choices_before_and_starts_uniform():

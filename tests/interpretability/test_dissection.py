@@ -1,5 +1,7 @@
 """Network dissection: planted detectors, and numbers by hand."""
 
+import types
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -95,3 +97,36 @@ def test_maps_are_enlarged_before_they_are_compared_with_the_threshold():
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.6])), [[1 / 2]], rtol=1e-6)
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.2])), [[1 / 3]], rtol=1e-6)
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.9])), [[1]], rtol=1e-6)  # one pixel of one
+
+
+@pytest.mark.covers("VI-20")
+def test_the_trained_and_the_untrained_network_are_dissected_under_their_names(monkeypatch):
+    """The last map of a network is its parameter: 2 after training, 1 without; the shape is that of class 0."""
+    few = {
+        "image": np.zeros((2, 4, 4, 3), np.uint8), "label": np.array([0, 1]), "mask": np.ones((2, 4, 4), bool),
+    }  # fmt: skip
+
+    class Net:
+        def __init__(self, width):
+            pass
+
+        def init(self, key, x):
+            return 1.0
+
+        def apply(self, value, x):
+            return jnp.eye(3)[jnp.array([0, 2])], {"last": jnp.full((2, 2, 2, 3), value)}
+
+    masks = []
+    monkeypatch.setattr(page, "single_shapes", lambda *_: few)
+    monkeypatch.setattr(page, "Classifier", Net)
+    monkeypatch.setattr(page, "fit", lambda *_: 2.0)
+    monkeypatch.setattr(page, "activation_thresholds", lambda maps, share: share)
+    monkeypatch.setattr(page, "concept_iou", lambda maps, mask, at: masks.append(mask) or maps.max())
+    monkeypatch.setattr(page, "class_selectivity", lambda means, labels: types.SimpleNamespace(index=means.max()))
+    monkeypatch.setattr(page, "planted_map", lambda masks, maps, seed: maps + 5)
+    monkeypatch.setattr(page, "report", lambda iou, selectivity, right: (iou, selectivity, right))
+    iou, selectivity, right = page.study(num_train=2, num_test=2, image_size=4)
+    assert iou == {"trained": 2, "planted": 7, "untrained": 1}
+    assert selectivity == {"trained": 2, "untrained": 1}
+    assert right == 0.5
+    np.testing.assert_array_equal(masks[0][:, 0, 0, :2], np.eye(2))

@@ -468,6 +468,26 @@ def test_words_guide_and_latents_are_decoded(one_call):
         np.testing.assert_allclose(images, np.full((1, 8, 4, 3), expected), rtol=1e-6)
 
 
+def test_open_pipeline_opens_each_part_in_its_folder(tmp_path, monkeypatch):
+    options = {"sharding": "split", "param_dtype": "bfloat16"}
+    monkeypatch.setattr("dlcore.pretrained.pipeline.from_pretrained", lambda folder, **given: (folder.name, given))
+    monkeypatch.setattr("dlcore.pretrained.pipeline.open_prompt_encoder", lambda *part, **given: (*part, given))
+    write_json(tmp_path / "scheduler" / "scheduler_config.json", {"shift": 3.0})
+    parts = {f"text_encoder{end}": ["transformers", "Encoder"] for end in ("", "_2", "_3")}
+    index = {"_class_name": "StableDiffusion3Pipeline", **parts}
+    for count, left_out in ((3, {}), (2, {"text_encoder_3": [None, None]})):
+        write_json(tmp_path / "model_index.json", index | left_out)
+        pipeline = open_pipeline(tmp_path, **options)
+        assert (pipeline.name, pipeline.scheduler) == ("StableDiffusion3Pipeline", {"shift": 3.0})
+        assert (pipeline.network, pipeline.autoencoder) == (("transformer", options), ("vae", options))
+        encoders = KINDS["StableDiffusion3Pipeline"].encoders[:count]
+        assert pipeline.encoders == tuple((tmp_path, *part, options) for part in encoders)
+        assert pipeline.index == index | left_out
+    write_json(tmp_path / "model_index.json", index | {"text_encoder_2": [None, None], "text_encoder_3": [None, None]})
+    with pytest.raises(ValueError, match="text_encoder_2 was left out; allowed: all text encoders of a Stable"):
+        open_pipeline(tmp_path)
+
+
 def test_a_prompt_is_filled_up_to_its_window_where_asked(tmp_path, monkeypatch):
     write_clip_tokenizer(tmp_path / "clip")
     write_t5_tokenizer(tmp_path / "t5")

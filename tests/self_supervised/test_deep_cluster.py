@@ -1,5 +1,7 @@
 """Clusters without empty ones, a head that starts anew, and a run that goes on after a kill as if nothing had been."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -348,6 +350,27 @@ def test_a_network_learns_its_clusters():
     for _ in range(100):
         state, metrics = update(state, rows)
     assert metrics["accuracy"].compute() > 0.9
+
+
+def test_clusters_are_those_of_k_means_with_no_empty_one(monkeypatch):
+    """Of the whitened features, which are one number each: rows 0 to 3 are cluster 1, and 0 is empty."""
+
+    def kmeans(key, x, num_clusters, **options):
+        asked.append((key, x, num_clusters, options))
+        return SimpleNamespace(labels=jnp.array([1, 1, 1, 1, 2]))
+
+    asked = []
+    monkeypatch.setattr(deep_cluster, "kmeans", kmeans)
+    features = np.array([[0, 1.0], [1, 0], [6, 2], [7, 1], [50, 1]])
+    labels = cluster("key", features, 3, dims=1)
+    assert labels.dtype == np.int32
+    assert set(labels[:4]) == {0, 1}
+    assert labels[4] == 2
+    ((key, x, num_clusters, options),) = asked
+    assert (key, num_clusters, options) == ("key", 3, {"restarts": 1, "max_iterations": 50})
+    chex.assert_shape(x, (5, 1))
+    with pytest.raises(ValueError, match="num_clusters=6: more than examples; allowed: at most 5"):
+        cluster("key", features, 6)
 
 
 def test_features_that_are_all_the_same_become_zeros():

@@ -284,6 +284,32 @@ def test_the_wiring_of_filler_is_as_it_was():
     assert_wiring(Filler(Backbone(), 3, 4), (1, 16, 8, 3), [25.9478, 1.11741])
 
 
+def task_of(monkeypatch, technique, **setting):
+    """(The task that a technique's learner trains on, what encodes images afterwards)."""
+    asked = []
+    monkeypatch.setattr(technique, "fill_in_learner", lambda *arguments: asked.append(arguments) or "learner")
+    common = {"model": Plain(3), "optimizer": None, "prepare": len, "normalize": max}
+    assert technique.learner(**common, **setting) == "learner"
+    ((model, _, task, name, prepare, normalize, *present),) = asked
+    assert (model, name, prepare, normalize) == (Plain(3), technique.TRIVIAL, len, max)
+    return task, present
+
+
+def test_the_hole_has_the_share_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(inpainting, "hole", lambda *arguments: arguments)
+    task, present = task_of(monkeypatch, inpainting, hole_share=0.25)
+    assert task("key", "image") == ("key", "image", 0.25)
+    assert present == []
+
+
+def test_the_channel_that_is_asked_for_is_hidden_and_afterwards_removed(monkeypatch):
+    monkeypatch.setattr(cross_channel, "hidden_channel", lambda *arguments: ("hidden", *arguments))
+    monkeypatch.setattr(cross_channel, "remove_channel", lambda *arguments: ("removed", *arguments))
+    task, (present,) = task_of(monkeypatch, cross_channel, channel=2)
+    assert task("key", "image") == ("hidden", "image", 2)
+    assert present("image") == ("removed", "image", 2)
+
+
 def test_a_filler_has_the_features_of_its_backbone_and_a_learner_begins_with_prepared_images():
     class Twice(nn.Module):
         def features(self, x, train=False):

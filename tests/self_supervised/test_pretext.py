@@ -424,3 +424,11 @@ def test_pieces_are_classified_by_what_is_at_each_of_their_places_together():
     np.testing.assert_allclose(features[..., 0], 2 * pieces.mean((2, 3, 4)), atol=1e-5)
     shapes = jax.eval_shape(PieceClassifier(Twice(), 3).init, jax.random.key(0), pieces)["params"]
     chex.assert_shape(shapes["head"]["kernel"], (2, 3))  # one mean of each piece, and no hidden layer
+
+
+def test_the_stride_goes_to_the_order_of_frames(monkeypatch):
+    asked = []
+    monkeypatch.setattr(frame_order, "pretext_learner", lambda *arguments: asked.append(arguments) or "learner")
+    monkeypatch.setattr(frame_order, "frame_order", lambda stride: f"stride {stride}")
+    assert frame_order.learner(model=Linear(2), optimizer=None, prepare=len, normalize=max, stride=3) == "learner"
+    assert asked == [(Linear(2), None, "stride 3", len, max, 2)]

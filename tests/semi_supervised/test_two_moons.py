@@ -1,5 +1,7 @@
 """The four assumptions by hand, what unlabeled points change in a small run, and the verdict."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,3 +81,27 @@ def test_a_small_run():
     result = study.study(num_seeds=1, points=40, steps=2)
     assert list(result.figures) == ["regions"]
     assert 0.5 < result.numbers["accuracy by moon, propagation"][0] <= 1
+
+
+def test_each_name_is_its_classifier_and_one_network_sees_unlabeled_points(monkeypatch):
+    """Classifiers answer 1 to 5, in the order of their names; a network's answer is the sum of its weights."""
+    monkeypatch.setattr(study.logistic, "train", lambda x, label, l2: len(x))
+    monkeypatch.setattr(study.logistic, "predict", lambda count, q: np.full(len(q), count - 1))
+    monkeypatch.setattr(study.nearest_neighbor, "train", lambda x, label: len(x))
+    monkeypatch.setattr(study.nearest_neighbor, "predict", lambda count, q: np.full(len(q), count))
+    graph = types.SimpleNamespace(classes=np.array([9, 3, 9]))
+    monkeypatch.setattr(study, "propagate", lambda points, given, gamma: graph)
+    monkeypatch.setattr(study, "extend", lambda graph, q: np.tile([0, 1, 0], (len(q), 1)))
+    monkeypatch.setattr(study, "train_networks", lambda keys, x, given, w, *_: np.full(len(keys), 4 + w.sum()))
+    network = types.SimpleNamespace(apply=lambda tree, q: np.eye(9)[[int(tree["params"])] * len(q)])
+    monkeypatch.setattr(study, "NETWORK", network)
+    points = np.zeros((4, 2))
+    arm = study.Arm(points, np.array([0, 1, study.UNLABELED, study.UNLABELED]), points, np.zeros(4))
+    (answers,) = study.train_all([arm], 1, (0.25, 0.75), 0.1, 1.0)
+    assert {name: predict(np.zeros((1, 2))).tolist() for name, predict in answers.items()} == {
+        "logistic": [1],
+        "1-NN": [2],
+        "propagation": [3],
+        "network": [4],
+        "network, unlabeled too": [5],
+    }

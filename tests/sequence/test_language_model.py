@@ -251,6 +251,29 @@ def test_dropout_is_applied_in_training_alone(monkeypatch):
     assert calls == [(True, True), (False, False)]
 
 
+def test_predict_passes_the_prompt_and_its_settings_on(monkeypatch):
+    calls = []
+
+    def continued(model, variables, prompt, lengths, keys, max_length, **settings):
+        calls.append((variables, np.asarray(prompt).tolist(), np.asarray(lengths).tolist(), max_length, settings))
+        return "tokens", "lengths"
+
+    monkeypatch.setattr(language_model, "continue_text", continued)
+    learner = language_model.learner(
+        model=Bigrams(), optimizer=optax.sgd(0.1), sample_length=9, top_k=2, top_p=0.5, stop_token=4
+    )
+    state = State(np.int32(0), jax.random.key(0), "weights", None)
+    text, index = np.array([[3, 1], [2, 0]]), np.arange(2)
+    assert learner.predict(state, {"text": text, "index": index}) == {"tokens": "tokens", "length": "lengths"}
+    given = {"prompt": text, "prompt_length": np.array([1, 2]), "temperature": 0.5, "index": index}
+    learner.predict(state, given)
+    variables, settings = {"params": "weights"}, {"stop_token": 4, "top_k": 2, "top_p": 0.5}
+    assert calls == [
+        (variables, [[3], [2]], [1, 1], 9, {"temperature": 1.0, **settings}),
+        (variables, [[3, 1], [2, 0]], [1, 2], 9, {"temperature": 0.5, **settings}),
+    ]
+
+
 class Summing:
     """The next token is one more than the sum of all that the cache holds, modulo 7."""
 

@@ -417,6 +417,29 @@ class Writer:
         return self.aligned
 
 
+def test_predict_searches_as_asked_and_aligns_what_it_wrote(monkeypatch):
+    """The longest output has 3/2 of the source's three tokens, 4, or as many as asked."""
+    searches, tokens = [], jnp.array([[4, 5, END], [END, PAD, PAD]])
+
+    def search(step, carry, *settings):
+        searches.append((step(carry, "token"), carry, *settings))
+        return tokens, "length"
+
+    monkeypatch.setattr(seq2seq, "generate_sentences", search)
+    weights = {"params": "weights"}
+    state, batch = State(np.int32(0), jax.random.key(0), "weights", None), {"source": np.ones((2, 3), int)}
+    plain, aligned = Writer(), Writer("aligned")
+    outputs = seq2seq.learner(model=plain, optimizer=optax.sgd(0.1)).predict(state, batch)
+    assert outputs == {"tokens": tokens, "length": "length"}
+    (_, source, encode), start, step, (_, memory, inputs, decode) = plain.calls
+    assert (source is batch["source"], encode, memory, decode) == (True, "encode", "encode", "decode")
+    assert (start, step) == ((weights, "encode", 4, "start"), (weights, "start", "token", "step"))
+    np.testing.assert_array_equal(inputs, [[START, 4, 5], [START, END, PAD]])
+    search = seq2seq.learner(model=aligned, optimizer=optax.sgd(0.1), max_length=7, beam=Beam(3, 0.5))
+    assert search.predict(state, batch)["alignment"] == "aligned"
+    assert searches == [("step", "start", 2, 4, 1, 0.0), ("step", "start", 2, 7, 3, 0.5)]
+
+
 def test_a_model_tells_its_numbers_of_tokens():
     """The source has a vocabulary of its own, that of the target, or neither is known."""
     for sizes, expected in (

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from tests.first_call import first_call
 
 from dlcore.learner import State
 from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
@@ -124,6 +125,17 @@ def test_the_study_is_judged_by_both_tasks():
     assert of(0.97, 0.91).holds is True
     assert of(0.97, 0.93).holds is False
     assert "turn: 90.0 % with both heads, 93.0 % alone (-3.0)" in of(0.97, 0.93).verdict
+
+
+@pytest.mark.covers("TL-07")
+@pytest.mark.parametrize(
+    ("arm", "weights"), [("both", (1.0, 1.0)), ("class alone", (1.0, 0.0)), ("turn alone", (0.0, 1.0))]
+)
+def test_each_arm_weighs_the_tasks_of_its_name(monkeypatch, arm, weights):
+    monkeypatch.setattr(study, "task_data", lambda *_: {})
+    _, options = first_call(study, "learner", study.accuracies, arm, 1, 4, 1, 2, 1e-3)
+    assert options["weights"] == dict(zip(("class", "turn"), weights, strict=True))
+    assert options["model"].classes == (("class", 10), ("turn", 4))
 
 
 @pytest.mark.slow

@@ -1,6 +1,9 @@
 """Structure from motion: cameras of known pose, the least-squares optimum, export, and bad input."""
 
+from types import SimpleNamespace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -118,6 +121,56 @@ def test_a_point_counts_where_two_views_show_it_in_front_of_them():
     expected = [[1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 1, 1, 0, 0], [1, 1, 0, 1, 0, 0, 0]]
     np.testing.assert_array_equal(found.mask, np.array(expected, bool))
     np.testing.assert_allclose(found.points, np.where(np.array(expected[0])[:, None], points, 0), atol=1e-8)
+
+
+def test_views_between_are_located_and_outliers_leave_in_two_rounds(monkeypatch):
+    """The first and the last image begin; the second shows no point 2, the last no point 1, and 3 is an outlier.
+
+    Points are triangulated from the first and the last image where both show them, else from all that do.
+    """
+    calls, rounds, pixels = [], [], 1 + np.arange(64, dtype=np.float32).reshape(4, 8, 2)
+    mask = np.ones((4, 8), bool)
+    mask[1, 2] = mask[3, 1] = False
+
+    def begin(key, first, last, intrinsics, threshold, num_hypotheses, both):
+        calls.append((first, last, threshold, num_hypotheses, both))
+        inliers = both & (jnp.arange(8) != 3)
+        return SimpleNamespace(mask=inliers, points=jnp.ones((8, 3)), rotation=2 * jnp.eye(3), translation=jnp.ones(3))
+
+    def locate(key, points, image, intrinsics, threshold, num_hypotheses, visible):
+        calls.append((threshold, num_hypotheses))
+        pose = {"rotation": image[0, 0] * jnp.eye(3), "translation": visible[1:4].astype(jnp.float32)}
+        return SimpleNamespace(model=SimpleNamespace(**pose))
+
+    def triangulated(bundle, used, pixels, intrinsics, limit):
+        rounds.append((bundle, used, limit))
+        return bundle._replace(mask=bundle.mask & False)
+
+    def adjust(bundle, pixels, intrinsics, steps):
+        rounds.append(steps)
+        return bundle
+
+    for name, stub in (("structure_from_motion", begin), ("ransac_pose", locate), ("_triangulated", triangulated)):
+        monkeypatch.setattr(structure_from_motion, name, stub)
+    monkeypatch.setattr(structure_from_motion, "bundle_adjustment", adjust)
+    reconstruct(jax.random.key(0), pixels, K, mask, 1.5, 40, 6)
+    (first, last, *settings, both), located = calls
+    np.testing.assert_array_equal(first, pixels[0])
+    np.testing.assert_array_equal(last, pixels[3])
+    np.testing.assert_array_equal(both, np.arange(8) != 1)
+    assert (settings, located) == ([1.5, 40], (1.5, 40))
+    (bundle, used, lenient), steps, (again, _, strict), more = rounds
+    assert (lenient, steps, strict, more) == (7.5, 6, 3, 6)
+    np.testing.assert_array_equal(again.mask, mask)
+    np.testing.assert_array_equal(bundle.rotations[:, 0, 0], [1, pixels[1, 0, 0], pixels[2, 0, 0], 2])
+    np.testing.assert_array_equal(bundle.translations, [[0, 0, 0], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(bundle.points[:, 0], [1, 0, 1, 0, 1, 1, 1, 1])
+    ends = np.array([[True] * 8, [False] * 8, [False] * 8, [True] * 8])
+    ends[:, 1] = True, True, True, False
+    np.testing.assert_array_equal(used, ends)
+    # Of three views the one between is located too.
+    reconstruct(jax.random.key(0), pixels[[0, 1, 3]], K, mask[[0, 1, 3]], 1.5, 40, 6)
+    np.testing.assert_array_equal(rounds[4][0].rotations[:, 0, 0], [1, pixels[1, 0, 0], 2])
 
 
 @pytest.mark.slow

@@ -240,6 +240,16 @@ def test_strings_that_do_not_fit_are_refused():
     check("--lengths=3,30")
 
 
+def test_a_reader_learns_by_the_loss_of_its_network(monkeypatch):
+    for name in ("learner", "attention_learner"):
+        monkeypatch.setattr(text_reading, name, lambda name=name, **options: (name, options))
+    encoder, rest = TextEncoder(4), {"optimizer": optax.sgd(1.0), "preprocess": abs, "max_length": 7}
+    reader, attending = CTCReader(encoder, 6), AttendingReader(encoder, 6)
+    for model, expected in ((reader, ("learner", {})), (attending, ("attention_learner", {"ctc_weight": 0.25}))):
+        found = text_reading.reading_learner(model=model, ctc_weight=0.25, **rest)
+        assert found == (expected[0], {"model": model, **rest, **expected[1]})
+
+
 def test_the_wiring_of_the_reader_of_columns_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(CTCReader(TextEncoder(4), 6, 5), (2, 8, 12, 3), [4.16011, 2.9621])
