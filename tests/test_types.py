@@ -63,6 +63,7 @@ DIFFERS: dict[str, tuple[str, str]] = {
     "dlcore.generative.denoising.example_noise": (ELSEWHERE, DRAWS),
     "dlcore.generative.vae.reparameterize": (ELSEWHERE, DRAWS),
     "dlcore.interpretability.class_image.random_shift": ("large small", DRAWS),
+    "dlcore.diagnostics.simple_methods.flat": ("uint8 bytes", "bytes are pixels, divided by 255"),
     "dlcore.losses.contrastive.uniformity_loss": ("small", "log(1 - 1e-6): float32 has steps of 6e-8 below 1"),
     "dlcore.losses.distillation.distillation_loss": ("small", "a divergence of 1e-8 between log-probabilities of 1"),
     "dlcore.losses.metric_learning.sample_semi_hard_negatives": ("small", DRAWS),

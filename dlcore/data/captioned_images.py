@@ -9,6 +9,7 @@ from dlcore.data.captions import captions
 from dlcore.data.flickr8k import CaptionedImages, flickr8k
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
+from dlcore.ops.checks import check_shapes
 from dlcore.setting import FlagError
 
 __all__ = ["captioned_shapes", "decode_sentences", "flickr8k_splits", "image_facts", "vocabulary"]
@@ -59,6 +60,7 @@ def image_facts(images: np.ndarray) -> dict[str, list]:
     """
     from dlcore.data.augment import channel_statistics
 
+    check_shapes(images=(images, "... H W C"))
     mean, std = channel_statistics(Source({"image": images.reshape(-1, *images.shape[-3:])}))
     return {"image_shape": list(images.shape[-3:]), "mean": [float(m) for m in mean], "std": [float(s) for s in std]}
 

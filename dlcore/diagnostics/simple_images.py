@@ -86,7 +86,7 @@ def region_features(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
     """
     from scipy.ndimage import binary_dilation, binary_fill_holes, find_objects, label
 
-    check_shapes(labels=(labels, "H W"), image=(image, f"{labels.shape[0]} {labels.shape[1]} 3"))
+    check_shapes(labels=(labels, "H W"), image=(image, "H W 3"))
     pixels, labels, margin = np.asarray(image, np.float32) / 255, np.pad(np.asarray(labels) + 1, 3), 3
     pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)))
     height, width = (side - 2 * margin for side in labels.shape)

@@ -12,6 +12,7 @@ from dlcore.data.source import Source
 from dlcore.data.splits import Splits
 from dlcore.data.tracks import noisy_depths
 from dlcore.learner import check_record
+from dlcore.ops.checks import check_shapes
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
 from dlcore.sequence.patterns import Pattern
@@ -98,7 +99,10 @@ def moving_average(observations: np.ndarray, window: int) -> np.ndarray:
     Returns:
       [N, T, ...].
     """
-    total = np.cumsum(np.pad(observations, ((0, 0), (1, 0), *[(0, 0)] * (observations.ndim - 2))), axis=1)
+    check_shapes(observations=(observations, "N T ..."), window=(window, "int >= 1"))
+    total = np.cumsum(
+        np.pad(np.asarray(observations, np.float64), ((0, 0), (1, 0), *[(0, 0)] * (observations.ndim - 2))), axis=1
+    )
     last = np.arange(1, observations.shape[1] + 1)
     first = np.maximum(last - window, 0)
     return (total[:, last] - total[:, first]) / (last - first).reshape(-1, *[1] * (observations.ndim - 2))
@@ -114,7 +118,7 @@ def rmse(x: np.ndarray, y: np.ndarray) -> float:
     Returns:
       The root, of all elements.
     """
-    return float(np.sqrt(np.square(x - y).mean()))
+    return float(np.sqrt(np.square(np.asarray(x, np.float64) - np.asarray(y, np.float64)).mean()))
 
 
 def _without_memory(pattern: str, splits: Splits) -> dict[str, float]:

@@ -197,7 +197,8 @@ def test_a_page_starts_from_a_published_detector(tmp_path):
 @pytest.mark.slow
 def test_a_detector_comes_through_the_door():
     """DETR of the golden, under the published names, by fields of the published model."""
-    from tests.detection.test_published_names import TINY, Golden, as_published
+    from tests.detection.test_published_names import TINY_DETR as TINY
+    from tests.detection.test_published_names import Golden, as_published
 
     fields = {name: getattr(TINY, name) for name in ("backbone", "num_classes", "stage", "num_queries", "features")}
     fields |= {name: getattr(TINY, name) for name in ("num_heads", "hidden_features", "encoder_layers")}
