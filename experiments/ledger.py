@@ -48,10 +48,13 @@ from dlcore.run.json_files import read_json
 __all__ = [
     "MEASURED",
     "RECIPE",
+    "SIMPLE",
     "admit",
     "append",
     "baseline_field",
     "beats_baseline",
+    "beats_simple",
+    "best_simple",
     "candidate",
     "default_id",
     "drop_reason",
@@ -62,12 +65,15 @@ __all__ = [
     "page",
     "read",
     "read_not_run",
+    "read_simple",
     "replace",
     "seedless",
     "unaccounted",
     "validate",
 ]
 
+SIMPLE = pathlib.Path(__file__).with_name("simple") / "values.jsonl"
+"""What `experiments.simple` measured."""
 MEASURED, RECIPE = "measured", "recipe, not run"
 _TEXT = ("id", "command", "dataset", "metric", "note")
 _WHEN_MEASURED = ("hardware", "commit", "date")
@@ -317,18 +323,37 @@ def learned(row: dict[str, Any]) -> bool:
 def beats_baseline(row: dict[str, Any], digits: int = 4) -> bool | None:
     """Whether a row's mean beats its baseline in so many digits; None where there is no baseline or no number."""
     baseline = row["baseline"]
-    if baseline is None or row["mean"] is None:
-        return None
-    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], baseline["value"]))
-    return mean > value if baseline["better"] == "higher" else mean < value
+    return None if baseline is None else _beats(row["mean"], baseline["value"], baseline["better"], digits)
 
 
 def beats_simple(row: dict[str, Any], simple: Mapping[str, Any], digits: int = 3) -> bool | None:
     """Whether a row's mean beats a simple method in so many digits; None where the row has no number."""
-    if row["mean"] is None:
+    return _beats(row["mean"], simple["mean"], simple["better"], digits)
+
+
+def _beats(mean: float | None, value: float, better: str, digits: int) -> bool | None:
+    if mean is None:
         return None
-    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], simple["mean"]))
-    return mean > value if simple["better"] == "higher" else mean < value
+    mean, value = (float(f"{number:.{digits}g}") for number in (mean, value))
+    return mean > value if better == "higher" else mean < value
+
+
+def read_simple(path: str | os.PathLike = SIMPLE) -> dict[str, dict[str, Any]]:
+    """Read values.jsonl of `experiments.simple`: key -> line; empty where it does not exist."""
+    path = pathlib.Path(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {value["key"]: value for value in map(json.loads, lines)}
+
+
+def best_simple(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Find the best simple method of each row, without controls: id -> its line of values.jsonl."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for value in (value for value in values.values() if not value["is_control"]):
+        sign = 1 if value["better"] == "higher" else -1
+        for row in value["rows"]:
+            if row not in best or sign * value["mean"] > sign * best[row]["mean"]:
+                best[row] = value
+    return best
 
 
 def _mean_baseline(candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -32,7 +32,6 @@ from typing import Any
 
 from dlcore.report.measures import in_per_cent
 from experiments import ledger
-from experiments.simple.method import of_rows, read_values
 
 __all__ = ["main", "render"]
 
@@ -235,7 +234,7 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
     head, _, rest = before.partition(BEGIN)
     _, _, tail = rest.partition(END)
     rows, reasons = ledger.read(folder / "results.jsonl"), ledger.read_not_run(folder / "not_run.json")
-    simple = of_rows(read_values(folder / "simple" / "values.jsonl"))
+    simple = ledger.best_simple(ledger.read_simple(folder / "simple" / "values.jsonl"))
     after = f"{head}{BEGIN}\n{render(rows, reasons, simple)}{END}{tail}"
     problems = ledger.unaccounted(folder, rows, reasons)
     for problem in problems:

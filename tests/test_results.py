@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from experiments import ledger, results
-from experiments.simple.method import read_values
 
 FAKE = '''"""Write a result that depends on the seed and on --shift."""
 import json, pathlib, sys
@@ -266,7 +265,14 @@ def test_annotate_changes_what_a_row_is_compared_with_and_nothing_else(measured)
     [(0.904, "higher", False), (0.9051, "higher", True), (0.91, "higher", True), (0.91, "lower", False)],
 )
 def test_the_best_simple_method_of_a_row_is_bold_where_the_row_does_not_beat_it(measured, value, better, loses):
-    simple = {"key": "k", "rows": ["topic.fake-digits"], "method": "k-NN", "better": better, "knows": ""}
+    simple = {
+        "key": "k",
+        "rows": ["topic.fake-digits"],
+        "method": "k-NN",
+        "better": better,
+        "knows": "",
+        "is_control": False,
+    }
     worse = simple | {"key": "worse", "mean": value - 0.1 if better == "higher" else value + 0.1}
     file = measured / "experiments" / "simple" / "values.jsonl"
     file.parent.mkdir()
@@ -643,7 +649,7 @@ def test_the_readmes_headlines_are_the_means_of_the_ledger(phrase):
 
 @pytest.mark.parametrize("phrase", SIMPLE)
 def test_the_readmes_simple_methods_are_those_measured(phrase):
-    value = read_values()[SIMPLE[phrase]]
+    value = ledger.read_simple()[SIMPLE[phrase]]
     mean = value["mean"] * (100 if results.in_per_cent(value["metric"]) and "%" in phrase else 1)
     assert phrase.format(mean) in documents(Path(__file__).resolve().parents[1])
 

@@ -46,13 +46,13 @@ def best_classifier(
     Args:
       train: (features [N, D], labels [N]).
       valid: (features [V, D], labels [V]).
-      kinds: "knn" (1, 3, 5, 10, 20 neighbors), "logistic", "svm" (RBF kernel, C 1 and 10), "trees" (extremely
-        randomized trees).
+      kinds: "knn" (1, 3, 5, 10, 20 neighbors), "logistic", "svm" (RBF kernel, C 1 and 10), "boosting" (boosted
+        trees), "trees" (extremely randomized trees).
 
     Returns:
       (name of the classifier, the fitted classifier of scikit-learn).
     """
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
@@ -65,6 +65,7 @@ def best_classifier(
         "knn": {f"{k}-NN": KNeighborsClassifier(k) for k in (1, 3, 5, 10, 20) if k <= len(train[0])},
         "logistic": {"logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=10000))},
         "svm": {f"SVM, RBF kernel, C={c}": SVC(C=c) for c in (1, 10)},
+        "boosting": {"boosted trees": HistGradientBoostingClassifier(random_state=0)},
         "trees": {"extremely randomized trees": ExtraTreesClassifier(500, random_state=0)},
     }
     return _best({name: model.fit(*train) for kind in kinds for name, model in candidates[kind].items()}, valid)

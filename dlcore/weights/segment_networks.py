@@ -11,9 +11,8 @@ from dlcore.data.facts import Facts
 from dlcore.experiment.parts import Run
 from dlcore.learner import CheckedRecord, Learner
 from dlcore.models import described_model
-from dlcore.models import network as network_parts
 from dlcore.models.encoder import Encoder
-from dlcore.models.network import OnBackbone, Zoo
+from dlcore.models.network import OnBackbone, WithHeads, Zoo
 from dlcore.self_supervised import encoders
 from dlcore.setting import FlagError, flag_prefix
 from dlcore.transfer import adapter_flags
@@ -107,7 +106,7 @@ class ThingsAndStuff:
     """
 
     things: Callable[..., Learner]
-    detector: network_parts.WithHeads
+    detector: WithHeads
     stuff: Callable[..., Learner]
     segmenter: Callable[..., nn.Module]
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 
 from dlcore.run import provenance
-from experiments.simple.method import VALUES, SimpleMethod, all_methods, read_values
+from experiments import ledger
+from experiments.simple.method import SimpleMethod, all_methods
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,16 +19,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("keys", nargs="*", metavar="KEY", help="methods to measure")
     parser.add_argument("--all", action="store_true", help="measure every method without a value")
     arguments = parser.parse_args(argv)
-    methods, values = all_methods(), read_values()
+    methods, values = all_methods(), ledger.read_simple()
     if unknown := [key for key in arguments.keys if key not in methods]:
         print(f"{unknown[0]}: no simple method; allowed: {', '.join(methods)}", file=sys.stderr)
         return 2
     keys = arguments.keys or [key for key in methods if key not in values and arguments.all]
     for key in keys:
-        values = read_values() | {key: measured(methods[key])}  # another command may have written meanwhile
+        values = ledger.read_simple() | {key: measured(methods[key])}  # another command may have written meanwhile
         print(json.dumps(values[key]))
         lines = [values[name] for name in methods if name in values]
-        VALUES.write_text("".join(f"{json.dumps(value)}\n" for value in lines), encoding="utf-8")
+        ledger.SIMPLE.write_text("".join(f"{json.dumps(value)}\n" for value in lines), encoding="utf-8")
     for key, method in methods.items() if not keys else ():
         value = f"{values[key]['mean']:.4g}" if key in values else "not measured"
         print(f"{key}: {method.metric} {value}, {method.method} ({', '.join(method.rows)})")

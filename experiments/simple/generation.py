@@ -75,6 +75,7 @@ def copies(rows: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.nd
     return rows[np.random.default_rng(seed).permutation(len(rows))[:count]]
 
 
+@functools.cache
 def digits_kernel_density(seed: int) -> float:
     """-log p of test digits that are binarized anew by each seed, in nats, under one component a training digit."""
     train, valid, test = (part.arrays["image"] for part in page_splits("generative.autoencoder")[:3])

@@ -3,7 +3,6 @@
 Methods on data that are files read them from the folder of the environment variable DATA_DIR.
 """
 
-import os
 from functools import partial
 
 import numpy as np
@@ -25,7 +24,7 @@ from dlcore.diagnostics.simple_methods import (
     with_shifts,
 )
 from dlcore.metrics.retrieval import recall_at_k
-from experiments.simple.method import SimpleMethod, page_splits
+from experiments.simple.method import SimpleMethod, data_dir, page_splits
 
 __all__ = ["METHODS"]
 
@@ -63,9 +62,7 @@ FINE_TUNING += ("digits-fine-tuning-biases",)
 
 def with_files(*words: str) -> tuple[str, ...]:
     """Add the folder of the data sets that are files to the words of a page's command line."""
-    if "DATA_DIR" not in os.environ:
-        raise ValueError("DATA_DIR: not set; allowed: the folder of the prepared data sets")
-    return *words, f"--data_dir={os.environ['DATA_DIR']}"
+    return *words, f"--data_dir={data_dir()}"
 
 
 def rows_of(part) -> tuple[np.ndarray, np.ndarray]:

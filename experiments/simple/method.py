@@ -3,19 +3,15 @@
 import dataclasses
 import functools
 import importlib
-import json
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from dlcore.data.splits import Splits
 from dlcore.experiment.resolve import resolve
 from experiments import find_experiment
 
-__all__ = ["FILES", "VALUES", "SimpleMethod", "all_methods", "of_rows", "page_splits", "read_values"]
-
-VALUES = pathlib.Path(__file__).with_name("values.jsonl")
-"""One JSON object a line: what was measured of each method."""
+__all__ = ["FILES", "SimpleMethod", "all_methods", "data_dir", "page_splits"]
 
 FILES = ("images", "generation", "sequences", "clips", "scenes", "control")
 """The files of this folder that have `METHODS`."""
@@ -70,19 +66,8 @@ def page_splits(page: str, words: Sequence[str] = (), seed: int = 0) -> Splits:
     return experiment.run(resolve(experiment, [*words, f"--seed={seed}"]), {}, 1, None).load()
 
 
-def read_values(path: str | pathlib.Path = VALUES) -> dict[str, dict[str, Any]]:
-    """Read what was measured: key -> {"key", "rows", "metric", "better", "method", "knows", "values", "mean", ...}."""
-    path = pathlib.Path(path)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {value["key"]: value for value in map(json.loads, lines)}
-
-
-def of_rows(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Find the best simple method of each row of the ledger, without controls: id -> its value."""
-    best: dict[str, Mapping[str, Any]] = {}
-    for value in (value for value in values.values() if not value.get("is_control")):
-        sign = 1 if value["better"] == "higher" else -1
-        for row in value["rows"]:
-            if row not in best or sign * value["mean"] > sign * best[row]["mean"]:
-                best[row] = value
-    return best
+def data_dir() -> str:
+    """Name the folder of the data sets that are files, from the environment variable DATA_DIR."""
+    if "DATA_DIR" not in os.environ:
+        raise ValueError("DATA_DIR: not set; allowed: the folder of the prepared data sets")
+    return os.environ["DATA_DIR"]

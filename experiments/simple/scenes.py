@@ -53,10 +53,7 @@ def digit_scenes_crop(seed: int) -> float:
 
 def _best_of_trees(train, valid, test) -> float:
     """Score the better of boosted and of random trees."""
-    from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
-
-    models = [HistGradientBoostingClassifier(random_state=0), ExtraTreesClassifier(500, random_state=0)]
-    return max((model.fit(*train) for model in models), key=lambda model: model.score(*valid)).score(*test)
+    return best_classifier(train, valid, kinds=("boosting", "trees"))[1].score(*test)
 
 
 def voxel_histograms(seed: int) -> float:

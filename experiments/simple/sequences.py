@@ -1,7 +1,6 @@
 """Simple methods on sequences: counts of n-grams, vectors of words, and linear prediction of sound."""
 
 import itertools
-import os
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from dlcore.data.texts import Text
 from dlcore.diagnostics.simple_methods import best_classifier
 from dlcore.diagnostics.simple_sequences import best_kneser_ney, linear_prediction, word_vectors
 from dlcore.ops import mu_law_decode
-from experiments.simple.method import SimpleMethod, page_splits
+from experiments.simple.method import SimpleMethod, data_dir, page_splits
 
 __all__ = ["METHODS"]
 
@@ -27,18 +26,12 @@ def pages_ngrams(seed: int) -> float:
 
 def shakespeare_ngrams(seed: int) -> float:
     """Predict the characters of tiny Shakespeare, counted in its first 80 %."""
-    return _text_loss(Text("shakespeare", _data_dir()), longest=7)
+    return _text_loss(Text("shakespeare", data_dir()), longest=7)
 
 
 def shakespeare_more_ngrams(seed: int) -> float:
     """Predict the characters of tiny Shakespeare, counted in its first 88 %."""
-    return _text_loss(Text("shakespeare", _data_dir(), valid_fraction=0.02, test_fraction=0.1), longest=7)
-
-
-def _data_dir() -> str:
-    if "DATA_DIR" not in os.environ:
-        raise ValueError("DATA_DIR is not set; allowed: the folder of tinyshakespeare.txt")
-    return os.environ["DATA_DIR"]
+    return _text_loss(Text("shakespeare", data_dir(), valid_fraction=0.02, test_fraction=0.1), longest=7)
 
 
 def topics_word_vectors(seed: int) -> float:

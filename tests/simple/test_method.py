@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from experiments import ledger
-from experiments.simple.method import all_methods, of_rows, read_values
+from experiments.simple.method import all_methods
 
 ROWS = {row["id"]: row for row in ledger.read(pathlib.Path(ledger.__file__).with_name("results.jsonl"))}
 
@@ -21,7 +21,7 @@ def test_each_method_stands_beside_rows_of_its_measure():
 
 
 def test_each_method_has_a_value_that_was_measured_as_it_stands():
-    values = read_values()
+    values = ledger.read_simple()
     assert values.keys() == all_methods().keys()
     for key, method in all_methods().items():
         assert tuple(values[key]["rows"]) == method.rows, key
@@ -32,22 +32,22 @@ def test_each_method_has_a_value_that_was_measured_as_it_stands():
 
 def test_the_best_of_several_methods_is_chosen_by_its_direction():
     def value(key, mean, better):
-        return {"key": key, "mean": mean, "better": better, "rows": ["a"]}
+        return {"key": key, "mean": mean, "better": better, "rows": ["a"], "is_control": False}
 
-    assert of_rows({"x": value("x", 1.0, "higher"), "y": value("y", 2.0, "higher")})["a"]["key"] == "y"
-    assert of_rows({"x": value("x", 1.0, "lower"), "y": value("y", 2.0, "lower")})["a"]["key"] == "x"
+    assert ledger.best_simple({"x": value("x", 1.0, "higher"), "y": value("y", 2.0, "higher")})["a"]["key"] == "y"
+    assert ledger.best_simple({"x": value("x", 1.0, "lower"), "y": value("y", 2.0, "lower")})["a"]["key"] == "x"
 
 
 @pytest.mark.parametrize("key", ["digits-knn"])
 def test_a_cheap_method_has_its_value_again(key):
     """Raw pixels of digits: 96.0 to 96.6 %, as scikit-learn's neighbors classify them."""
-    assert all_methods()[key].measure(0) == pytest.approx(read_values()[key]["values"]["0"], abs=0.005)
+    assert all_methods()[key].measure(0) == pytest.approx(ledger.read_simple()[key]["values"]["0"], abs=0.005)
 
 
 def test_a_page_whose_default_is_below_a_simple_method_says_so_in_its_first_line():
     """Of rows whose command is the page alone, and no other page says so; studies ask another question."""
     wrong = []
-    for name, simple in of_rows(read_values()).items():
+    for name, simple in ledger.best_simple(ledger.read_simple()).items():
         command = ROWS[name]["command"].split()
         page = command[2].removeprefix("experiments.")
         if len(command) == 3 and not page.startswith("studies."):
