@@ -7,12 +7,12 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from tests.first_call import first_call
 
 from dlcore.learner import State
 from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
 from experiments.transfer import multi_task as study
 from experiments.transfer.multi_task import report
+from tests.first_call import first_call
 from tests.told_sgd import told_sgd
 
 NET = HeadsNet(nn.Sequential([nn.Dense(16), nn.relu]), (("sum", 2), ("order", 2)))
