@@ -48,9 +48,9 @@ def render(tables: Mapping[str, Table], values: Mapping[tuple[str, str], dict]) 
         "# Papers' tables, run again\n\n"
         "<!-- Written by `python -m experiments.papers --write`. -->\n\n"
         f"{len(measured)} published numbers of {len({table.key for table, *_ in measured})} tables stand beside ours; "
-        f"{equal} are met. A number is met where our mean is within twice the paper's spread, or, where the paper gives "
-        "none, within the margin that each table names. Ours are means over seeds, with the standard deviation; CIFAR-10 "
-        "is a copy that was recompressed.\n"
+        f"{equal} are met. A number is met where our mean is within twice the paper's spread or, where it has none, "
+        "within the margin that each table names. Ours are means over seeds, with the standard deviation. "
+        "CIFAR-10 is a copy that was recompressed.\n"
     )
     return head + "".join(f"\n{_section(table, values)}" for table in tables.values())
 
