@@ -50,8 +50,8 @@ class Table:
       setting: the paper's setting: data, network, optimizer, length, what is measured.
       metric: what the numbers are, with their unit, such as "test error, %".
       better: whether a higher or a lower number is better; "neither" for numbers that are to be met.
-      margin: how far our mean may be from the paper's number, in the unit of the metric, to count as met, where the paper
-        has no spread: what seeds and versions of a library change.
+      margin: how far our mean may be from the paper's number, in the unit of the metric, to count as met, where the
+        paper has no spread: what seeds and versions of a library change.
       runs: what is measured.
       differs: what is otherwise than in the paper: data, epochs, sizes; "" for nothing.
       verdict: what our numbers say about the paper's, in a sentence or two.
