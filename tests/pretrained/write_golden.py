@@ -1,0 +1,138 @@
+"""Write the golden of a published architecture: a tiny network of transformers or timm, its configuration and outputs.
+
+python tests/pretrained/write_golden.py hf_swin_model transformers SwinModel \\
+    --config='{"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2]}' \\
+    --inputs='{"pixel_values": {"shape": [2, 3, 32, 32], "seed": 2}}' --outputs=last_hidden_state,pooler_output
+python tests/pretrained/write_golden.py timm_resnet26d timm resnet26d --config='{"num_classes": 5}'
+python tests/pretrained/write_golden.py --again tests/goldens/published/*.npz
+
+It needs torch, transformers and timm. All weights are those of the goldens' rule, none is loaded. `--config` holds
+arguments of the configuration's class, or of timm's `create_model`; the golden keeps the configuration as the hub would
+serve it.
+An output that is a tuple of maps, such as `feature_maps`, becomes `feature_maps.0` and so on.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+sys.path[:0] = [str(GOLDENS), str(GOLDENS.parent / "models")]
+from det_weights import det_input  # noqa: E402
+from published_goldens import fill  # noqa: E402
+
+IMAGE = {"shape": [2, 3, 64, 64], "seed": 2, "coarse": 8}
+
+
+def build_transformers(name, config):
+    """(network, configuration as transformers saves it)."""
+    import transformers
+
+    kind = getattr(transformers, name)
+    settings = kind.config_class(**config)
+    settings._attn_implementation = "eager"
+    served = json.loads(settings.to_json_string(use_diff=True)) | {"architectures": [name]}
+    return kind(settings), served
+
+
+def build_timm(name, config):
+    """(network, configuration as timm saves it)."""
+    import timm
+    from timm.models._hub import save_config_for_hf
+
+    network = timm.create_model(name, **config)
+    path = GOLDENS / "published" / "config.json"
+    save_config_for_hf(network, path, model_args={key: value for key, value in config.items() if key != "num_classes"})
+    served = json.loads(path.read_text())
+    path.unlink()
+    return network, served
+
+
+def flatten(outputs):
+    """{name: array} of the outputs by name, tuples by position."""
+    flat = {}
+    for key, value in outputs.items():
+        parts = [(key, value)] if hasattr(value, "shape") else [(f"{key}.{i}", part) for i, part in enumerate(value)]
+        flat |= {name: part.numpy() for name, part in parts}
+    return flat
+
+
+def write(file, library, name, config, inputs, names, gain2):
+    """Run the network in float32 and float64, and store the former's outputs."""
+    import torch
+
+    network, served = (build_transformers if library == "transformers" else build_timm)(name, config)
+    network.eval()
+    entries, tied, const = fill(network, gain2)
+    entries = [entry for entry in entries if not entry[0].endswith("num_batches_tracked")]
+    arrays = {key: torch.from_numpy(np.asarray(det_input(spec))) for key, spec in inputs.items()}
+
+    def run(arrays):
+        if library == "timm":
+            return flatten({"logits": network(*arrays.values())})
+        found = network(**arrays, return_dict=True)
+        return flatten({key: getattr(found, key) for key in names})
+
+    with torch.no_grad():
+        outputs = run(arrays)
+        network.double()
+        exact = run({key: value.double() if value.is_floating_point() else value for key, value in arrays.items()})
+    about = {
+        key: {
+            "shape": list(value.shape),
+            "stride": max(1, value.size // 512),
+            "std": float(value.std()),
+            "absmax": float(abs(value).max()),
+            "f64_err": float(abs(value - exact[key]).max() / value.std()),
+        }
+        for key, value in outputs.items()
+    }
+    meta = {
+        "library": library,
+        "version": importlib.import_module(library).__version__,
+        "torch": torch.__version__,
+        "name": name,
+        "arguments": config,
+        "config": served,
+        "inputs": inputs,
+        "gain2": gain2,
+        "state_dict": entries,
+        "tied": tied,
+        "const": const,
+        "outputs": about,
+    }
+    sampled = {key: value.reshape(-1)[:: about[key]["stride"]] for key, value in outputs.items()}
+    np.savez_compressed(GOLDENS / "published" / f"{file}.npz", meta=json.dumps(meta), **sampled)
+    print(
+        file,
+        {key: (value["shape"], f"std {value['std']:.3g}", f"{value['f64_err']:.1e}") for key, value in about.items()},
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("library", nargs="?", choices=("transformers", "timm"))
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("--config", type=json.loads, default={})
+    parser.add_argument("--inputs", type=json.loads)
+    parser.add_argument("--outputs", default="logits")
+    parser.add_argument("--gain2", type=float, default=1.0)
+    parser.add_argument("--again", nargs="*", default=())
+    given = parser.parse_args()
+    for path in map(Path, given.again):
+        meta = json.loads(str(np.load(path)["meta"]))
+        names = list(dict.fromkeys(key.split(".")[0] for key in meta["outputs"]))
+        write(path.stem, meta["library"], meta["name"], meta["arguments"], meta["inputs"], names, meta["gain2"])
+    if given.file:
+        key = "x" if given.library == "timm" else "pixel_values"
+        inputs = given.inputs or {key: IMAGE}
+        write(given.file, given.library, given.name, given.config, inputs, given.outputs.split(","), given.gain2)
+
+
+if __name__ == "__main__":
+    main()
