@@ -29,6 +29,8 @@ RESNET_D_NAMES = (
     (r"\.shortcut_(convolution|normalization)\.", r".shortcut.\1."),
 )
 """From names behind "model.backbone.model." to transformers'; stages count from 0 in both."""
+TORCH_NAMES = ((r"^", "model.backbone.model."), *RESNET_D_NAMES, (r"^model\.backbone\.model\.", ""))
+"""Of transformers' RTDetrResNetBackbone alone."""
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 

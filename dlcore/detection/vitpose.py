@@ -75,11 +75,10 @@ class ViTPose(nn.Module):
     TORCH_OLD_NAMES = ((r"^backbone\.", ""), *TRANSFORMERS.older)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Predict heat maps.
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Describe patches after each block, behind the last norm, which all blocks share.
 
-        x [B, H, W, C], of the field's image size; train, whether the classic decoder's batch norm uses the batch -> [B,
-        h, w, K], at least float32.
+        x [B, H, W, C], of the field's image size -> {"block1": [B, h, w, width], ...}.
         """
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
@@ -91,6 +90,7 @@ class ViTPose(nn.Module):
         table = self.param("position_embeddings", INIT, (1, 1 + grid[0] * grid[1], self.width)).astype(dtype)
         z = z + table[:, 1:] + table[:, :1]
         # Vision transformer.
+        norm, maps = LayerNorm(self.epsilon, dtype=dtype, name="norm"), {}
         for i in range(self.depth):
             z = TransformerEncoderBlock(
                 self.num_heads,
@@ -102,7 +102,18 @@ class ViTPose(nn.Module):
                 kernel_init=INIT,
                 name=f"blocks_{i}",
             )(z, train)
-        y = LayerNorm(self.epsilon, dtype=dtype, name="norm")(z).reshape(patches.shape)
+            maps[f"block{i + 1}"] = norm(z).reshape(patches.shape)
+        return maps
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Predict heat maps.
+
+        x [B, H, W, C], of the field's image size; train, whether the classic decoder's batch norm uses the batch -> [B,
+        h, w, K], at least float32.
+        """
+        y = self.features(x, train)[f"block{self.depth}"]
+        grid, dtype = y.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         # Decoder.
         if self.simple:
             y = resize(nn.relu(y), (self.scale * grid[0], self.scale * grid[1]))

@@ -194,6 +194,7 @@ class SwinBlock(CheckedFields):
       hidden: hidden units of the MLP.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
+      always_shift: shift windows along a side that one window covers, too.
     """
 
     num_heads: int
@@ -204,6 +205,7 @@ class SwinBlock(CheckedFields):
     attention_dropout: float = 0.0
     drop_path: float = 0.0
     dtype: Any = None
+    always_shift: Annotated[bool, "if changed"] = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -244,7 +246,7 @@ class SwinBlock(CheckedFields):
         x = jnp.pad(x, ((0, 0), *pad, (0, 0)))
         sides = x.shape[1:-1]
         zipped = zip(self._shift(), sides, window, strict=True)
-        shift = tuple(step if side > length else 0 for step, side, length in zipped)
+        shift = tuple(step if side > length or self.always_shift else 0 for step, side, length in zipped)
         bias, mask = self._bias(window), None
         if any(shift):
             x = jnp.roll(x, [-step for step in shift], axes)
@@ -305,6 +307,7 @@ class Swin(Backbone):
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
+      always_shift: shift windows along a side that one window covers, too, as transformers' backbones do.
     """
 
     num_classes: int = 1000
@@ -318,6 +321,7 @@ class Swin(Backbone):
     attention_dropout: float = 0.0
     drop_path: float = 0.2
     remat: Remat = "none"
+    always_shift: Annotated[bool, "if changed"] = False
 
     def _block(self) -> type[SwinBlock]:
         return SwinBlock
@@ -364,6 +368,7 @@ class Swin(Backbone):
                     attention_dropout=self.attention_dropout,
                     drop_path=self.drop_path * block_idx / max(sum(self.stages) - 1, 1),
                     dtype=dtype,
+                    always_shift=self.always_shift,
                     name=f"features_{2 * i + 1}_{j}",
                     **self._block_fields(i, j),
                 )(x, train)

@@ -1,4 +1,4 @@
-"""Vision transformers of transformers and timm: ViT with and without a head, DeiT with and without a second token."""
+"""Families of published networks: how a library's configuration names a network of dlcore, and its outputs."""
 
 import fnmatch
 import functools
@@ -22,8 +22,10 @@ __all__ = [
     "classifier",
     "find_family",
     "library_of",
+    "map_encoder",
     "read_network",
     "timm_arguments",
+    "without_head",
 ]
 
 
@@ -40,6 +42,38 @@ def classifier(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
     """
     (images,) = inputs.values()
     return {"pooler_output" if model.num_classes == 0 else "logits": model.apply(variables, images)}
+
+
+def map_encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run a network of stages without a head.
+
+    Args:
+      model: the flax module, with a method `features`.
+      variables: its variables.
+      inputs: the image batch under any name.
+
+    Returns:
+      {"last_hidden_state": [B, h, w, C], the map of the last stage, "pooler_output": [B, C], what a head would see};
+      with a new head "logits", [B, num_classes], in place of the latter.
+    """
+    (images,) = inputs.values()
+    maps = model.apply(variables, images, method="features")
+    return {"last_hidden_state": list(maps.values())[-1]} | classifier(model, variables, inputs)
+
+
+Read = Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]
+
+
+def without_head(read: Read) -> Read:
+    """Read the configuration of a base model as a classifier's, without its classes.
+
+    Args:
+      read: configuration with classes -> (name of `dlcore.models.create_model`, its fields).
+
+    Returns:
+      The function for configurations of base models, which may list classes too; they do not matter there.
+    """
+    return lambda config: read({**config, "id2label": {}})
 
 
 Library = Literal["transformers", "timm", "diffusers", "open_clip", "torchvision"]
@@ -64,7 +98,7 @@ class Family(NamedTuple):
 
     library: Library
     architectures: tuple[str, ...]
-    model: Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]
+    model: Read
     outputs: Callable[[nn.Module, Any, dict[str, jax.Array]], dict[str, jax.Array]]
     inputs: tuple[str, ...] = ("pixel_values",)
     kind: str = "image"

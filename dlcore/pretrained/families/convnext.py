@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
 
 __all__ = ["FAMILIES"]
 
@@ -48,6 +48,8 @@ SIZES = ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")
 
 FAMILIES = (
     Family("transformers", ("ConvNextForImageClassification",), _convnext, classifier),
+    Family("transformers", ("ConvNextModel",), without_head(_convnext), map_encoder),
+    Family("transformers", ("ConvNextV2Model",), without_head(_convnext_v2), map_encoder),
     Family("transformers", ("ConvNextV2ForImageClassification",), _convnext_v2, classifier),
     Family("timm", tuple(f"convnextv2_{size}" for size in SIZES), _timm, classifier, ("x",)),
     Family("timm", tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")), _timm, classifier, ("x",)),

@@ -13,7 +13,7 @@ from dlcore.pretrained.families.resnet import backbone_of
 from dlcore.pretrained.families.vit import block_fields
 from dlcore.pretrained.family import Family, check_config
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "resnet_d_fields", "vit_pose_fields"]
 
 
 def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -59,18 +59,30 @@ def _deformable_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    inner = config["backbone_config"]
+def resnet_d_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of RT-DETR's backbone.
+
+    Args:
+      config: content of its config.json.
+
+    Returns:
+      Fields of `dlcore.detection.resnet_d.ResNetD`.
+    """
     fixed = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
-    check_config(inner, {"model_type": "rt_detr_resnet"} | fixed, "dlcore's RT-DETR")
+    check_config(config, fixed, "dlcore's RT-DETR")
+    return {
+        "stages": tuple(config["depths"]),
+        "widths": tuple(config["hidden_sizes"]),
+        "stem_width": config["embedding_size"],
+        "block": config["layer_type"],
+    }
+
+
+def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config["backbone_config"], {"model_type": "rt_detr_resnet"}, "dlcore's RT-DETR")
     check_config(config, PROPOSALS | {"with_box_refine": True}, "dlcore's RT-DETR")
     name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
-    backbone = ResNetD(
-        stages=tuple(inner["depths"]),
-        widths=tuple(inner["hidden_sizes"]),
-        stem_width=inner["embedding_size"],
-        block=inner["layer_type"],
-    )
+    backbone = ResNetD(**resnet_d_fields(config["backbone_config"]))
     return name, {"backbone": backbone, "num_points": config["decoder_n_points"], **_proposal_fields(config)}
 
 
@@ -188,23 +200,33 @@ def _set(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def _vit_pose(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     backbone, is_simple = config["backbone_config"], config.get("use_simple_decoder", True)
-    fixed = {"num_experts": 1, "hidden_act": "gelu", "qkv_bias": True}
-    check_config(backbone, fixed, "dlcore's ViTPose")
-    if not is_simple or len({*backbone["patch_size"]}) > 1:
-        raise ValueError(
-            f"use_simple_decoder={is_simple}, patch_size={backbone['patch_size']}: not in dlcore's ViTPose; allowed: "
-            "true, and square patches"
-        )
-    return "vitpose_base_simple", {
+    check_config({"use_simple_decoder": is_simple}, {"use_simple_decoder": True}, "dlcore's ViTPose")
+    return "vitpose_base_simple", vit_pose_fields(backbone) | {
         "num_keypoints": len(config["id2label"]),
-        "image_size": tuple(backbone["image_size"]),
-        "patch_size": backbone["patch_size"][0],
-        "depth": backbone["num_hidden_layers"],
-        "width": backbone["hidden_size"],
-        "num_heads": backbone["num_attention_heads"],
-        "mlp_features": int(backbone["hidden_size"] * backbone["mlp_ratio"]),
         "scale": config.get("scale_factor", 4),
-        "epsilon": backbone["layer_norm_eps"],
+    }
+
+
+def vit_pose_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of ViTPose's encoder.
+
+    Args:
+      config: content of its config.json.
+
+    Returns:
+      Fields of `dlcore.detection.vitpose.ViTPose`.
+    """
+    side = config["patch_size"][0]
+    fixed = {"num_experts": 1, "hidden_act": "gelu", "qkv_bias": True, "patch_size": [side, side]}
+    check_config(config, fixed, "dlcore's ViTPose")
+    return {
+        "image_size": tuple(config["image_size"]),
+        "patch_size": side,
+        "depth": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "num_heads": config["num_attention_heads"],
+        "mlp_features": int(config["hidden_size"] * config["mlp_ratio"]),
+        "epsilon": config["layer_norm_eps"],
     }
 
 

@@ -25,6 +25,7 @@ def _swin(config: Mapping[str, Any]) -> nn.Module:
         patch_size=inner["patch_size"],
         window_size=inner["window_size"],
         mlp_ratio=inner["mlp_ratio"],
+        always_shift=True,
     )
 
 

@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.registry import create_model
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
 
 __all__ = ["FAMILIES", "backbone_of"]
 
@@ -63,7 +63,13 @@ TIMM = (
 )
 
 
+def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = map_encoder(model, variables, inputs)  # transformers' pooler keeps the map's axes
+    return {key: value[:, None, None] if key == "pooler_output" else value for key, value in outputs.items()}
+
+
 FAMILIES = (
     Family("transformers", ("ResNetForImageClassification",), _of_transformers, classifier),
+    Family("transformers", ("ResNetModel",), without_head(_of_transformers), _encoder),
     Family("timm", TIMM, _of_timm, classifier, ("x",)),
 )

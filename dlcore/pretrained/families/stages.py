@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.pretrained.family import Family, check_config, classifier
+from dlcore.pretrained.family import Family, check_config, classifier, map_encoder
 
 __all__ = ["FAMILIES", "mit_fields"]
 
@@ -118,12 +118,19 @@ def _map(stage: str) -> Any:
     return outputs
 
 
+def _hiera_tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = map_encoder(model, variables, inputs)
+    x = outputs["last_hidden_state"]
+    return outputs | {"last_hidden_state": x.reshape(len(x), -1, x.shape[-1])}
+
+
 FAMILIES = (
     Family("transformers", ("PvtV2ForImageClassification",), _pvt_v2, classifier),
     Family("transformers", ("PvtV2Model",), _pvt_v2, _map("stage4")),
     Family("transformers", ("SegformerForImageClassification",), _mit, classifier),
-    Family("transformers", ("SegformerModel",), _mit, _map("stage4")),
+    Family("transformers", ("SegformerModel", "GLPNModel"), _mit, _map("stage4")),
     Family("transformers", ("MobileViTForImageClassification",), _mobilevit, classifier),
     Family("transformers", ("MobileViTModel",), _mobilevit, _map("last")),
     Family("transformers", ("HieraForImageClassification",), _hiera, classifier),
+    Family("transformers", ("HieraModel",), _hiera, _hiera_tokens),
 )

@@ -4,13 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.nn import LayerNorm
+from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
 
 __all__ = ["FAMILIES"]
 
 
 def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    check_config(config, {"hidden_act": "gelu", "layer_norm_eps": 1e-5}, "dlcore's Swin")
+    fixed = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "qkv_bias": True, "use_absolute_embeddings": False}
+    check_config(config, fixed, "dlcore's Swin")
     return "swin_t", {
         "num_classes": len(config["id2label"]),
         "stages": tuple(config["depths"]),
@@ -46,8 +48,16 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return f"{'swin' if version == 'swin' else 'swin_v2'}_{TIMM_SIZES[size]}", fields
 
 
+def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = map_encoder(model, variables, inputs)
+    x = LayerNorm().apply({"params": variables["params"]["norm"]}, outputs["last_hidden_state"])
+    return outputs | {"last_hidden_state": x.reshape(len(x), -1, x.shape[-1])}
+
+
 FAMILIES = (
     Family("transformers", ("SwinForImageClassification",), _swin, classifier),
+    Family("transformers", ("SwinModel",), without_head(_swin), _tokens),
+    Family("transformers", ("Swinv2Model",), without_head(_swin_v2), _tokens),
     Family("transformers", ("Swinv2ForImageClassification",), _swin_v2, classifier),
     # In these the window is at most the smallest map's side; timm shrinks larger windows.
     Family("timm", tuple(f"swin_{size}_patch4_window7_224" for size in TIMM_SIZES), _timm, classifier, ("x",)),

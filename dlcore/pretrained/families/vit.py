@@ -119,8 +119,8 @@ def _timm_deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 FAMILIES = (
-    Family("transformers", ("ViTForImageClassification",), _vit, classifier),
-    Family("transformers", ("ViTModel",), _vit_encoder, _tokens),
+    Family("transformers", ("ViTForImageClassification", "ViTMSNForImageClassification"), _vit, classifier),
+    Family("transformers", ("ViTModel", "ViTMSNModel"), _vit_encoder, _tokens),
     Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
     Family("timm", tuple(f"vit_{size}_patch*_[0-9][0-9][0-9]" for size in TIMM_SIZES), _timm_vit, classifier, ("x",)),
     Family("timm", ("deit_*_patch16_*",), _timm_deit, classifier, ("x",)),
