@@ -8,6 +8,7 @@ networks" (2016), arXiv:1611.05431; Hu, Shen & Sun, "Squeeze-and-excitation netw
     bottleneck:  F(x) = BN conv1x1(relu BN conv3x3(relu BN conv1x1(x)))       3x3 in G groups; 4 times as wide outside
     y = relu(F(x) + P x)                  P = identity, or BN conv1x1 where the shape changes (option B)
     squeeze-and-excitation:  F(x) sigmoid(W2 relu(W1 mean_hw F(x) + b1) + b2) in place of F(x)
+    tweaks of He et al. 2018, arXiv:1812.01187:  a stem of three 3x3 convolutions, a shortcut that averages 2x2 windows
 
 The stride is on the 3x3 convolution of a bottleneck, as in the published weights (ResNet v1.5). Names are
 torchvision's with a slash for a dot and `layer1_0` for `layer1.0`; the head is `head`, not `fc`. The SE networks are
@@ -22,14 +23,16 @@ import jax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.models.antialiasing import Antialiasing, downsample
 from dlcore.models.backbone import Backbone
+from dlcore.models.channel_attention import EfficientChannelAttention
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, GroupNorm
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import max_pool
+from dlcore.ops import avg_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation", "transformers_names"]
@@ -127,6 +130,13 @@ class _Block(CheckedFields):
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
+      se_ratio: units of squeeze-and-excitation as a share of the outputs, rounded to a multiple of 8.
+      use_eca: efficient channel attention at the end of the branch.
+      reduction: channels of the first convolution are those of the second divided by this.
+      shortcut_kernel: side of the kernel of a shortcut with a stride.
+      pool_shortcut: the shortcut averages 2x2 windows and its convolution has stride 1.
+      antialias: filter before a map is halved, in place of the stride of a convolution.
+      use_group_norm: group norm with 32 groups in place of batch norm.
     """
 
     features: int
@@ -138,6 +148,13 @@ class _Block(CheckedFields):
     use_se: bool = False
     skip: bool = True
     zero_init_residual: bool = False
+    se_ratio: float = 1 / 16
+    use_eca: bool = False
+    reduction: int = 1
+    shortcut_kernel: int = 1
+    pool_shortcut: bool = False
+    antialias: Antialiasing = "none"
+    use_group_norm: bool = False
     dtype: Any = None
     axis_name: str | None = REPLICA
 
@@ -162,8 +179,10 @@ class BasicBlock(_Block):
         """
         conv, norm = conv_and_norm(self, train)
         stride, apart = (1, self.stride * self.dilation) if self.dilate else (self.stride, self.dilation)
-        first = conv(self.features, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
-        y = nn.relu(norm(name="bn1")(first(x)))
+        width, filter_kind = self.features // self.reduction, self.antialias if stride == 2 else "none"
+        stride = stride if filter_kind == "none" else 1
+        first = conv(width, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
+        y = downsample(nn.relu(norm(name="bn1")(first(x))), filter_kind)
         y = conv(self.features, (3, 3), padding=apart, kernel_dilation=apart, name="conv2")(y)
         return _join(self, x, y, "bn2", conv, norm)
 
@@ -183,24 +202,28 @@ class Bottleneck(_Block):
         """
         conv, norm = conv_and_norm(self, train)
         width = self.features * self.base_width // 64 * self.groups
-        y = nn.relu(norm(name="bn1")(conv(width, (1, 1), name="conv1")(x)))
+        stride = 1 if self.dilate else self.stride
+        filter_kind = self.antialias if stride == 2 else "none"
+        y = nn.relu(norm(name="bn1")(conv(width // self.reduction, (1, 1), name="conv1")(x)))
         middle = conv(
             width,
             (3, 3),
-            strides=1 if self.dilate else self.stride,
+            strides=stride if filter_kind == "none" else 1,
             padding=self.dilation,
             kernel_dilation=self.dilation,
             feature_group_count=self.groups,
             name="conv2",
         )
-        y = nn.relu(norm(name="bn2")(middle(y)))
+        y = downsample(nn.relu(norm(name="bn2")(middle(y))), filter_kind)
         y = conv(4 * self.features, (1, 1), name="conv3")(y)
         return _join(self, x, y, "bn3", conv, norm)
 
 
 def conv_and_norm(block: nn.Module, train: bool) -> tuple:
-    """Return a convolution and a batch norm with the fields of `block` filled in."""
+    """Return a convolution and a normalization with the fields of `block` filled in."""
     conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
+    if getattr(block, "use_group_norm", False):
+        return conv, functools.partial(GroupNorm, dtype=block.dtype)
     norm = functools.partial(BatchNorm, use_running_average=not train, dtype=block.dtype, axis_name=block.axis_name)
     return conv, norm
 
@@ -210,12 +233,19 @@ def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, no
     gain = nn.initializers.zeros if block.zero_init_residual else nn.initializers.ones
     y = norm(name=last, scale_init=gain)(y)
     if block.use_se:
-        y = SqueezeExcitation(max(8, (y.shape[-1] // 16 + 4) // 8 * 8), dtype=block.dtype, name="se")(y)
+        units = max(8, int(y.shape[-1] * block.se_ratio + 4) // 8 * 8)
+        y = SqueezeExcitation(units, dtype=block.dtype, name="se")(y)
+    if block.use_eca:
+        y = EfficientChannelAttention(dtype=block.dtype, name="se")(y)
     if not block.skip:
         return nn.relu(y)
     if block.stride != 1 or x.shape[-1] != y.shape[-1]:
-        stride = 1 if block.dilate else block.stride
-        x = norm(name="downsample_1")(conv(y.shape[-1], (1, 1), strides=stride, name="downsample_0")(x))
+        stride, first = 1 if block.dilate else block.stride, int(block.pool_shortcut)
+        if block.pool_shortcut and stride > 1:
+            x, stride = avg_pool(x, (2, 2), (2, 2), count_include_pad=False, ceil_mode=True), 1
+        side = block.shortcut_kernel if stride > 1 else 1
+        project = conv(y.shape[-1], (side, side), strides=stride, padding=side // 2, name=f"downsample_{first}")
+        x = norm(name=f"downsample_{first + 1}")(project(x))
     return nn.relu(y + x)
 
 
@@ -235,8 +265,18 @@ class ResNet(Backbone):
       skip: shortcuts; False gives the plain network.
       dilate: for each stage but the first, keep the size of the map and dilate the convolutions behind instead
         (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True) have stride 8; () is no.
-      stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
+      stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1; deep: three
+        3x3 convolutions, the first of stride 2, with half the channels but in the last, and max pooling; tiered: the
+        same with three eighths in the first.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
+      se_ratio: units of squeeze-and-excitation as a share of a block's outputs, rounded to a multiple of 8.
+      use_eca: efficient channel attention in every block.
+      reduction: what divides the channels of the first convolution of a block, 2 in SENet-154.
+      shortcut_kernel: side of the kernel of a shortcut with a stride, 3 in SENet-154.
+      pool_shortcut: shortcuts with a stride average 2x2 windows before their convolution.
+      antialias: filter before each map is halved (`dlcore.models.antialiasing`).
+      use_group_norm: group norm with 32 groups in place of batch norm.
+      conv_pool: a 3x3 convolution of stride 2 in place of the stem's max pooling.
     """
 
     num_classes: int = 1000
@@ -253,25 +293,27 @@ class ResNet(Backbone):
     zero_init_residual: bool = False
     remat: Remat = "none"
     widths: Annotated[tuple[int, ...], "if changed"] = ()
+    se_ratio: Annotated[float, "if changed"] = 1 / 16
+    use_eca: Annotated[bool, "if changed"] = False
+    reduction: Annotated[int, "if changed"] = 1
+    shortcut_kernel: Annotated[int, "if changed"] = 1
+    pool_shortcut: Annotated[bool, "if changed"] = False
+    antialias: Annotated[Antialiasing, "if changed"] = "none"
+    use_group_norm: Annotated[bool, "if changed"] = False
+    conv_pool: Annotated[bool, "if changed"] = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         widths = self.widths or tuple(self.width * 2**i for i in range(len(self.stages)))
         if len(widths) != len(self.stages):
             raise ValueError(f"widths={widths}: one for each stage; allowed: {len(self.stages)} of them")
-        check_choice("stem", self.stem, ("imagenet", "cifar"))
+        check_choice("stem", self.stem, ("imagenet", "cifar", "deep", "tiered"))
         dilate = self.dilate or (False,) * (len(self.stages) - 1)
         if len(dilate) != len(self.stages) - 1:
             raise ValueError(f"{dilate=}: wrong length; allowed: {len(self.stages) - 1}, a stage but the first")
-        check_images(self, x, "conv1", smallest=1)
+        deep = self.stem in ("deep", "tiered")
+        check_images(self, x, "conv1_0" if deep else "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        width = self.width if self.stem_width is None else self.stem_width
-        conv = functools.partial(Conv, width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
-        stem = conv((7, 7), 2, padding=3) if self.stem == "imagenet" else conv((3, 3), 1, padding=1)
-        x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
-        x = self.perturb("stem", x)
-        maps = {"stem": x}
-        if self.stem == "imagenet":
-            x = max_pool(x, (3, 3), (2, 2), padding=1)
+        x, maps = self._stem(x, train, dtype, deep)
         block, dilation = remat(self.block, self.remat, static_argnums=(2,)), 1
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
@@ -286,12 +328,46 @@ class ResNet(Backbone):
                     use_se=self.use_se,
                     skip=self.skip,
                     zero_init_residual=self.zero_init_residual,
+                    se_ratio=self.se_ratio,
+                    use_eca=self.use_eca,
+                    reduction=self.reduction,
+                    shortcut_kernel=self.shortcut_kernel,
+                    pool_shortcut=self.pool_shortcut,
+                    antialias=self.antialias,
+                    use_group_norm=self.use_group_norm,
                     dtype=dtype,
                     axis_name=self.axis_name,
                     name=f"layer{i + 1}_{j}",
                 )(x, train)
                 dilation = 2 * dilation if first and dilate[i - 1] else dilation
             x = maps[f"layer{i + 1}"] = self.perturb(f"layer{i + 1}", x)
+        return x, maps
+
+    def _stem(self, x: jax.Array, train: bool, dtype: Any, deep: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(What the first stage reads, {"stem": map before the pooling})."""
+        conv, norm = conv_and_norm(self, train)
+        conv, norm = functools.partial(conv, dtype=dtype), functools.partial(norm, dtype=dtype)
+        width = self.width if self.stem_width is None else self.stem_width
+        if deep:
+            first = 3 * (width // 8) if self.stem == "tiered" else width // 2
+            x = nn.relu(norm(name="conv1_1")(conv(first, (3, 3), 2, padding=1, name="conv1_0")(x)))
+            x = nn.relu(norm(name="conv1_4")(conv(width // 2, (3, 3), padding=1, name="conv1_3")(x)))
+            x = conv(width, (3, 3), padding=1, name="conv1_6")(x)
+        elif self.stem == "imagenet":
+            x = conv(width, (7, 7), 2, padding=3, name="conv1")(x)
+        else:
+            x = conv(width, (3, 3), padding=1, name="conv1")(x)
+        x = self.perturb("stem", nn.relu(norm(name="bn1")(x)))
+        maps = {"stem": x}
+        if self.conv_pool:
+            x = conv(width, (3, 3), 2, padding=1, name="maxpool_0")(x)
+            x = nn.relu(norm(name="maxpool_1")(x))
+        elif self.antialias == "mean" and self.stem != "cifar":
+            x = downsample(x, "mean")
+        elif self.antialias == "blur" and self.stem != "cifar":
+            x = downsample(max_pool(x, (3, 3), (1, 1), padding=1), "blur")
+        elif self.stem != "cifar":
+            x = max_pool(x, (3, 3), (2, 2), padding=1)
         return x, maps
 
 
