@@ -1,0 +1,42 @@
+"""Networks of convolutions and attention that bear timm's names here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.models import maxxvit, metaformer
+from dlcore.pretrained.family import Family, classifier, timm_arguments
+
+__all__ = ["FAMILIES"]
+
+MODULES = (metaformer,)
+
+FIXED = {"in_chans": 3, "global_pool": "avg"}
+
+
+def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    arguments = timm_arguments(config, (), FIXED)
+    return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+
+
+def _maxxvit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name = config["architecture"]
+    arguments = timm_arguments(config, ("img_size", "embed_dim", "depths", "stem_width", "head_hidden_size"), FIXED)
+    published = config.get("pretrained_cfg") or {}
+    side = arguments.get("img_size", published.get("input_size", (3, name.rpartition("_")[2]))[-1])
+    if isinstance(side, list) and side[0] != side[-1]:
+        raise ValueError(f"img_size={side}: not square; allowed: one number, or two that are equal")
+    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields["image_size"] = int(side[0] if isinstance(side, list) else side)
+    for key, field in (("embed_dim", "widths"), ("depths", "stages"), ("stem_width", "stem_widths")):
+        if key in arguments:
+            value = arguments[key]
+            fields[field] = (value, value) if isinstance(value, int) else tuple(value)
+    if "head_hidden_size" in arguments:
+        fields["head_units"] = arguments["head_hidden_size"] or None
+    return name, fields
+
+
+FAMILIES = (
+    Family("timm", tuple(name for module in MODULES for name in module.MODELS), _by_name, classifier, ("x",)),
+    Family("timm", tuple(maxxvit.MODELS), _maxxvit, classifier, ("x",)),
+)
