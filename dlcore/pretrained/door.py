@@ -27,7 +27,7 @@ from dlcore.nn.precision import check_float_dtype
 from dlcore.pretrained.family import Family, classifier, find_family, library_of, read_network
 from dlcore.pretrained.network import Pretrained
 from dlcore.pretrained.packing import PatchProcessor, patch_processor_of_transformers
-from dlcore.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
+from dlcore.pretrained.processor import Processor, has_processor, processor_of_timm, processor_of_transformers
 from dlcore.pretrained.snapshot import Snapshot, open_snapshot
 from dlcore.pretrained.torchvision_names import TorchvisionWeights, torchvision_weights
 
@@ -252,8 +252,8 @@ def _processor(snapshot: Snapshot) -> Processor | PatchProcessor | None:
         kind = str(about.get("image_processor_type", ""))
         if kind.startswith("Siglip2ImageProcessor"):
             return patch_processor_of_transformers(about)
-        if kind.startswith(("Owlv2ImageProcessor", "VitPoseImageProcessor")):
-            return None  # one pads to a square and smooths, one cuts persons out by their boxes
+        if not has_processor(about):
+            return None  # such as Owlv2's, which pads to a square and smooths, or ViTPose's, which cuts persons out
         return processor_of_transformers(snapshot.processor)
     if library_of(snapshot.config)[0] == "timm" and "pretrained_cfg" in snapshot.config:
         return processor_of_timm(snapshot.config["pretrained_cfg"])

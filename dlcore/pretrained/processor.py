@@ -5,6 +5,8 @@ timm's `pretrained_cfg`. Pillow resizes with antialiasing, as timm does; transfo
 most one gray level.
 """
 
+import functools
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -15,17 +17,18 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 
-__all__ = ["Processor", "check_normalization", "photographs_of", "processor_of_timm", "processor_of_transformers"]
+__all__ = [
+    "Processor",
+    "check_normalization",
+    "has_processor",
+    "photographs_of",
+    "processor_class",
+    "processor_of_timm",
+    "processor_of_transformers",
+]
 
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its filters, which transformers' files hold."""
-
-
-OF_SHORTEST = ("Bit", "CLIP", "ConvNext", "DeformableDetr", "Detr", "Mask2Former", "MaskFormer", "MobileViT")
-
-
-OF_SHORTEST += ("VideoMAE", "Vivit", "Yolos")
-"""Processors of which a size that is one number is that of the shorter side; of the others it is a square's."""
 
 
 SHORTEST_WITHOUT_CROP = 384
@@ -44,14 +47,17 @@ class Processor(NamedTuple):
       longest: pixels of the longer side, or the most of it beside `shortest`.
       multiple: sides are rounded to multiples of it after the side nearer to `size` has been fitted.
       divisor: sides are rounded up to multiples of it; 1 for none.
-      rounds_down: whether sides are rounded down to multiples of `divisor`, as GLPN does.
+      rounds_down: whether sides are rounded down to multiples of `divisor`, as GLPN and YOLOS do.
       blue_first: whether the network reads channels as blue, green and red, as MobileViT does.
       resample: Pillow's filter: nearest, bilinear, bicubic, lanczos, box or hamming.
       crop: (height, width) in pixels of the crop at the center; None crops nothing.
+      floor_crop: where an odd number of rows is cut, whether the fewer go at the top (transformers), or an even number
+        (torchvision and timm); columns alike.
       fill: gray levels of what a crop reads outside the image.
       pad: (height, width) that normalized images are padded to with zeros, at the right and the bottom.
       scale: factor of a gray level.
-      mean: mean of each channel after scaling; None leaves out mean and deviation.
+      offset: what is subtracted after scaling, 1 of ViViT.
+      mean: mean of each channel after that; None leaves out mean and deviation.
       std: standard deviation of each channel after scaling.
     """
 
@@ -65,10 +71,12 @@ class Processor(NamedTuple):
     fill: tuple[int, ...] = (0, 0, 0)
     pad: tuple[int, int] | None = None
     scale: float = 1 / 255
+    offset: float = 0.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     rounds_down: bool = False
     blue_first: bool = False
+    floor_crop: bool = False
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Compute the size that an image is resized to.
@@ -115,7 +123,7 @@ class Processor(NamedTuple):
             resample = getattr(Image.Resampling, self.resample.upper())
             image = np.asarray(Image.fromarray(image).resize(target[::-1], resample))
         if self.crop is not None:
-            image = _center_crop(image, self.crop, self.fill)
+            image = _center_crop(image, self.crop, self.fill, self.floor_crop)
         return image[..., ::-1] if self.blue_first else image
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
@@ -128,7 +136,7 @@ class Processor(NamedTuple):
           [..., 3] float32.
         """
         _checked(self)
-        x = np.asarray(pixels, np.float32) * np.float32(self.scale)
+        x = np.asarray(pixels, np.float32) * np.float32(self.scale) - np.float32(self.offset)
         return x if self.mean is None else (x - np.float32(self.mean)) / np.float32(self.std)
 
     def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -199,7 +207,7 @@ def _by_shortest(height: int, width: int, shortest: int, longest: int | None) ->
     return (other, shortest) if width < height else (shortest, other)
 
 
-def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...]) -> np.ndarray:
+def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...], floor: bool) -> np.ndarray:
     """Crop the center; what lies outside the image is filled."""
     missing = [max(0, c - side) for c, side in zip(crop, image.shape[:2], strict=True)]
     if any(missing):
@@ -208,7 +216,8 @@ def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...]
         top, left = (m // 2 for m in missing)
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
         image = canvas
-    top, left = (round((side - c) / 2) for c, side in zip(crop, image.shape[:2], strict=True))
+    whole = math.floor if floor else round
+    top, left = (whole((side - c) / 2) for c, side in zip(crop, image.shape[:2], strict=True))
     return image[top : top + crop[0], left : left + crop[1]]
 
 
@@ -235,7 +244,7 @@ def check_normalization(resample: str, scale: float, mean: Sequence[float] | Non
 def _checked(processor: Processor) -> Processor:
     check_normalization(processor.resample, processor.scale, processor.mean, processor.std)
     sides = {name: getattr(processor, name) for name in ("shortest", "longest", "multiple", "divisor")}
-    for name in ("rounds_down", "blue_first"):
+    for name in ("rounds_down", "blue_first", "floor_crop"):
         if not isinstance(getattr(processor, name), bool):
             raise ValueError(f"{name}={getattr(processor, name)!r}: no bool; allowed: True, False")
     for name in ("size", "crop", "pad"):
@@ -287,25 +296,51 @@ def _read(read: Callable[[Mapping[str, Any]], Processor], config: Mapping[str, A
         raise ValueError(f"{file}: no photograph is prepared so ({error}); allowed: the file as published") from error
 
 
+@functools.cache
+def _defaults() -> dict[str, dict[str, Any]]:
+    """Return what the classes of transformers have where a file says nothing."""
+    return json.loads(Path(__file__).with_name("processors.json").read_text(encoding="utf-8"))
+
+
+def processor_class(config: Mapping[str, Any]) -> str:
+    """Name the class of a preprocessor_config.json, as files of any year say it.
+
+    Args:
+      config: content of the file.
+
+    Returns:
+      Such as ViTImageProcessor; "" where the file names none.
+    """
+    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
+    return kind.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+
+
+def has_processor(config: Mapping[str, Any]) -> bool:
+    """Return whether dlcore prepares photographs as the class of a preprocessor_config.json does.
+
+    Args:
+      config: content of the file.
+    """
+    return processor_class(config) in {"", *_defaults()}
+
+
 def _of_transformers(config: Mapping[str, Any]) -> Processor:
-    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).removesuffix("Fast")
-    name = kind.replace("FeatureExtractor", "ImageProcessor")  # as files of 2022 say
-    if name == "GLPNImageProcessor":  # it keeps the size but for the divisor
-        config = {"size_divisor": 32, "do_normalize": False, **config, "do_resize": False}
-    size, fields = config.get("size", {}), {"rounds_down": True} if name.startswith("GLPN") else {}
+    name = processor_class(config)
+    if not has_processor(config):
+        raise ValueError(f"image_processor_type={name!r}: not in dlcore; allowed: {', '.join(_defaults())}")
+    kind = name.removesuffix("ImageProcessor")
+    config = {**_defaults().get(name, {}), **{key: value for key, value in config.items() if value is not None}}
+    size, fields = config.get("size", {}), dict[str, Any]()
     if isinstance(size, int):
-        is_square = config.get("default_to_square", name.removesuffix("ImageProcessor") not in OF_SHORTEST)
-        size = {"height": size, "width": size} if is_square else {"shortest_edge": size}
+        size = {"height": size, "width": size} if config.get("default_to_square", True) else {"shortest_edge": size}
     if isinstance(size, list):
         size = {"height": size[0], "width": size[1]}
     if "max_size" in config and "shortest_edge" in size:
         size = {**size, "longest_edge": config["max_size"]}
-    if config.get("do_resize", True):
-        if name == "ConvNextImageProcessor":
-            side = size["shortest_edge"]
-            crops = side < SHORTEST_WITHOUT_CROP
-            resized = {"shortest": int(side / config.get("crop_pct", 224 / 256)), "crop": (side, side)}
-            fields |= resized if crops else {"size": (side, side)}
+    fields |= {"crop": _pair(config["crop_size"])} if config.get("do_center_crop") else {}
+    if config.get("do_resize", True) and kind != "GLPN":  # that one keeps the size but for the divisor
+        if kind in LARGER:
+            fields |= LARGER[kind](size, config)
         elif "height" in size:
             fields["size"] = _pair(size)
         elif "shortest_edge" in size or "longest_edge" in size:
@@ -314,19 +349,37 @@ def _of_transformers(config: Mapping[str, Any]) -> Processor:
             raise ValueError(f"size={size!r}: unknown form; allowed: height and width, shortest_edge, longest_edge")
     if config.get("keep_aspect_ratio"):
         fields["multiple"] = config.get("ensure_multiple_of", 1)
-    if config.get("do_center_crop"):
-        fields["crop"] = _pair(config["crop_size"])
     if config.get("do_pad") and config.get("pad_size"):
         fields["pad"] = _pair(config["pad_size"])
-    if config.get("do_normalize", name != "MobileViTImageProcessor"):
-        fields |= {"mean": tuple(config["image_mean"]), "std": tuple(config["image_std"])}
+    if config.get("do_normalize", True):
+        twice = bool(config.get("include_top"))  # EfficientNet divides by the deviation once more
+        fields["mean"] = tuple(config["image_mean"])
+        fields["std"] = tuple(value**2 if twice else value for value in config["image_std"])
     return Processor(
-        divisor=config.get("size_divisor") or config.get("size_divisibility") or 1,
-        resample=RESAMPLE.get(config.get("resample", 2), config.get("resample")),
+        divisor=16 if kind == "Yolos" else config.get("size_divisor") or config.get("size_divisibility") or 1,
+        floor_crop="crop" in fields,
+        rounds_down=kind in ("GLPN", "Yolos"),
+        resample=RESAMPLE.get(config["resample"], config["resample"]) if "resample" in config else "bilinear",
         scale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
-        blue_first=config.get("do_flip_channel_order", name == "MobileViTImageProcessor"),
+        offset=float(bool(config.get("offset") or config.get("rescale_offset"))),
+        blue_first=bool(config.get("do_flip_channel_order")),
         **fields,
     )
+
+
+def _of_convnext(size: Mapping[str, int], config: Mapping[str, Any]) -> dict[str, Any]:
+    side = size["shortest_edge"]
+    if side >= SHORTEST_WITHOUT_CROP:
+        return {"size": (side, side)}
+    return {"shortest": int(side / config["crop_pct"]), "crop": (side, side)}
+
+
+LARGER = {
+    "ConvNext": _of_convnext,
+    "Levit": lambda size, config: {"shortest": int(256 / 224 * size["shortest_edge"])},
+    "PoolFormer": lambda size, config: {"shortest": int(size["shortest_edge"] / config["crop_pct"])},
+}
+"""Classes that resize to more than `size` before their crop: (size, configuration) -> fields of `Processor`."""
 
 
 def processor_of_timm(config: Mapping[str, Any]) -> Processor:

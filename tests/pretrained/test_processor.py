@@ -107,6 +107,7 @@ def test_a_share_that_no_crop_has_is_refused():
 
 
 NORM = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+BICUBIC = {"resample": "bicubic", "floor_crop": True}
 READ = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
 
@@ -123,8 +124,11 @@ READ = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
         ({"size": {"height": 4, "width": 6}, "max_size": 9}, {"size": (4, 6)}),
         ({"size": 7, "do_resize": False}, {}),
         ({"do_resize": False, "do_center_crop": False, "crop_size": 5, "do_pad": False, "pad_size": 8}, {}),
-        ({"do_resize": False, "do_center_crop": True, "crop_size": 5}, {"crop": (5, 5)}),
-        ({"do_resize": False, "do_center_crop": True, "crop_size": {"height": 5, "width": 3}}, {"crop": (5, 3)}),
+        ({"do_resize": False, "do_center_crop": True, "crop_size": 5}, {"crop": (5, 5), "floor_crop": True}),
+        (
+            {"do_resize": False, "do_center_crop": True, "crop_size": {"height": 5, "width": 3}},
+            {"crop": (5, 3), "floor_crop": True},
+        ),
         ({"do_resize": False, "do_pad": True, "pad_size": {"height": 8, "width": 9}}, {"pad": (8, 9)}),
         ({"do_resize": False, "do_pad": True}, {}),
         ({"do_resize": False, "size_divisor": 16}, {"divisor": 16}),
@@ -136,13 +140,16 @@ READ = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
         # ConvNeXt: 224 is the center of 224 / (224 / 256) = 256, from 384 on all is stretched.
         (
             {"size": {"shortest_edge": 224}, "image_processor_type": "ConvNextImageProcessor"},
-            {"shortest": 256, "crop": (224, 224)},
+            {"shortest": 256, "crop": (224, 224), **BICUBIC},
         ),
         (
             {"size": {"shortest_edge": 383}, "crop_pct": 0.5, "feature_extractor_type": "ConvNextImageProcessor"},
-            {"shortest": 766, "crop": (383, 383)},
+            {"shortest": 766, "crop": (383, 383), **BICUBIC},
         ),
-        ({"size": {"shortest_edge": 384}, "image_processor_type": "ConvNextImageProcessorFast"}, {"size": (384, 384)}),
+        (
+            {"size": {"shortest_edge": 384}, "image_processor_type": "ConvNextImageProcessorFast"},
+            {"size": (384, 384), "resample": "bicubic"},
+        ),
     ],
 )
 def test_each_field_of_transformers_file_is_read(config, fields):
