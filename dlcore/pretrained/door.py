@@ -171,7 +171,10 @@ def from_pretrained(
             f"source={str(source)!r}: no {name} has the sizes of its config.json ({error}); allowed: positive integers"
         ) from error
     classes = None if new_head else _classes(snapshot.config)
-    return Pretrained(name, fields, model, variables, family, snapshot.config, _processor(snapshot), classes)
+    processor, side = _processor(snapshot), fields.get("image_size")
+    if isinstance(processor, Processor) and side is not None and side != published.get("image_size"):
+        processor = processor.at_size(*((side, side) if isinstance(side, int) else side))
+    return Pretrained(name, fields, model, variables, family, snapshot.config, processor, classes)
 
 
 def _with_new_head(

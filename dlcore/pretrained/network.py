@@ -13,7 +13,7 @@ from flax.errors import ScopeParamShapeError
 from dlcore.ops.checks import check_finite, check_indices, check_range, check_shapes, check_values
 from dlcore.pretrained.family import Family
 from dlcore.pretrained.packing import PatchProcessor
-from dlcore.pretrained.processor import Processor
+from dlcore.pretrained.processor import Processor, clips_of
 
 __all__ = ["Pretrained"]
 
@@ -66,7 +66,8 @@ class Pretrained:
 
         Args:
           images: a photograph [H, W, 3] uint8, or several of any sizes (a list, or [B, H, W, 3]), which `preprocess`
-            prepares.
+            prepares; paths and images of Pillow are read. A network of clips takes a clip, its frames as a list or [T,
+            H, W, 3], or several of them.
           **inputs: inputs by the library's names, in place of photographs or beside them, such as `input_ids`. Arrays
             of images and maps have channels last; torch's order, channels first, is recognized by the number of
             channels.
@@ -95,6 +96,11 @@ class Pretrained:
         except (TypeError, ScopeParamShapeError) as error:
             shapes = ", ".join(f"{name}={list(array.shape)}" for name, array in arrays.items())
             raise ValueError(f"{shapes}: no inputs of {self.name} ({error}); allowed: shapes as published") from error
+
+    @property
+    def reads_clips(self) -> bool:
+        """Whether the network reads clips [B, T, H, W, C]."""
+        return self.family.kind == "video" or getattr(self.model, "tubelet", None) is not None
 
     def _check(self, arrays: Mapping[str, jax.Array]) -> None:
         """Refuse what a compiled program would read silently: tokens outside the table, masks of other shapes."""
@@ -136,6 +142,13 @@ class Pretrained:
         if self.preprocess is None:
             allowed = ", ".join(self.family.inputs)
             raise ValueError(f"images: {self.name} has no processor for photographs; allowed: {allowed} as arrays")
+        if self.reads_clips and isinstance(self.preprocess, Processor):
+            clips = clips_of(images)
+            values = [self.preprocess(frames)["pixel_values"] for frames in clips]
+            if len({value.shape for value in values}) > 1:
+                shapes = " and ".join(sorted({str(value.shape[:3]) for value in values}))
+                raise ValueError(f"images: clips of {shapes}, (T, H, W); allowed: clips of one size")
+            return {first: jnp.asarray(np.stack(values))}
         batch = self.preprocess(images)
         arrays = {key: jnp.asarray(batch[key]) for key in self.family.inputs[1:] if key in batch}
         return {first: jnp.asarray(batch["pixel_values"]), **arrays}

@@ -20,6 +20,7 @@ from dlcore.choices import check_choice, check_whole_number
 __all__ = [
     "Processor",
     "check_normalization",
+    "clips_of",
     "has_processor",
     "photographs_of",
     "processor_class",
@@ -126,6 +127,24 @@ class Processor(NamedTuple):
             image = _center_crop(image, self.crop, self.fill, self.floor_crop)
         return image[..., ::-1] if self.blue_first else image
 
+    def at_size(self, height: int, width: int) -> "Processor":
+        """Return the processor of another size, which cuts as large a share of a photograph.
+
+        Args:
+          height: height of what the network reads, in pixels.
+          width: its width in pixels.
+        """
+        if self.crop is None:
+            return self if self.size is None else self._replace(size=(height, width))
+        scales = height / self.crop[0], width / self.crop[1]
+        scale, sides = max(scales), {"crop": (height, width)}
+        for name in ("shortest", "longest"):
+            if (side := getattr(self, name)) is not None:
+                sides[name] = round(scale * side)
+        if self.size is not None:
+            sides["size"] = tuple(round(s * side) for s, side in zip(scales, self.size, strict=True))
+        return self._replace(**sides)
+
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Scale and normalize pixels.
 
@@ -143,7 +162,7 @@ class Processor(NamedTuple):
         """Preprocess photographs of any sizes.
 
         Args:
-          images: one photograph [H, W, 3] uint8, or several of them, as a list or [B, H, W, 3].
+          images: one photograph [H, W, 3] uint8, or several of them, as a list or [B, H, W, 3]; see `photographs_of`.
 
         Returns:
           `pixel_values: [B, H', W', 3]` float32, padded with zeros at the right and the bottom to the largest of them
@@ -151,7 +170,7 @@ class Processor(NamedTuple):
           `resized_sizes: [B, 2]` int32, (height, width) in pixels.
         """
         photographs = photographs_of(images)
-        pixels = [self.pixels(np.asarray(image)) for image in photographs]
+        pixels = [self.pixels(image) for image in photographs]
         sizes = np.array([image.shape[:2] for image in pixels], np.int32)
         height, width = self.pad or sizes.max(0)
         if (sizes > (height, width)).any():
@@ -165,24 +184,49 @@ class Processor(NamedTuple):
         return {"pixel_values": values, "pixel_mask": mask, "original_sizes": original, "resized_sizes": sizes}
 
 
-def photographs_of(images: Any) -> list[Any]:
+def photographs_of(images: Any) -> list[np.ndarray]:
     """List photographs.
 
     Args:
-      images: one photograph, or several of them, as a list or an array with a leading axis.
+      images: one photograph, or several of them, as a list or an array with a leading axis; each is an array, a path or
+        an image of Pillow.
 
     Returns:
-      The photographs.
+      The photographs, arrays.
     """
-    for path in images if isinstance(images, Sequence) and not isinstance(images, str) else [images]:
-        if isinstance(path, str | Path):
-            raise ValueError(f"images={str(path)!r}: a path; allowed: dlcore.data.load_image(path), [H, W, 3] uint8")
-    if not isinstance(images, np.ndarray | Sequence):
-        raise ValueError(f"images: a {type(images).__name__}; allowed: one or more of [H, W, 3] uint8")
-    photographs = [images] if isinstance(images, np.ndarray) and images.ndim in (2, 3) else list(images)
+    is_one = isinstance(images, str | Path) or hasattr(images, "convert")
+    is_one = is_one or (isinstance(images, np.ndarray) and images.ndim in (2, 3))
+    if not (is_one or isinstance(images, np.ndarray | Sequence)):
+        raise ValueError(f"images: a {type(images).__name__}; allowed: one or more of [H, W, 3] uint8, or paths")
+    photographs = [_photograph(image) for image in ([images] if is_one else images)]
     if not photographs:
         raise ValueError("images=[]: no image; allowed: one or more of [H, W, 3] uint8")
     return photographs
+
+
+def clips_of(images: Any) -> list[Any]:
+    """List clips.
+
+    Args:
+      images: one clip, its frames as a list of photographs or [T, H, W, 3]; or several of them, as a list or [B, T, H,
+        W, 3].
+
+    Returns:
+      The clips, each what `photographs_of` takes.
+    """
+    is_array = isinstance(images, np.ndarray)
+    if not is_array and not (isinstance(images, Sequence) and not isinstance(images, str)):
+        raise ValueError(f"images: a {type(images).__name__}; allowed: clips, frames as a list or [T, H, W, 3] uint8")
+    is_one = images.ndim == 4 if is_array else not any(isinstance(x, list | tuple) or np.ndim(x) == 4 for x in images)
+    return [images] if is_one else list(images)
+
+
+def _photograph(image: Any) -> np.ndarray:
+    if isinstance(image, str | Path):
+        from dlcore.data.decoding import load_image
+
+        return load_image(image)
+    return np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

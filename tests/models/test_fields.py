@@ -1,7 +1,6 @@
 """Fields that make no network are named where it is built, and so are sizes that its helpers cannot have."""
 
 import math
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +30,7 @@ from dlcore.models.shufflenet_v2 import channel_shuffle
 from dlcore.models.swin import join_windows, shift_mask, windows
 from dlcore.models.transformer import Transformer
 from dlcore.models.vjepa2 import clip_angles
-from dlcore.pretrained.packing import PatchProcessor, patch_processor_of_transformers
+from dlcore.pretrained.packing import patch_processor_of_transformers
 from dlcore.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
 
 NAN = math.nan
@@ -230,11 +229,6 @@ PHOTOGRAPH = np.zeros((4, 6, 3), np.uint8)
         (lambda: Processor(blue_first="no")(PHOTOGRAPH), "blue_first='no': no bool"),
         (lambda: Processor(pad=(4, 4))(PHOTOGRAPH), r"pad=\(4, 4\): below \[4, 6\], of an image"),
         (lambda: Processor()(None), "images: a NoneType; allowed: one or more of"),
-        (
-            lambda: PatchProcessor()("cat.png"),
-            r"images='cat.png': a path; allowed: dlcore.data.load_image\(path\), \[H, W, 3\] uint8",
-        ),
-        (lambda: Processor()([pathlib.Path("cat.png")]), r"images='cat.png': a path; allowed: dlcore.data.load_image"),
         (lambda: processor_of_transformers(["size"]), "preprocessor_config.json: a list; allowed: a JSON object"),
         (lambda: processor_of_transformers({"size": [3]}), "preprocessor_config.json: no photograph is prepared so"),
         (lambda: patch_processor_of_transformers(None), "preprocessor_config.json: a NoneType; allowed: a JSON object"),

@@ -20,7 +20,15 @@ CLASSES = (
     *("Siglip", "TextNet", "ViT", "VideoMAE", "Vivit", "Yolos"),
 )
 READ = (
-    *("crop_pct", "crop_size", "default_to_square", "do_center_crop", "do_flip_channel_order", "do_normalize", "do_pad"),
+    *(
+        "crop_pct",
+        "crop_size",
+        "default_to_square",
+        "do_center_crop",
+        "do_flip_channel_order",
+        "do_normalize",
+        "do_pad",
+    ),
     *("do_rescale", "do_resize", "ensure_multiple_of", "image_mean", "image_std", "include_top", "keep_aspect_ratio"),
     *("offset", "pad_size", "resample", "rescale_factor", "rescale_offset", "size", "size_divisor"),
 )
@@ -85,7 +93,9 @@ def main():
             key = f"{case}.{i}"
             try:
                 image = [image] if name in ("VideoMAE", "Vivit") else image
-                found = np.asarray(processor(image, return_tensors="np", input_data_format="channels_last")["pixel_values"], np.float32)
+                found = np.asarray(
+                    processor(image, return_tensors="np", input_data_format="channels_last")["pixel_values"], np.float32
+                )
             except Exception as error:
                 print(case, (height, width), type(error).__name__, str(error)[:90])
                 continue
