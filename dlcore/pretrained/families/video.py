@@ -56,6 +56,11 @@ def _video_mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _video_mae_classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _video_mae(config)
+    return name, fields | {"num_classes": len(config["id2label"])}
+
+
 def _load_video_mae(model: MAE, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     side = config["image_size"]
     return from_torch_names(model, weights, (config["num_frames"], side, side, config.get("num_channels", 3)))
@@ -63,6 +68,10 @@ def _load_video_mae(model: MAE, config: Mapping[str, Any], weights: Mapping[str,
 
 def _encoded(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"last_hidden_state": model.apply(variables, inputs["pixel_values"], method="encode")}
+
+
+def _clip_logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"logits": model.apply(variables, inputs["pixel_values"], method="classify")}
 
 
 VJEPA2 = {"hidden_act": "gelu", "qkv_bias": True, "use_SiLU": False, "layer_norm_eps": 1e-6}
@@ -102,5 +111,13 @@ FAMILIES = (
     Family("transformers", ("VivitForVideoClassification",), _vivit, classifier, kind="video"),
     Family("transformers", ("VivitModel",), _vivit, encoder, kind="video"),
     Family("transformers", VIDEO_MAE, _video_mae, _encoded, kind="encoder", load=_load_video_mae),
+    Family(
+        "transformers",
+        ("VideoMAEForVideoClassification",),
+        _video_mae_classifier,
+        _clip_logits,
+        kind="video",
+        load=_load_video_mae,
+    ),
     Family("transformers", ("VJEPA2Model",), _vjepa2, _predicted, ("pixel_values_videos",), "encoder"),
 )
