@@ -453,7 +453,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
             assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
             first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
             if family.library != "diffusers":
-                assert family.inputs[0] == ("pixel_values_videos" if name == "VJEPA2Model" else first), name
+                assert family.inputs[0] == ("pixel_values_videos" if name.startswith("VJEPA2") else first), name
     inputs = {family.architectures[0]: family.inputs for family in all_families()}
     assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
     assert inputs["CLIPModel"] == inputs["CLIP"] == ("pixel_values", "input_ids", "attention_mask")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.mae import MAE, from_torch_names
+from dlcore.models.vjepa2 import ClipEncoder
 from dlcore.pretrained.families.dinov2 import encoder
 from dlcore.pretrained.families.vit import block_fields
 from dlcore.pretrained.family import Family, check_config, classifier
@@ -97,6 +98,17 @@ def _vjepa2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _vjepa2_classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    _, fields = _vjepa2(config)
+    names = ("patch_size", "tubelet", "depth", "width", "num_heads", "mlp_features")
+    return "vjepa2_vitl_fpc16_256_ssv2", {
+        "encoder": ClipEncoder(**{name: fields[name] for name in names}),
+        "num_classes": len(config["id2label"]),
+        "image_size": fields["image_size"],
+        "pooler_depth": config["num_pooler_layers"],
+    }
+
+
 def _predicted(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, inputs["pixel_values_videos"])
     return {"last_hidden_state": outputs["tokens"], "predictor_output": outputs["prediction"]}
@@ -118,6 +130,14 @@ FAMILIES = (
         _clip_logits,
         kind="video",
         load=_load_video_mae,
+    ),
+    Family(
+        "transformers",
+        ("VJEPA2ForVideoClassification",),
+        _vjepa2_classifier,
+        classifier,
+        ("pixel_values_videos",),
+        "video",
     ),
     Family("transformers", ("VJEPA2Model",), _vjepa2, _predicted, ("pixel_values_videos",), "encoder"),
 )
