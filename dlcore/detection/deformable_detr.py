@@ -94,7 +94,6 @@ class DeformableDETR(nn.Module):
     takes_image_size = True
     """Whether the call takes the sizes of padded images, as `dlcore.detection.dense.predict_locations` asks."""
 
-    @nn.compact
     def __call__(
         self, x: jax.Array, image_size: jax.Array | None = None, train: bool = False
     ) -> tuple[Outputs, np.ndarray | jax.Array]:
@@ -104,6 +103,29 @@ class DeformableDETR(nn.Module):
         (outputs, their logits without "no object"; (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded
         images).
         """
+        (logits, boxes), _ = self._forward(x, image_size, train, True)
+        if image_size is None:
+            return Outputs(logits, boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
+        return Outputs(logits, boxes), jnp.tile(image_size[:, ::-1], 2).astype(jnp.float32)
+
+    def hidden_states(
+        self, x: jax.Array, image_size: jax.Array | None = None, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        """Run the transformer without refinement; nothing of the heads is computed.
+
+        x, image_size as `__call__` -> (queries after each decoder layer [B, layers, Q, D], the encoder's tokens [B, N,
+        D]).
+        """
+        (states,), memory = self._forward(x, image_size, train, False)
+        return states, memory
+
+    @nn.compact
+    def _forward(
+        self, x: jax.Array, image_size: jax.Array | None, train: bool, heads: bool
+    ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        """((logits, boxes) of each layer, or (queries,) without heads; the encoder's tokens)."""
+        if self.two_stage and not heads:
+            raise ValueError("two_stage=True: its queries come of a head; allowed: with heads")
         if self.two_stage and not self.box_refine:
             raise ValueError("two_stage=True: needs the heads of refinement; allowed: with box_refine=True")
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
@@ -171,6 +193,9 @@ class DeformableDETR(nn.Module):
             queries = layer(
                 queries, query_pos, reference[:, :, None] * sides, memory, shapes, memory_mask=mask, train=train
             )
+            if not heads:
+                states.append((queries,))
+                continue
             at = i if self.box_refine else 0
             acc_dtype = acc_dtype_of(queries.dtype)
             delta, logit = boxes[at](queries).astype(acc_dtype), inverse_sigmoid(reference.astype(acc_dtype))
@@ -178,10 +203,7 @@ class DeformableDETR(nn.Module):
             states.append((classes[at](queries).astype(acc_dtype), box))
             if self.box_refine:
                 reference = jax.lax.stop_gradient(box)
-        logits, boxes = (jnp.stack(parts, 1) for parts in zip(*states, strict=True))  # [B, layers, Q, C], [.., 4]
-        if image_size is None:
-            return Outputs(logits, boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
-        return Outputs(logits, boxes), jnp.tile(image_size[:, ::-1], 2).astype(jnp.float32)
+        return tuple(jnp.stack(parts, 1) for parts in zip(*states, strict=True)), memory  # [B, layers, Q, ...]
 
     def _propose(
         self, memory: jax.Array, centers: jax.Array, level: np.ndarray, mask: jax.Array | None, classes: Any, boxes: Any

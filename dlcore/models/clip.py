@@ -37,7 +37,7 @@ from dlcore.nn.transformer import FeedForward
 from dlcore.ops import check_shapes, l2_normalize
 from dlcore.ops.precision import to_acc_dtype
 
-__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "from_torch_names", "unit"]
+__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "from_torch_names", "published_entries", "unit"]
 
 LARGEST_SCALE = 100.0
 
@@ -194,6 +194,19 @@ class CLIP(CheckedFields):
         token = self.image_tokens(images)[:, 0]
         return unit(self.vision_head(self.vision_norm(to_acc_dtype(token))))
 
+    def describe_image(self, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Describe images before the shared space, as transformers' image towers do.
+
+        Args:
+          images: [B, H, W, 3], normalized.
+
+        Returns:
+          (tokens [B, 1 + N, width] of the last block; [B, width], the normalized class token; [B, width], the mean over
+          patches).
+        """
+        tokens = to_acc_dtype(self.image_tokens(images))
+        return tokens, self.vision_norm(tokens[:, 0]), tokens[:, 1:].mean(1)
+
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Read images.
 
@@ -324,14 +337,23 @@ class SigLIP(CLIP):
         Returns:
           [B, width], of length 1, at least float32.
         """
-        return self._pool(self.image_tokens(images))
+        return unit(self.describe_image(images)[1])
 
-    def _pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Read the image's vector from its tokens; the mask [B, 1, 1, N] says which tokens."""
-        x = self.vision_norm(to_acc_dtype(x))
-        probe = jnp.broadcast_to(self.probe.astype(x.dtype), (x.shape[0], 1, self.vision_width))
-        x = self.probe_attn(probe, x, mask=mask)
-        return unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])
+    def describe_image(self, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Describe images before the shared space, as transformers' image towers do.
+
+        Returns:
+          (normalized tokens [B, N, width]; [B, width], what the learned query reads; [B, width], the mean over tokens).
+        """
+        return self._pooled(self.image_tokens(images))
+
+    def _pooled(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Pool tokens of the last block; the mask [B, 1, 1, N] says which ones."""
+        tokens = self.vision_norm(to_acc_dtype(x))
+        probe = jnp.broadcast_to(self.probe.astype(tokens.dtype), (x.shape[0], 1, self.vision_width))
+        x = self.probe_attn(probe, tokens, mask=mask)
+        weights = None if mask is None else jnp.broadcast_to(mask[:, 0, 0, :, None], tokens.shape)
+        return tokens, (x + self.probe_mlp(self.probe_norm(x)))[:, 0], tokens.mean(1, where=weights)
 
     def encode_text(self, tokens: jax.Array) -> jax.Array:
         """Encode texts.
@@ -415,8 +437,16 @@ _FUSED = {
 """Layers that are several here."""
 
 
-def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' CLIPModel or SiglipModel, of OpenAI's CLIP, OpenCLIP's or its SigLIP."""
+def published_entries(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the entries of a published file transformers' names.
+
+    Args:
+      model: model of the same form.
+      state_dict: {name: array}.
+
+    Returns:
+      {name of transformers, with a layer each for queries, keys and values: array}.
+    """
     unwrapped = unwrap_state_dict(state_dict)
     names = getattr(model, "OPENAI_NAMES", OPENAI_NAMES)
     if names is OPENAI_NAMES and any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in unwrapped):
@@ -429,14 +459,19 @@ def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, An
         for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
         entries[name] = value
-    siglip = isinstance(model, SigLIP)
-    head = r"text_model.head." if siglip else "text_projection."
     for name in list(entries):
         for fused, parts in _FUSED.items():
             prefix, separator, kind = name.partition(fused)
             if separator:
                 for part, value in zip(parts, np.split(np.asarray(entries.pop(name)), len(parts)), strict=True):
                     entries[f"{prefix}{part}{kind}"] = value
+    return entries
+
+
+def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the state dict of transformers' CLIPModel or SiglipModel, of OpenAI's CLIP, OpenCLIP's or its SigLIP."""
+    entries = published_entries(model, state_dict)
+    head = r"text_model.head." if isinstance(model, SigLIP) else "text_projection."
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     rules = (*TORCH_NAMES, (r"^text_head\.", head))
     return fill_from_torch(shapes, entries, rules, what=type(model).__name__)

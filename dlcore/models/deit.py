@@ -13,7 +13,7 @@ a ViT under those names. Weights may be timm's, the authors' or transformers' (w
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
@@ -38,9 +38,11 @@ class DeiT(ViT):
       pool: token; a DeiT allows nothing else.
       token_last: False; a DeiT allows nothing else.
       distilled: False leaves out the distillation token and its head.
+      second_head: False leaves out the distillation token's head; the token stays.
     """
 
     distilled: bool = True
+    second_head: Annotated[bool, "if changed"] = True
 
     pools = ("token",)
     moves_token = False
@@ -53,6 +55,26 @@ class DeiT(ViT):
         "bias": nn.initializers.zeros,
     }
 
+    @nn.compact
+    def all_tokens(
+        self, x: jax.Array, masked: jax.Array | None = None, mask_token: jax.Array | None = None
+    ) -> jax.Array:
+        """Encode images of which some patches may be hidden; nothing of the heads is computed.
+
+        Args:
+          x: [B, H, W, C], images.
+          masked: [B, N] bool, patches in whose place `mask_token` stands; None: none.
+          mask_token: [width], in place of an embedded patch; None where `masked` is None.
+
+        Returns:
+          [B, T + N, width] after the last norm: the class token, the distillation token of a distilled model, patches.
+        """
+        return self._encode(x, False, self._front(), masked, mask_token)[0]
+
+    def _front(self) -> dict[str, Any]:
+        front = {"cls_token": self.INITS["token"]}
+        return front | ({"dist_token": nn.initializers.normal(0.02)} if self.distilled else {})
+
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images by each of the two heads.
 
@@ -62,19 +84,19 @@ class DeiT(ViT):
         Returns:
           The class logits [B, num_classes], and {"distillation": the teacher head's logits [B, num_classes]}.
         """
-        if not self.distilled:
-            raise ValueError("distilled=False: this DeiT has no distillation token; allowed: distilled=True")
+        if not (self.distilled and self.second_head):
+            raise ValueError(
+                f"distilled={self.distilled}, second_head={self.second_head}: no second head; allowed: True, True"
+            )
         return self._forward(x, train, True)[2]
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool) -> tuple:
-        front = {"cls_token": self.INITS["token"]}
-        front |= {"dist_token": nn.initializers.normal(0.02)} if self.distilled else {}
-        tokens, maps = self._encode(x, train, front)
+        tokens, maps = self._encode(x, train, self._front())
         if not head:
             return None, maps
         logits = self._classify(tokens[:, 0], "head")
-        if not self.distilled:
+        if not (self.distilled and self.second_head):
             return logits, maps
         distillation = self._classify(tokens[:, 1], "head_dist")
         return (logits + distillation) / 2, maps, (logits, {"distillation": distillation})

@@ -31,6 +31,7 @@ __all__ = [
     "MODELS",
     "FeatureMaps",
     "NormalizedDINOv3",
+    "backbone_layout",
     "example_inputs",
     "from_torch_names",
 ]
@@ -107,8 +108,16 @@ OPTIONAL = r"^(layernorm|layer_norm|norm|hidden_states_norms\.stage\d+)\.(weight
 """Norms that the maps asked for do not read."""
 
 
-def _layout(backbone: nn.Module, state_dict: Mapping[str, Any]) -> Layout:
-    """Return the names of a backbone's layers in a state dict: those of its class, or of the file that defines it."""
+def backbone_layout(backbone: nn.Module, state_dict: Mapping[str, Any]) -> Layout:
+    """Find the names of a backbone's layers in a state dict: those of its class, or of the file that defines it.
+
+    Args:
+      backbone: a network of the zoo.
+      state_dict: {name: array}, without a prefix, or with that of transformers' class.
+
+    Returns:
+      The names.
+    """
     parts = [backbone, *(sys.modules[kind.__module__] for kind in type(backbone).__mro__)]
     parts = [convnextv2] if getattr(backbone, "grn", False) else parts
     names = next(part for part in parts if hasattr(part, "TORCH_NAMES"))
@@ -122,7 +131,7 @@ def _layout(backbone: nn.Module, state_dict: Mapping[str, Any]) -> Layout:
 
 def from_torch_names(model: FeatureMaps, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of one of transformers' classes `*Backbone` to the variables of a model."""
-    layout = _layout(model.backbone, state_dict)
+    layout = backbone_layout(model.backbone, state_dict)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     rules = ((r"^norm_(stage\d+)\.", r"hidden_states_norms.\1."), (r"^backbone\.", ""), *layout.names)
     optional = f"{layout.ignored}|{OPTIONAL}"

@@ -273,12 +273,29 @@ class VideoMAE(MAE):
     Args:
       tubelet: frames of a patch; divides F.
       final_norm: the encoder ends in a norm, as that of the published pre-training (`use_mean_pooling=False`).
+      num_classes: classes that `classify` tells apart, of an encoder alone; 0: none.
     """
 
     tubelet: Annotated[int, Range(1)] = 2
     final_norm: bool = False
+    num_classes: Annotated[int, "if changed"] = 0
 
     CLASS_TOKEN = False
+
+    def setup(self):
+        """Build both networks, and the head."""
+        super().setup()
+        if self.num_classes:
+            self.fc_norm = LayerNorm()
+            self.classifier = Dense(self.num_classes)
+
+    def classify(self, x: jax.Array) -> jax.Array:
+        """Classify clips: [B, F, H, W, C] -> logits [B, K].
+
+        The head reads the normalized mean of the tokens, or the first one where the encoder ends in a norm.
+        """
+        tokens = self.encode(x)
+        return self.classifier(tokens[:, 0] if self.final_norm else self.fc_norm(tokens.mean(1)))
 
     def patch_values(self) -> int:
         """Count the numbers of a patch.
@@ -368,7 +385,8 @@ TORCH_OLD_NAMES = (
 """What turns older names, those of VideoMAE, and those of an encoder alone into them."""
 
 BEHIND_ENCODER = r"^(decoder|pooler|fc_norm|classifier|head)\."
-"""What files may hold besides an encoder, after TORCH_OLD_NAMES."""
+BEHIND_CLASSIFIER = r"^(decoder|pooler|head)\."
+"""What files may hold besides an encoder, or an encoder and its head, after TORCH_OLD_NAMES."""
 
 _TABLES = {"vit.embeddings.position_embeddings": "width", "decoder.decoder_pos_embed": "decoder_width"}
 
@@ -389,11 +407,11 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int
     for side in image:
         check_whole_number("image", side, 1)
     x, entries = jnp.zeros((1, *image)), {}
-    encoder_only = model.decoder_depth == 0
+    encoder_only, has_head = model.decoder_depth == 0, getattr(model, "num_classes", 0) > 0
     for name, value in unwrap_state_dict(state_dict).items():
         for pattern, replacement in TORCH_OLD_NAMES:
             name = re.sub(pattern, replacement, name)
-        if encoder_only and re.search(BEHIND_ENCODER, name):
+        if encoder_only and re.search(BEHIND_CLASSIFIER if has_head else BEHIND_ENCODER, name):
             continue
         if name in _TABLES and not model.table_size:
             table = model.positions(model.grid(x), getattr(model, _TABLES[name]))
@@ -414,7 +432,7 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int
         if not encoder_only:
             entries.setdefault("decoder.decoder_embed.bias", np.zeros(model.decoder_width, np.float32))
     noise = jnp.zeros((1, int(np.prod(model.grid(x)))))
-    inputs, method = ((x,), "encode") if encoder_only else ((x, noise), None)
+    inputs, method = ((x,), "classify" if has_head else "encode") if encoder_only else ((x, noise), None)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, method=method))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what=type(model).__name__)
 

@@ -113,13 +113,13 @@ class SigLIP2(clip.SigLIP):
             x = block(x, False, _key_mask(images))
         return x
 
-    def encode_image(self, images: PackedImages) -> jax.Array:
-        """Encode images.
+    def describe_image(self, images: PackedImages) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Describe images before the shared space, as transformers' image towers do.
 
         Args:
           images: B images of N patches.
         """
-        return self._pool(self.image_tokens(images), _key_mask(images))
+        return self._pooled(self.image_tokens(images), _key_mask(images))
 
 
 def _key_mask(images: PackedImages) -> jax.Array:

@@ -346,13 +346,33 @@ class Swin(Backbone):
         """Return what the first stage reads, from the normalized patches."""
         return x
 
-    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    @nn.compact
+    def last_map(self, x: jax.Array, masked: jax.Array | None = None, mask_token: jax.Array | None = None) -> jax.Array:
+        """Encode images of which some patches may be hidden.
+
+        Args:
+          x: [B, H, W, C], images.
+          masked: [B, N] bool, patches in whose place `mask_token` stands; None: none.
+          mask_token: [width], in place of an embedded patch; None where `masked` is None.
+
+        Returns:
+          [B, h, w, channels], the last stage's map after the last norm, at least float32.
+        """
+        x, _ = self._stages(x, False, masked, mask_token)
+        return LayerNorm(dtype=acc_dtype_of(x.dtype), name="norm")(x)
+
+    def _stages(
+        self, x: jax.Array, train: bool, masked: jax.Array | None = None, mask_token: jax.Array | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
             raise ValueError(f"num_heads={self.num_heads}: wrong length; allowed: one a stage, {len(self.stages)}")
         x = self._checked(x)
         dtype, patch = compute_dtype(self.dtype, x, self.variables), self._patch()
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
-        x = self._embedded(LayerNorm(dtype=dtype, name="features_0_2")(x), train)
+        x = LayerNorm(dtype=dtype, name="features_0_2")(x)
+        if masked is not None:
+            x = jnp.where(masked.reshape(*x.shape[:3], 1), mask_token.astype(x.dtype), x)
+        x = self._embedded(x, train)
         block, maps, block_idx = self._block(), {}, 0
         block = remat(block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):

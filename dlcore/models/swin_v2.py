@@ -133,10 +133,10 @@ class SwinV2(Swin):
     def _merging(self) -> type[PatchMerging]:
         return PatchMergingV2
 
-    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool, *hidden: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pretrained_window and len(self.pretrained_window) != len(self.stages):
             raise ValueError(f"pretrained_window={self.pretrained_window}: wrong length; allowed: one a stage, or none")
-        return super()._stages(x, train)
+        return super()._stages(x, train, *hidden)
 
 
 MODELS = {

@@ -75,6 +75,8 @@ _VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "ge
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "metaclip_2_text_model": _CLIP | _CLIP_TEXT,
+    "metaclip_2_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
     "siglip_text_model": _SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64},
     "siglip_vision_model": _SIGLIP | {"image_size": 224, "patch_size": 16},
     "dinov2": _DINOV2 | {"patch_size": 14},

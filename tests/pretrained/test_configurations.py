@@ -422,9 +422,10 @@ def test_a_configuration_of_openclip_gives_these_fields():
 
 
 KINDS = {
-    "pairs": "CLIP CLIPModel Siglip2Model SiglipModel",
+    "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
-    "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel",
+    "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
+    "SiglipVisionModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
     "Qwen3ForCausalLM T5EncoderModel",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
@@ -435,7 +436,8 @@ KINDS = {
 """{kind: architectures}, of those that do not name their task; the others are networks of images."""
 TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
 TASKS |= dict.fromkeys(("SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation")
-READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder")
+TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
+READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
@@ -443,14 +445,15 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
     for family in all_families():
         for name in family.architectures:
             task = name.rpartition("For")[2]
-            assert family.kind == kinds.get(name, TASKS.get(task, "image")), name
+            is_backbone = name.endswith("Backbone") and name != "VitDetBackbone"
+            assert family.kind == kinds.get(name, "encoder" if is_backbone else TASKS.get(task, "image")), name
             loads = family.library == "diffusers" or name.startswith(READ_AS_A_WHOLE)
             assert (family.load is not None) == loads, name
             assert (family.call is not None) == (name == "SamModel"), name
             assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
             first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
             if family.library != "diffusers":
-                assert family.inputs[0] == ("pixel_values_videos" if name == "VJEPA2Model" else first), name
+                assert family.inputs[0] == ("pixel_values_videos" if name.startswith("VJEPA2") else first), name
     inputs = {family.architectures[0]: family.inputs for family in all_families()}
     assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
     assert inputs["CLIPModel"] == inputs["CLIP"] == ("pixel_values", "input_ids", "attention_mask")
@@ -471,7 +474,11 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
         ("Qwen3ForCausalLM", {"use_sliding_window": True}, "use_sliding_window=true: not in dlcore's Llama"),
         ("DINOv3ViTModel", {"rope_theta": 10.0}, "rope_theta, key_bias: not in dlcore's DINOv3"),
         ("DINOv3ViTModel", {"key_bias": True}, "rope_theta, key_bias: not in dlcore's DINOv3"),
-        ("BeitForImageClassification", {"use_mean_pooling": False}, "use_mean_pooling=False: not in dlcore's BEiT"),
+        (
+            "BeitForImageClassification",
+            {"use_absolute_position_embeddings": True},
+            "dlcore's BEiT; allowed: False",
+        ),
         ("T5EncoderModel", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj='gated-silu': not in dlcore's T5"),
         ("T5EncoderModel", {"tie_encoder_decoder": True}, "tie_encoder_decoder=True: not in dlcore's T5"),
         ("VitDetModel", {"qkv_bias": False}, "qkv_bias=False: not in dlcore; allowed: True"),

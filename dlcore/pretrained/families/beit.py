@@ -13,8 +13,8 @@ __all__ = ["FAMILIES"]
 
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, FIXED, "dlcore's BEiT")
-    pool = "mean" if config.get("use_mean_pooling", True) else "token"
-    return "beit_base_patch16_224", transformer_fields(config) | {"pool": pool}
+    pool = {} if config.get("use_mean_pooling", True) else {"pool": "token"}
+    return "beit_base_patch16_224", transformer_fields(config) | pool
 
 
 FIXED = {
@@ -27,7 +27,7 @@ FIXED = {
 def _data2vec_encoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Read an encoder whose class has no pooler: with `use_mean_pooling` no norm follows its last block."""
     name, fields = without_head(_beit)(config)
-    return name, fields | {"pool": "none" if fields["pool"] == "mean" else "token"}
+    return name, {"pool": "none"} | fields
 
 
 def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from dlcore.models.clip import SigLIP
+from dlcore.models.clip import CLIP, SigLIP
 from dlcore.models.inputs import PackedImages
 from dlcore.models.siglip2 import SigLIP2
 from dlcore.pretrained.family import Family, check_config
@@ -101,6 +101,38 @@ def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return outputs
 
 
+def _tower(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Read an image tower alone, with a classifier or without."""
+    architecture = config["architectures"][0]
+    vision = config["vision_config"] if architecture.endswith("ForImageClassification") else config
+    kind = next(kind for kind, prefixes in TOWERS.items() if architecture.startswith(prefixes))
+    if kind is not CLIP:
+        check_config(vision, {"vision_use_head": True}, "dlcore's SigLIP")
+    vision = {**TOWER, "patch_size": 16, "num_patches": 256, **vision} if kind is SigLIP2 else vision
+    side = math.isqrt(vision["num_patches"]) * vision["patch_size"] if kind is SigLIP2 else vision["image_size"]
+    fields = tower_fields({**vision, "image_size": side}, {**vision, "vocab_size": 1, "max_position_embeddings": 1})
+    crop_rest = kind is SigLIP and side % vision["patch_size"] != 0
+    return "clip_vision_b_32", {
+        "tower": kind(**fields, end_token=0, crop_rest=crop_rest),
+        "num_classes": len(config["id2label"]) if "id2label" in config and vision is not config else 0,
+    }
+
+
+TOWERS = {SigLIP2: "Siglip2", SigLIP: "Siglip", CLIP: ("CLIP", "MetaClip2")}
+"""Kinds of towers, and what the names of their classes start with; the first counts."""
+
+
+def _describe(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    images = _images(model.tower, inputs)
+    tokens = {} if model.num_classes else {"last_hidden_state": model.apply(variables, images, method="tokens")}
+    return tokens | {"logits" if model.num_classes else "pooler_output": model.apply(variables, images)}
+
+
+def _metaclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _clip(config)
+    return name, fields | {"end_token": config["text_config"]["eos_token_id"]}
+
+
 def _openclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     model = config["model_cfg"]
     vision, text = model["vision_cfg"], model["text_cfg"]
@@ -128,7 +160,14 @@ def _openclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 INPUTS = ("pixel_values", "input_ids", "attention_mask")
 
 
+CLASSIFIERS = tuple(f"{kind}ForImageClassification" for kind in ("CLIP", "MetaClip2", "Siglip"))
+
+
 FAMILIES = (
+    Family("transformers", ("MetaClip2Model",), _metaclip, _pairs, INPUTS, "pairs"),
+    Family("transformers", CLASSIFIERS, _tower, _describe),
+    Family("transformers", ("Siglip2ForImageClassification",), _tower, _describe, PackedImages._fields),
+    Family("transformers", ("SiglipVisionModel",), _tower, _describe, kind="encoder"),
     Family("transformers", ("CLIPModel",), _clip, _pairs, INPUTS, "pairs"),
     Family("transformers", ("SiglipModel",), _siglip, _pairs, INPUTS, "pairs"),
     Family("transformers", ("Siglip2Model",), _siglip2, _pairs, (*PackedImages._fields, *INPUTS[1:]), "pairs"),

@@ -13,7 +13,7 @@ from dlcore.pretrained.families.resnet import backbone_of
 from dlcore.pretrained.families.vit import block_fields
 from dlcore.pretrained.family import Family, check_config
 
-__all__ = ["FAMILIES", "resnet_d_fields", "vit_pose_fields"]
+__all__ = ["FAMILIES", "padded_sizes", "resnet_d_fields", "vit_pose_fields"]
 
 
 def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -170,11 +170,21 @@ def _proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[
     }
 
 
+def padded_sizes(inputs: Mapping[str, Any]) -> Any:
+    """Measure padded images.
+
+    Args:
+      inputs: inputs by name, with a `pixel_mask` [B, H, W] where images are padded.
+
+    Returns:
+      [B, 2], height and width of each image; None without a mask.
+    """
+    mask = inputs.get("pixel_mask")
+    return None if mask is None else jnp.stack([mask.max(2).sum(1), mask.max(1).sum(1)], -1)
+
+
 def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    sizes, mask = None, inputs.get("pixel_mask")
-    if mask is not None:
-        sizes = jnp.stack([mask.max(2).sum(1), mask.max(1).sum(1)], -1)  # [B, 2], height and width
-    outputs, _ = model.apply(variables, inputs["pixel_values"], sizes)
+    outputs, _ = model.apply(variables, inputs["pixel_values"], padded_sizes(inputs))
     return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
 
 

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.nn import LayerNorm
-from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
+from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments, without_head
 
 __all__ = ["FAMILIES"]
 
@@ -49,9 +48,9 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    outputs = map_encoder(model, variables, inputs)
-    x = LayerNorm().apply({"params": variables["params"]["norm"]}, outputs["last_hidden_state"])
-    return outputs | {"last_hidden_state": x.reshape(len(x), -1, x.shape[-1])}
+    (images,) = inputs.values()
+    x = model.apply(variables, images, method="last_map")
+    return {"last_hidden_state": x.reshape(len(x), -1, x.shape[-1])} | classifier(model, variables, inputs)
 
 
 FAMILIES = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.mae import MAE, from_torch_names
+from dlcore.models.vjepa2 import ClipEncoder
 from dlcore.pretrained.families.dinov2 import encoder
 from dlcore.pretrained.families.vit import block_fields
 from dlcore.pretrained.family import Family, check_config, classifier
@@ -56,6 +57,11 @@ def _video_mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _video_mae_classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _video_mae(config)
+    return name, fields | {"num_classes": len(config["id2label"])}
+
+
 def _load_video_mae(model: MAE, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     side = config["image_size"]
     return from_torch_names(model, weights, (config["num_frames"], side, side, config.get("num_channels", 3)))
@@ -63,6 +69,10 @@ def _load_video_mae(model: MAE, config: Mapping[str, Any], weights: Mapping[str,
 
 def _encoded(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"last_hidden_state": model.apply(variables, inputs["pixel_values"], method="encode")}
+
+
+def _clip_logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"logits": model.apply(variables, inputs["pixel_values"], method="classify")}
 
 
 VJEPA2 = {"hidden_act": "gelu", "qkv_bias": True, "use_SiLU": False, "layer_norm_eps": 1e-6}
@@ -88,6 +98,17 @@ def _vjepa2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _vjepa2_classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    _, fields = _vjepa2(config)
+    names = ("patch_size", "tubelet", "depth", "width", "num_heads", "mlp_features")
+    return "vjepa2_vitl_fpc16_256_ssv2", {
+        "encoder": ClipEncoder(**{name: fields[name] for name in names}),
+        "num_classes": len(config["id2label"]),
+        "image_size": fields["image_size"],
+        "pooler_depth": config["num_pooler_layers"],
+    }
+
+
 def _predicted(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, inputs["pixel_values_videos"])
     return {"last_hidden_state": outputs["tokens"], "predictor_output": outputs["prediction"]}
@@ -102,5 +123,21 @@ FAMILIES = (
     Family("transformers", ("VivitForVideoClassification",), _vivit, classifier, kind="video"),
     Family("transformers", ("VivitModel",), _vivit, encoder, kind="video"),
     Family("transformers", VIDEO_MAE, _video_mae, _encoded, kind="encoder", load=_load_video_mae),
+    Family(
+        "transformers",
+        ("VideoMAEForVideoClassification",),
+        _video_mae_classifier,
+        _clip_logits,
+        kind="video",
+        load=_load_video_mae,
+    ),
+    Family(
+        "transformers",
+        ("VJEPA2ForVideoClassification",),
+        _vjepa2_classifier,
+        classifier,
+        ("pixel_values_videos",),
+        "video",
+    ),
     Family("transformers", ("VJEPA2Model",), _vjepa2, _predicted, ("pixel_values_videos",), "encoder"),
 )

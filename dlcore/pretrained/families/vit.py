@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments, without_head
 
 __all__ = ["FAMILIES", "block_fields", "timm_fields", "transformer_fields"]
 
@@ -75,6 +75,17 @@ def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
     return {"logits": (logits + distillation) / 2, "cls_logits": logits, "distillation_logits": distillation}
 
 
+def _deit_tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run an encoder; transformers' layer behind the class token, `pooler`, is left out."""
+    outputs = {"last_hidden_state": model.apply(variables, inputs["pixel_values"], method="all_tokens")}
+    return outputs | (classifier(model, variables, inputs) if model.num_classes else {})
+
+
+def _deit_one_head(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _deit(config)
+    return name, fields | {"second_head": False}
+
+
 TIMM_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 """Width, blocks and heads in timm's names."""
 
@@ -122,6 +133,8 @@ FAMILIES = (
     Family("transformers", ("ViTForImageClassification", "ViTMSNForImageClassification"), _vit, classifier),
     Family("transformers", ("ViTModel", "ViTMSNModel"), _vit_encoder, _tokens),
     Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
+    Family("transformers", ("DeiTForImageClassification",), _deit_one_head, classifier),
+    Family("transformers", ("DeiTModel",), without_head(_deit), _deit_tokens),
     Family("timm", tuple(f"vit_{size}_patch*_[0-9][0-9][0-9]" for size in TIMM_SIZES), _timm_vit, classifier, ("x",)),
     Family("timm", ("deit_*_patch16_*",), _timm_deit, classifier, ("x",)),
 )

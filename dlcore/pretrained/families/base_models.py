@@ -1,0 +1,72 @@
+"""Base models of transformers' DETR, YOLOS and DPT: the published network up to its heads."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.detection.torch_detectors import example_inputs
+from dlcore.models.torch_weights import fill_from_torch
+from dlcore.pretrained.families.detectors import padded_sizes
+from dlcore.pretrained.families.vit import transformer_fields
+from dlcore.pretrained.family import Family, Read, check_config, find_family
+
+__all__ = ["FAMILIES"]
+
+
+def _read(architecture: str) -> Read:
+    """Read a configuration as that of the detector around a base model; its classes do not matter."""
+    names = {"architectures": [architecture]}
+    return lambda config: find_family(names).model({**config, "id2label": {"0": ""}, **names})
+
+
+def _load(method: str) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]:
+    """Build the loader of what a method of a network reads, whose names a detector's file has behind "model.".
+
+    Transformers' layer behind the class token, `pooler`, is left out.
+    """
+
+    def load(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model), method=method))
+        names, what = (*model.TORCH_NAMES, (r"(^| )model\.", r"\1")), type(model).__name__
+        return fill_from_torch(shapes, weights, names, what=what, older=model.TORCH_OLD_NAMES, optional=r"^pooler\.")
+
+    return load
+
+
+def _queries(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    found = model.apply(variables, inputs["pixel_values"], padded_sizes(inputs), method="hidden_states")
+    states, tokens = found[:2]
+    return {"last_hidden_state": states[:, -1], "encoder_last_hidden_state": tokens}
+
+
+def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"last_hidden_state": model.apply(variables, inputs["pixel_values"], method="tokens")}
+
+
+def _dpt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"is_hybrid": False, "backbone_config": None, "qkv_bias": True}, "dlcore's ViT")
+    return "vit_b_16", transformer_fields(config) | {"num_classes": 0}
+
+
+def _class_and_patches(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    token, patches = model.apply(variables, inputs["pixel_values"], method="tokens")
+    return {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}
+
+
+INPUTS = ("pixel_values", "pixel_mask")
+
+
+def _detector(architecture: str, outputs: Any, method: str, inputs: tuple[str, ...] = INPUTS[:1]) -> Family:
+    """Build the family of the base model of a detector."""
+    read = _read(architecture.replace("Model", "ForObjectDetection"))
+    return Family("transformers", (architecture,), read, outputs, inputs, "encoder", _load(method))
+
+
+FAMILIES = (
+    _detector("DetrModel", _queries, "hidden_states", INPUTS),
+    _detector("DeformableDetrModel", _queries, "hidden_states", INPUTS),
+    _detector("YolosModel", _tokens, "tokens"),
+    Family("transformers", ("DPTModel",), _dpt, _class_and_patches),
+)
