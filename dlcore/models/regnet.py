@@ -8,31 +8,36 @@ Radosavovic, Kosaraju, Girshick, He & Dollar, "Designing network design spaces" 
     block(x) = relu(F(x) + P x),  F(x) = BN conv1x1(SE(relu BN conv3x3(relu BN conv1x1(x))))    3x3 in groups of g
 
 So four numbers and g give all widths and depths. X has no squeeze-and-excitation; Y has it, with a quarter of the
-block's input channels. The first block of each stage has stride 2. Names are torchvision's, with `block1_0/a` for
+block's input channels. The first block of each stage has stride 2. timm's V is a Y whose norms come before the
+convolutions; its Z (Dollar, Singh & Girshick 2021, arXiv:2103.06877) has a branch four times as wide, no activation
+after the sum and no shortcut where the shape changes. Names are torchvision's, with `block1_0/a` for
 `trunk_output.block1.block1-0.f.a`; the head is `head`, not `fc`.
 """
 
 import functools
 import itertools
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_whole_number
+from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
-from dlcore.models.resnet import SqueezeExcitation
+from dlcore.models.resnet import SqueezeExcitation, conv_and_norm
 from dlcore.models.torch_weights import Layout
+from dlcore.nn import Conv, silu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops import avg_pool
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "RegNet", "RegNetBlock", "quantized_widths"]
+__all__ = ["MODELS", "PreActRegNetBlock", "RegNet", "RegNetBlock", "quantized_widths"]
 
 TORCH_NAMES = (
     (r"\.(a|b|se|c)\.", r".f.\1."),
@@ -53,13 +58,14 @@ def _transformers_layer(match: re.Match) -> str:
 
 TORCH_LAYOUTS = (
     Layout(
-        r"^stem\.conv\.",  # timm's
+        r"^stem\.(conv\.|weight$)",  # timm's
         names=(
             (r"^block(\d)\.(\d+)\.", lambda m: f"s{m[1]}.b{int(m[2]) + 1}."),
             (r"\.(a|b|c)\.", lambda m: f".conv{_ORDER.index(m[1]) + 1}."),
             (r"\.proj\.", ".downsample."),
-            (r"(^stem|\.conv\d|\.downsample)\.0\.", r"\1.conv."),
-            (r"(^stem|\.conv\d|\.downsample)\.1\.", r"\1.bn."),
+            (r"(^stem|^final_conv|\.conv\d|\.downsample)\.0\.", r"\1.conv."),
+            (r"(^stem|^final_conv|\.conv\d|\.downsample)\.1\.", r"\1.bn."),
+            (r"\.shortcut\.", ".downsample."),
             (r"^head\.", "head.fc."),
         ),
     ),
@@ -84,7 +90,7 @@ TORCH_LAYOUTS = (
 
 
 def quantized_widths(
-    depth: int, width: int, slope: float, step: float, group_width: int
+    depth: int, width: int, slope: float, step: float, group_width: int, nearest: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Compute the depths and widths of the stages of a RegNet.
 
@@ -94,6 +100,7 @@ def quantized_widths(
       slope: w_a, by how much the wanted width grows from block to block.
       step: w_m, ratio of the widths of neighboring stages.
       group_width: g, channels of a group; a narrower stage is one group.
+      nearest: round to the nearest multiple of g, also where that is less than 0.9 of the width (pycls, timm).
 
     Returns:
       The blocks of each stage, and the channels of each stage.
@@ -106,25 +113,50 @@ def quantized_widths(
     power = np.round(np.log(continuous_widths / width) / np.log(step))
     widths = 8 * np.round(width * step**power / 8).astype(int)
     stages = [(int(w), len(list(blocks))) for w, blocks in itertools.groupby(widths)]
-    return tuple(n for _, n in stages), tuple(round_channels(w, min(group_width, w)) for w, _ in stages)
+    groups = [min(group_width, w) for w, _ in stages]
+    rounded = (round(w / g) * g if nearest else round_channels(w, g) for (w, _), g in zip(stages, groups, strict=True))
+    return tuple(n for _, n in stages), tuple(rounded)
 
 
-class RegNetBlock(CheckedFields):
-    """1x1, grouped 3x3 and 1x1 convolutions, all of one width, beside the shortcut.
+Activation = Literal["relu", "silu"]
+ACTIVATIONS = {"relu": nn.relu, "silu": silu}
+
+
+class _Block(CheckedFields):
+    """What both kinds of block have.
 
     Args:
       features: channels of the block.
       stride: stride of the 3x3 convolution.
       group_width: channels of a group of the 3x3 convolution.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
+      expansion: channels of the 3x3 convolution as a multiple of `features`.
+      linear: no activation after the sum, and no shortcut where the shape changes; not before activations.
+      pool_shortcut: the shortcut averages 2x2 windows before its convolution; before activations only.
+      activation: relu or silu.
     """
 
     features: int
     stride: int = 1
     group_width: int = 8
     se_ratio: float = 0.0
+    expansion: int = 1
+    linear: bool = False
+    pool_shortcut: bool = False
+    activation: Activation = "relu"
     dtype: Any = None
     axis_name: str | None = REPLICA
+
+    def _gates(self, y: jax.Array, channels: int) -> jax.Array:
+        """Squeeze and excite; `channels` are those of the block's input."""
+        if not self.se_ratio:
+            return y
+        units, activation = round(self.se_ratio * channels), ACTIVATIONS[self.activation]
+        return SqueezeExcitation(units, activation, dtype=self.dtype, kernel_init=KERNEL_INIT, name="se")(y)
+
+
+class RegNetBlock(_Block):
+    """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -136,17 +168,46 @@ class RegNetBlock(CheckedFields):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
         """
-        width, channels = self.features, x.shape[-1]
-        layer = functools.partial(ConvNorm, width, dtype=self.dtype, axis_name=self.axis_name)
-        y = layer(1, name="a")(x, train)
-        y = layer(3, self.stride, width // min(self.group_width, width), name="b")(y, train)
-        if self.se_ratio:
-            units = round(self.se_ratio * channels)
-            y = SqueezeExcitation(units, dtype=self.dtype, kernel_init=KERNEL_INIT, name="se")(y)
-        y = layer(1, activation=None, name="c")(y, train)
-        if self.stride != 1 or channels != width:
-            x = layer(1, self.stride, activation=None, name="proj")(x, train)
-        return nn.relu(x + y)
+        inner, activation = self.expansion * self.features, ACTIVATIONS[self.activation]
+        layer = functools.partial(ConvNorm, activation=activation, dtype=self.dtype, axis_name=self.axis_name)
+        y = layer(inner, 1, name="a")(x, train)
+        y = layer(inner, 3, self.stride, inner // min(self.group_width, inner), name="b")(y, train)
+        y = layer(self.features, 1, activation=None, name="c")(self._gates(y, x.shape[-1]), train)
+        same = self.stride == 1 and x.shape[-1] == self.features
+        if self.linear:
+            return x + y if same else y
+        if not same:
+            x = layer(self.features, 1, self.stride, activation=None, name="proj")(x, train)
+        return activation(x + y)
+
+
+class PreActRegNetBlock(_Block):
+    """The block with norm and activation before each convolution; the shortcut starts after the first."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Apply the block.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          [B, ceil(H / stride), ceil(W / stride), features].
+        """
+        conv, norm = conv_and_norm(self, train)
+        width, activation, channels = self.expansion * self.features, ACTIVATIONS[self.activation], x.shape[-1]
+        x = activation(norm(name="norm1")(x))
+        y = activation(norm(name="norm2")(conv(width, (1, 1), name="conv1")(x)))
+        groups = width // min(self.group_width, width)
+        y = conv(width, (3, 3), self.stride, padding=1, feature_group_count=groups, name="conv2")(y)
+        y = activation(norm(name="norm3")(self._gates(y, channels)))
+        y = conv(self.features, (1, 1), name="conv3")(y)
+        if self.pool_shortcut and self.stride > 1:
+            x = avg_pool(x, (2, 2), (2, 2), count_include_pad=False, ceil_mode=True)
+            return y + conv(self.features, (1, 1), name="shortcut_1")(x)
+        if self.stride != 1 or channels != self.features:
+            x = conv(self.features, (1, 1), self.stride, name="shortcut")(x)
+        return y + x
 
 
 class RegNet(Backbone):
@@ -160,6 +221,14 @@ class RegNet(Backbone):
       group_width: channels of a group of the 3x3 convolutions.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
       stem_width: channels of the stem.
+      nearest: how widths are rounded (`quantized_widths`).
+      stages: blocks of each stage, in place of those that follow from `depth`; with `widths`.
+      expansion: channels of the 3x3 convolutions as a multiple of the block's.
+      linear: no activation after a block's sum, and no shortcut where the shape changes; one activation at the end.
+      pre_activation: norm and activation before each convolution, and one activation at the end.
+      pool_shortcut: with `pre_activation` the shortcuts average 2x2 windows before their convolution.
+      activation: relu or silu.
+      last_width: channels of a 1x1 convolution before the head, which is none with 0.
     """
 
     num_classes: int = 1000
@@ -171,21 +240,44 @@ class RegNet(Backbone):
     se_ratio: float = 0.25
     stem_width: int = 32
     remat: Remat = "none"
+    nearest: Annotated[bool, "if changed"] = False
+    stages: Annotated[tuple[int, ...], "if changed"] = ()
+    widths: Annotated[tuple[int, ...], "if changed"] = ()
+    expansion: Annotated[int, "if changed"] = 1
+    linear: Annotated[bool, "if changed"] = False
+    pre_activation: Annotated[bool, "if changed"] = False
+    pool_shortcut: Annotated[bool, "if changed"] = False
+    activation: Annotated[Activation, "if changed"] = "relu"
+    last_width: Annotated[int, Range(0), "if changed"] = 0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_images(self, x, "stem/0", smallest=1)
-        dtype = compute_dtype(self.dtype, x, self.variables)
+        check_images(self, x, "stem" if self.pre_activation else "stem/0", smallest=1)
+        dtype, activation = compute_dtype(self.dtype, x, self.variables), ACTIVATIONS[self.activation]
         shape = {"dtype": dtype, "axis_name": self.axis_name}
-        x = ConvNorm(self.stem_width, 3, 2, **shape, name="stem")(x, train)
+        if self.pre_activation:
+            x = Conv(self.stem_width, (3, 3), 2, padding=1, use_bias=False, dtype=dtype, name="stem")(x)
+        else:
+            x = ConvNorm(self.stem_width, 3, 2, activation=activation, **shape, name="stem")(x, train)
         x = self.perturb("stem", x)
         maps = {"stem": x}
-        block = remat(RegNetBlock, self.remat, static_argnums=(2,))
-        depths, widths = quantized_widths(self.depth, self.width, self.slope, self.step, self.group_width)
+        block = PreActRegNetBlock if self.pre_activation else RegNetBlock
+        fields = {"expansion": self.expansion, "linear": self.linear, "pool_shortcut": self.pool_shortcut}
+        block = functools.partial(
+            remat(block, self.remat, static_argnums=(2,)), activation=self.activation, **fields, **shape
+        )
+        depths, widths = self.stages, self.widths
+        if not depths:
+            line = (self.depth, self.width, self.slope, self.step, self.group_width)
+            depths, widths = quantized_widths(*line, self.nearest)
         for i, (blocks, width) in enumerate(zip(depths, widths, strict=True), 1):
             for j in range(blocks):
                 stride, name = 2 if j == 0 else 1, f"block{i}_{j}"
-                x = block(width, stride, self.group_width, self.se_ratio, **shape, name=name)(x, train)
+                x = block(width, stride, self.group_width, self.se_ratio, name=name)(x, train)
             x = maps[f"block{i}"] = self.perturb(f"block{i}", x)
+        if self.last_width:
+            x = ConvNorm(self.last_width, 1, activation=activation, **shape, name="final_conv")(x, train)
+        elif self.linear or self.pre_activation:
+            x = activation(x)
         return x, maps
 
 

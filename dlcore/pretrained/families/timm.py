@@ -12,7 +12,6 @@ from dlcore.models import (
     mobilevit,
     nf_resnet,
     repvgg,
-    resnet_v2,
     rope_vit,
     xception,
     xception_aligned,
@@ -22,7 +21,7 @@ from dlcore.pretrained.family import Family, classifier, timm_arguments
 __all__ = ["FAMILIES"]
 
 MODULES = (
-    *(cait, fastvit, mixer, mobilenet_v1, mobilenet_v4, mobilevit, nf_resnet, repvgg, resnet_v2, rope_vit),
+    *(cait, fastvit, mixer, mobilenet_v1, mobilenet_v4, mobilevit, nf_resnet, repvgg, rope_vit),
     *(xception, xception_aligned),
 )
 
