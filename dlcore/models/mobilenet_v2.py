@@ -37,20 +37,22 @@ TORCH_NAMES = ((r"^head\.", "classifier.1."),)
 SETTINGS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
+def round_channels(channels: float, divisor: int = 8, limit: float = 0.9) -> int:
     """Round channels to a multiple of `divisor`, by no more than a tenth down.
 
     Args:
       channels: number of channels, not necessarily whole.
       divisor: what the result is a multiple of.
+      limit: share of `channels` that the result has at least.
 
     Returns:
-      The nearest multiple (halves up, at least `divisor`), or the next one where that is less than 0.9 of `channels`.
+      The nearest multiple (halves up, at least `divisor`), or the next one where that is less than `limit` of
+      `channels`.
     """
     check_counts("channels", channels)
     check_whole_number("divisor", divisor, 1)
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return nearest + divisor if nearest < 0.9 * channels else nearest
+    return nearest + divisor if nearest < limit * channels else nearest
 
 
 Padding = Literal["both", "same"]
