@@ -103,7 +103,7 @@ TRANSFORMERS = Layout(
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...], *, antialias: bool = False) -> Any:
-    """Interpolate a position table to another square grid, keeping its one or two leading tokens.
+    """Interpolate a position table to another square grid, keeping its leading tokens, at most four.
 
     Args:
       path: path of the leaf, such as "params/pos_embed/embedding".
@@ -120,7 +120,7 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...], *, antialia
     leading = shape[1] - value.shape[1]
     if leading in (1, 2) and round(value.shape[1] ** 0.5) ** 2 == value.shape[1]:
         return np.pad(value, ((0, 0), (leading, 0), (0, 0)))
-    for prefix in (0, 1, 2):
+    for prefix in range(5):
         old, new = (round(max(n - prefix, 0) ** 0.5) for n in (value.shape[1], shape[1]))
         if (old * old, new * new) == (value.shape[1] - prefix, shape[1] - prefix):
             table = jnp.asarray(value, jnp.float32)
@@ -294,18 +294,7 @@ class ViT(Backbone):
         grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, features)  # [B, N, features]
         if masked is not None:
             x = jnp.where(masked[..., None], mask_token.astype(x.dtype), x)
-        extra = [self.param(name, init, (1, 1, features)) for name, init in front.items()]
-        x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, features)) for t in extra), x], 1)
-        positions = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")
-        if self.position_features:
-            zeros = jnp.zeros((*x.shape[:2], self.position_features), x.dtype)
-            x = jnp.concatenate([x, positions(zeros, grid)], -1)
-        elif self.learned_positions:
-            x = positions(x, grid)
-        if self.num_registers:
-            registers = self.param("register_tokens", nn.initializers.normal(0.02), (1, self.num_registers, self.width))
-            registers = jnp.broadcast_to(registers.astype(x.dtype), (len(x), *registers.shape[1:]))
-            x = jnp.concatenate([x[:, : len(front)], registers, x[:, len(front) :]], 1)
+        x = self._with_positions(x, front, grid)
         first = len(front) + self.num_registers
         if self.token_last:
             x, first = jnp.concatenate([x[:, first:], x[:, :first]], 1), 0
@@ -324,6 +313,25 @@ class ViT(Backbone):
                 maps[name] = self._map(x, first, grid)
         return self._norm("norm", acc_dtype_of(x.dtype))(x) if self.final_norm else x, maps
 
+    def _with_positions(self, x: jax.Array, front: dict[str, Any], grid: tuple[int, int]) -> jax.Array:
+        """Return all tokens with their positions, of the patches [B, N, features]."""
+        extra = [self.param(name, init, (1, 1, x.shape[-1])) for name, init in front.items()]
+        x = jnp.concatenate([*(self._on_each(x, token) for token in extra), x], 1)
+        positions = LearnedPositions((self.image_size // self.patch_size,) * 2, len(front), name="pos_embed")
+        if self.position_features:
+            zeros = jnp.zeros((*x.shape[:2], self.position_features), x.dtype)
+            x = jnp.concatenate([x, positions(zeros, grid)], -1)
+        elif self.learned_positions:
+            x = positions(x, grid)
+        if self.num_registers:
+            registers = self.param("register_tokens", nn.initializers.normal(0.02), (1, self.num_registers, self.width))
+            x = jnp.concatenate([x[:, : len(front)], self._on_each(x, registers), x[:, len(front) :]], 1)
+        return x
+
+    def _on_each(self, x: jax.Array, tokens: jax.Array) -> jax.Array:
+        """Return tokens [1, R, features] for each image of x, [B, R, features]."""
+        return jnp.broadcast_to(tokens.astype(x.dtype), (len(x), *tokens.shape[1:]))
+
     def _perturbation(self, name: str, x: jax.Array, grid: tuple[int, int]) -> jax.Array:
         """Return what is added to the patches [B, h w, width] of a map."""
         shape = (x.shape[0], grid[0] * grid[1], self.width)
@@ -333,24 +341,26 @@ class ViT(Backbone):
 
     def _block(self, name: str, dtype: Any, drop_path_rate: float) -> nn.Module:
         block = remat(TransformerEncoderBlock, self.remat, static_argnums=(2,), is_scanned=self.scan_blocks)
+        fields: dict[str, Any] = {
+            "activation": nn.silu if self.swiglu else gelu,
+            "gated": self.swiglu,
+            "layer_scale": self.layer_scale,
+            "norm": self.norm_kind,
+        }
         return block(
             self.num_heads,
             self.mlp_features,
             pre_norm=True,
-            activation=nn.silu if self.swiglu else gelu,
-            gated=self.swiglu,
             dropout_rate=self.dropout,
             attention_dropout_rate=self.attention_dropout,
             drop_path_rate=drop_path_rate,
-            layer_scale=self.layer_scale,
             epsilon=self.epsilon,
             dtype=dtype,
             kernel_init=self.INITS["kernel"],
             out_kernel_init=self.INITS["out"],
             bias_init=self.INITS["bias"],
-            norm=self.norm_kind,
             name=name,
-            **self._block_fields(),
+            **(fields | self._block_fields()),
         )
 
     def _scan_blocks(self, x: jax.Array, train: bool, grid: tuple[int, int], dtype: Any, first: int) -> tuple:

@@ -33,7 +33,7 @@ from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
-from dlcore.nn.group_norm import RMSNorm
+from dlcore.nn.group_norm import LayerNorm, RMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.attention_kernels import log_plain_attention, suitable_kernels
 from dlcore.ops.checks import check_indices, check_shapes
@@ -325,6 +325,8 @@ class MultiHeadAttention(CheckedModule):
         2020, arXiv:2003.02436).
       qk_norm: epsilon of an RMS norm of each head's queries and of its keys, before they turn (`q_norm`, `k_norm`;
         Dehghani et al. 2023, arXiv:2302.05442); None for no norms.
+      out_norm: epsilon of a layer norm `norm` of all heads' means before `proj` (sub-LN; Wang et al. 2022,
+        arXiv:2210.06423); None for no norm.
     """
 
     num_heads: Count
@@ -344,6 +346,7 @@ class MultiHeadAttention(CheckedModule):
     cosine: bool = False
     talking_heads: bool = False
     qk_norm: float | None = None
+    out_norm: float | None = None
 
     @nn.compact
     def __call__(
@@ -454,7 +457,10 @@ class MultiHeadAttention(CheckedModule):
             y = _attend(q, k, v, scale, mask, bias, is_causal, drop)
         else:
             y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal)
-        y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
+        y = y.reshape(*y.shape[:-2], inner)
+        if self.out_norm is not None:
+            y = LayerNorm(self.out_norm, dtype=self.dtype, name="norm")(y)
+        y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y)
         return y if cache is None else (y, cache)
 
     def _weights(

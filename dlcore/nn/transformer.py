@@ -109,7 +109,7 @@ class FeedForward(CheckedModule):
 
 ATTENTION_FIELDS = (
     *("qkv_features", "num_kv_heads", "scale", "rotary", "rotary_pairs", "use_bias", "qkv_bias", "qk_norm"),
-    *("cosine", "talking_heads", "dtype", "kernel_init", "out_kernel_init"),
+    *("out_norm", "cosine", "talking_heads", "dtype", "kernel_init", "out_kernel_init"),
 )
 """Fields of a block that are those of its attention, under the same names."""
 
@@ -142,6 +142,7 @@ class TransformerBlock(CheckedModule):
       talking_heads: mix the scores and the weights of heads, see `MultiHeadAttention`.
       mlp_norm: normalize the perceptron's units before its second layer (sub-LN).
       qk_norm: epsilon of RMS norms of each head's queries and keys, see `MultiHeadAttention`; None for none.
+      out_norm: epsilon of a norm before the attention's last layer, see `MultiHeadAttention`; None for none.
     """
 
     num_heads: Count
@@ -169,6 +170,7 @@ class TransformerBlock(CheckedModule):
     mlp_norm: bool = False
     talking_heads: bool = False
     qk_norm: float | None = None
+    out_norm: float | None = None
 
     @nn.nowrap
     def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
@@ -214,10 +216,12 @@ class TransformerEncoderBlock(TransformerBlock):
       drop_path_rate: probability to drop a whole branch of an example in training.
       layer_scale: initial factor of each channel of a branch, a parameter `layer_scale1` or `layer_scale2` (Touvron et
         al. 2021, arXiv:2103.17239); None leaves branches as they are.
+      branch_norm: normalize what a branch gives before it is added, in place of its input.
     """
 
     drop_path_rate: Annotated[float, Range(0, 1)] = 0.0
     layer_scale: float | None = None
+    branch_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -263,7 +267,9 @@ class TransformerEncoderBlock(TransformerBlock):
 
         for i, branch in enumerate((attend, lambda x: mlp(x, train)), 1):
             norm = self._norm(i)
-            if self.pre_norm:
+            if self.branch_norm:
+                x = x + drop_path(scaled(norm(branch(x)), i), rate, train)
+            elif self.pre_norm:
                 x = x + drop_path(scaled(branch(norm(x)), i), rate, train)
             else:
                 x = norm(x + drop_path(scaled(branch(x), i), rate, train))

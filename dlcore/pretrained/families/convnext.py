@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.models import convnext
 from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
 
 __all__ = ["FAMILIES"]
@@ -23,22 +24,48 @@ def _convnext_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = timm_arguments(config, ("depths", "dims"), TIMM_VALUES)
+    name = config["architecture"]
+    own = {"head_hidden_size": None} if "_mlp" not in name else {}
+    own |= {"head_norm_first": "_hnf" in name, "stem_type": STEMS.get(name, "patch")}
+    arguments = timm_arguments(
+        config, ("depths", "dims", *(["head_hidden_size"] if "_mlp" in name else [])), TIMM_VALUES | own
+    )
     fields = {"num_classes": config.get("num_classes", 1000)}
     fields |= {"stages": tuple(arguments["depths"])} if "depths" in arguments else {}
     fields |= {"widths": tuple(arguments["dims"])} if "dims" in arguments else {}
-    return config["architecture"], fields
+    if name in TESTS:
+        return "convnext_tiny", {**TESTS[name], "epsilon": 1e-5, **fields}
+    fields |= {"head_features": arguments["head_hidden_size"]} if "head_hidden_size" in arguments else {}
+    if STEMS.get(name) and "dims" in arguments:
+        width = arguments["dims"][0]
+        tiered = max(8, (width // 2 + 4) // 8 * 8)
+        fields["stem_width"] = tiered + 8 * (tiered < 0.9 * (width // 2)) if "tiered" in STEMS[name] else width
+    return name, fields
+
+
+STEMS = {f"convnext_{size}_ols": "overlap_tiered" for size in ("atto", "femto", "pico")}
+
+
+STEMS["convnext_nano_ols"] = "overlap"
+
+
+TESTS = {
+    "test_convnext": {"stages": (1, 2, 4, 2), "widths": (24, 32, 48, 64), "activation": "gelu_pytorch_tanh"},
+    "test_convnext2": {"stages": (1, 1, 1, 1), "widths": (32, 64, 96, 128), "activation": "gelu_pytorch_tanh"},
+    "test_convnext3": {
+        "stages": (1, 1, 1, 1),
+        "widths": (32, 64, 96, 128),
+        "kernel_sizes": (7, 5, 5, 3),
+        "activation": "silu",
+    },
+}
+"""Networks of timm's own tests."""
 
 
 TIMM_VALUES = {
     "in_chans": 3,
     "global_pool": "avg",
     "patch_size": 4,
-    "stem_type": "patch",
-    "conv_mlp": False,
-    "head_norm_first": False,
-    "act_layer": "gelu",
-    "kernel_sizes": 7,
 }
 """Arguments of timm's ConvNeXt with the only value that dlcore's has."""
 
@@ -52,5 +79,5 @@ FAMILIES = (
     Family("transformers", ("ConvNextV2Model",), without_head(_convnext_v2), map_encoder),
     Family("transformers", ("ConvNextV2ForImageClassification",), _convnext_v2, classifier),
     Family("timm", tuple(f"convnextv2_{size}" for size in SIZES), _timm, classifier, ("x",)),
-    Family("timm", tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")), _timm, classifier, ("x",)),
+    Family("timm", (*(name for name in convnext.MODELS), *TESTS), _timm, classifier, ("x",)),
 )

@@ -1,10 +1,8 @@
 """DINOv2 of transformers and timm, with and without registers and heads."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.pretrained.families.vit import timm_fields
 from dlcore.pretrained.family import Family, check_config, classifier
 
 __all__ = ["FAMILIES", "dinov2_fields", "encoder"]
@@ -61,11 +59,6 @@ def encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return {"last_hidden_state": model.apply(variables, images, method="tokens")} | classifier(model, variables, inputs)
 
 
-def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    registers = re.search(r"_reg(\d+)_", config["architecture"])
-    return "dinov2_small", timm_fields(config) | {"num_registers": int(registers[1]) if registers else 0}
-
-
 FAMILIES = (
     Family("transformers", ("Dinov2Model", "Dinov2WithRegistersModel"), _model, encoder, kind="encoder"),
     Family(
@@ -74,5 +67,4 @@ FAMILIES = (
         _classifier,
         classifier,
     ),
-    Family("timm", ("vit_*_patch14_dinov2", "vit_*_patch14_reg4_dinov2"), _timm, classifier, ("x",)),
 )

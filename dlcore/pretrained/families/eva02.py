@@ -16,4 +16,4 @@ def _eva02(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "eva02_tiny_patch14_224", fields | {"mlp_norm": is_gated_with_norm}
 
 
-FAMILIES = (Family("timm", ("eva02_*_patch14_*",), _eva02, classifier, ("x",)),)
+FAMILIES = (Family("timm", tuple(f"eva02_*_patch14_{side}" for side in (224, 336, 448)), _eva02, classifier, ("x",)),)

@@ -90,6 +90,9 @@ TIMM_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)
 """Width, blocks and heads in timm's names."""
 
 
+TIMM_KINDS = tuple(f"patch{patch}_{side}" for patch in (8, 16, 32) for side in (224, 384))
+
+
 TIMM_ARGUMENTS = ("embed_dim", "img_size", "patch_size", "depth", "num_heads", "mlp_ratio")
 
 
@@ -135,6 +138,8 @@ FAMILIES = (
     Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
     Family("transformers", ("DeiTForImageClassification",), _deit_one_head, classifier),
     Family("transformers", ("DeiTModel",), without_head(_deit), _deit_tokens),
-    Family("timm", tuple(f"vit_{size}_patch*_[0-9][0-9][0-9]" for size in TIMM_SIZES), _timm_vit, classifier, ("x",)),
+    Family(
+        "timm", tuple(f"vit_{size}_{kind}" for size in TIMM_SIZES for kind in TIMM_KINDS), _timm_vit, classifier, ("x",)
+    ),
     Family("timm", ("deit_*_patch16_*",), _timm_deit, classifier, ("x",)),
 )
