@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models import maxxvit, metaformer
+from dlcore.models import maxxvit, metaformer, xcit
 from dlcore.pretrained.family import Family, classifier, timm_arguments
 
 __all__ = ["FAMILIES"]
@@ -36,7 +36,27 @@ def _maxxvit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, fields
 
 
+XCIT = {
+    "embed_dim": "width",
+    "depth": "depth",
+    "num_heads": "num_heads",
+    "patch_size": "patch_size",
+    "mlp_ratio": "mlp_ratio",
+    "cls_attn_layers": "class_depth",
+    "eta": "layer_scale",
+    "tokens_norm": "norm_all",
+}
+"""Arguments of timm's XCiT, and the fields that they are. `img_size` changes nothing."""
+
+
+def _xcit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    arguments = timm_arguments(config, (*XCIT, "img_size"), FIXED | {"global_pool": "token"})
+    classes = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    return config["architecture"], classes | {XCIT[key]: arguments[key] for key in arguments if key in XCIT}
+
+
 FAMILIES = (
     Family("timm", tuple(name for module in MODULES for name in module.MODELS), _by_name, classifier, ("x",)),
     Family("timm", tuple(maxxvit.MODELS), _maxxvit, classifier, ("x",)),
+    Family("timm", tuple(xcit.MODELS), _xcit, classifier, ("x",)),
 )
