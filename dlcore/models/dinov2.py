@@ -41,6 +41,7 @@ class DINOv2(ViT):
       layer_scale: initial factor of each channel of a block's branches.
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token, without positions; patches are read beside them.
+      antialias_positions: interpolate positions with antialias, as transformers with registers and timm do.
     """
 
     num_classes: int = 0
@@ -49,6 +50,7 @@ class DINOv2(ViT):
     layer_scale: float | None = 1.0
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 0
+    antialias_positions: Annotated[bool, "if changed"] = False
 
     pools = ("token", "token_mean")
     moves_token = False
@@ -155,7 +157,9 @@ _SIZES = {
 MODELS = {
     **{f"dinov2_{size}": functools.partial(DINOv2, **fields) for size, fields in _SIZES.items()},
     **{
-        f"dinov2_with_registers_{size}": functools.partial(DINOv2, num_registers=4, **fields)
+        f"dinov2_with_registers_{size}": functools.partial(
+            DINOv2, num_registers=4, antialias_positions=True, **fields
+        )
         for size, fields in _SIZES.items()
     },
 }

@@ -220,7 +220,8 @@ class GeneralViT(ViT):
         counts = dict.fromkeys(front, 1) | ({"register_tokens": self.num_registers} if self.num_registers else {})
         extra = [self.param(name, self.INITS["token"], (1, n, x.shape[-1])) for name, n in counts.items()]
         leading = sum(counts.values()) if self.positions == "all" else 0
-        table = LearnedPositions((self.image_size // self.patch_size,) * 2, leading, name="pos_embed")
+        rows = self.image_size // self.patch_size
+        table = LearnedPositions((rows, rows), leading, antialias=True, name="pos_embed")
         if self.positions == "patches":
             x = table(x, grid)
         x = jnp.concatenate([*(self._on_each(x, tokens) for tokens in extra), x], 1)

@@ -209,6 +209,7 @@ class ViT(Backbone):
     """Whether a norm follows the last block."""
 
     learned_positions = True
+    antialias_positions = False
     """Whether a learned table of positions is added to tokens; a variant may tell its attention of them instead."""
 
     INITS = {
@@ -317,7 +318,9 @@ class ViT(Backbone):
         """Return all tokens with their positions, of the patches [B, N, features]."""
         extra = [self.param(name, init, (1, 1, x.shape[-1])) for name, init in front.items()]
         x = jnp.concatenate([*(self._on_each(x, token) for token in extra), x], 1)
-        positions = LearnedPositions((self.image_size // self.patch_size,) * 2, len(front), name="pos_embed")
+        positions = LearnedPositions(
+            (self.image_size // self.patch_size,) * 2, len(front), antialias=self.antialias_positions, name="pos_embed"
+        )
         if self.position_features:
             zeros = jnp.zeros((*x.shape[:2], self.position_features), x.dtype)
             x = jnp.concatenate([x, positions(zeros, grid)], -1)

@@ -185,11 +185,13 @@ class LearnedPositions(CheckedModule):
       grid: (h, w), rows and columns of patches.
       num_prefix_tokens: tokens in front of the patches, such as the class token.
       embedding_init: initializer of the table.
+      antialias: interpolate with antialias, see `interpolate_positions`.
     """
 
     grid: tuple[int, int]
     num_prefix_tokens: Annotated[int, Range(0)] = 0
     embedding_init: Initializer = nn.initializers.normal(0.02)
+    antialias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, grid: tuple[int, int] | None = None) -> jax.Array:
@@ -208,7 +210,8 @@ class LearnedPositions(CheckedModule):
             raise ValueError(f"{x.shape=}: does not fit {grid=}; allowed: {self.num_prefix_tokens} + h w tokens")
         shape = (1, self.num_prefix_tokens + rows * columns, x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
-        return x + interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens).astype(x.dtype)
+        table = interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens, antialias=self.antialias)
+        return x + table.astype(x.dtype)
 
 
 def interpolate_offsets(

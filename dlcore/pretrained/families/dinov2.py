@@ -31,6 +31,7 @@ def dinov2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "mlp_features": (int(hidden * 2 / 3) + 7) // 8 * 8 if swiglu else hidden,
         "swiglu": swiglu,
         "num_registers": config.get("num_register_tokens", 0),
+        "antialias_positions": "num_register_tokens" in config,
         "epsilon": config["layer_norm_eps"],
     }
 
