@@ -26,6 +26,7 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.swin import join_windows, windows
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, LearnedPositions, dot_product_attention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
@@ -48,6 +49,19 @@ TORCH_NAMES = (
     (r"^head\.", "classifier."),
 )
 TORCH_OLD_NAMES = ((r"^hiera\.", ""),)
+TORCH_LAYOUTS = (
+    Layout(
+        r"^patch_embed\.proj\.",
+        names=(
+            (r"^patch_embed\.", "patch_embed.proj."),
+            (r"^pos_embed\.weight", "pos_embed"),
+            (r"^norm\.", "head.norm."),
+            (r"^head\.(?=weight|bias)", "head.fc."),
+        ),
+    ),
+)
+"""timm's, once `dlcore.pretrained.families.hiera` has numbered its blocks in each stage."""
+
 from_torch = vit.from_torch
 
 

@@ -304,6 +304,7 @@ class Swin(Backbone):
       num_heads: attention heads of each stage.
       patch_size: P, side in pixels of a patch.
       window_size: M, side of a window of attention, in patches.
+      windows: that of each stage, in place of `window_size`; () for the same in all.
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
@@ -322,6 +323,7 @@ class Swin(Backbone):
     drop_path: float = 0.2
     remat: Remat = "none"
     always_shift: Annotated[bool, "if changed"] = False
+    windows: Annotated[tuple[int, ...], Range(1), "if changed"] = ()
 
     def _block(self) -> type[SwinBlock]:
         return SwinBlock
@@ -366,6 +368,8 @@ class Swin(Backbone):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
             raise ValueError(f"num_heads={self.num_heads}: wrong length; allowed: one a stage, {len(self.stages)}")
+        if self.windows and len(self.windows) != len(self.stages):
+            raise ValueError(f"windows={self.windows}: wrong length; allowed: one a stage, {len(self.stages)}, or none")
         x = self._checked(x)
         dtype, patch = compute_dtype(self.dtype, x, self.variables), self._patch()
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
@@ -378,11 +382,12 @@ class Swin(Backbone):
         for i, blocks in enumerate(self.stages):
             if i > 0:
                 x = self._merging()(dtype, name=f"features_{2 * i}")(x)
+            window = self.windows[i] if self.windows else self.window_size
             for j in range(blocks):
                 x = block(
                     self.num_heads[i],
-                    self.window_size,
-                    shift=self.window_size // 2 if j % 2 else 0,
+                    window,
+                    shift=window // 2 if j % 2 else 0,
                     hidden=int(x.shape[-1] * self.mlp_ratio),
                     dropout=self.dropout,
                     attention_dropout=self.attention_dropout,

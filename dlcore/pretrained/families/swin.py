@@ -25,11 +25,21 @@ def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _swin_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     _, fields = _swin(config)
-    windows = tuple(config.get("pretrained_window_sizes", ()))[: len(config["depths"])]
-    return "swin_v2_t", fields | ({"pretrained_window": windows} if any(windows) else {})
+    pretrained = tuple(config.get("pretrained_window_sizes", ()))[: len(config["depths"])]
+    # Windows are no larger than the map of the configuration's image.
+    sides = [config["image_size"] // (config["patch_size"] * 2**i) for i in range(len(config["depths"]))]
+    fields["windows"] = tuple(min(fields["window_size"], side) for side in sides)
+    return "swin_v2_t", fields | ({"pretrained_window": pretrained} if any(pretrained) else {})
 
 
-TIMM_SIZES = {"tiny": "t", "small": "s", "base": "b"}
+TIMM_SIZES = {"tiny": ("t", {}), "small": ("s", {}), "base": ("b", {})}
+
+
+TIMM_SIZES["large"] = ("b", {"width": 192, "num_heads": (6, 12, 24, 48)})
+
+
+TIMM_SEARCHED = {"tiny": ("t", (7, 7, 14, 7)), "small": ("s", (14, 14, 14, 7)), "base": ("t", (7, 7, 14, 7))}
+"""Base and windows of the Swins of a search (S3, arXiv:2111.14725); the base has 30 blocks in stage 3."""
 
 
 TIMM_FIELDS = {"embed_dim": "width", "depths": "stages", "num_heads": "num_heads"}
@@ -37,14 +47,26 @@ TIMM_FIELDS = {"embed_dim": "width", "depths": "stages", "num_heads": "num_heads
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     architecture = config["architecture"]
-    arguments = timm_arguments(config, tuple(TIMM_FIELDS), {"in_chans": 3, "global_pool": "avg"})
-    version, size, window = re.match(r"(swin|swinv2)_([a-z]+)_(?:patch4_)?window(\d+)_", architecture).groups()
-    fields = {"num_classes": config.get("num_classes", 1000), "window_size": int(window)}
+    arguments = timm_arguments(config, (*TIMM_FIELDS, "img_size"), {"in_chans": 3, "global_pool": "avg"})
+    version, size = re.match(r"(swin|swinv2)_(?:s3_)?([a-z]+)_", architecture).groups()
+    base, fields = TIMM_SIZES[size]
+    if "_s3_" in architecture:
+        base, windows = TIMM_SEARCHED[size]
+        fields = {"stages": (2, 2, 30, 2)} if size == "base" else {}
+    else:
+        windows = (int(re.search(r"_window(?:\d+to)?(\d+)", architecture)[1]),) * 4
+    fields = fields | {"num_classes": config.get("num_classes", 1000)}
     for name, field in TIMM_FIELDS.items():
         if name in arguments:
             value = arguments[name]
             fields[field] = value if isinstance(value, int) else tuple(value)
-    return f"{'swin' if version == 'swin' else 'swin_v2'}_{TIMM_SIZES[size]}", fields
+    side = arguments.get("img_size") or int(re.search(r"(\d+)$", architecture)[1])
+    side = side if isinstance(side, int) else side[0]
+    # timm's windows are no larger than the map.
+    fields["windows"] = tuple(min(window, side // (4 * 2**i)) for i, window in enumerate(windows))
+    if "_192to" in architecture:
+        fields["pretrained_window"] = (12, 12, 12, 6)
+    return f"{'swin' if version == 'swin' else 'swin_v2'}_{base}", fields
 
 
 def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -58,8 +80,5 @@ FAMILIES = (
     Family("transformers", ("SwinModel",), without_head(_swin), _tokens),
     Family("transformers", ("Swinv2Model",), without_head(_swin_v2), _tokens),
     Family("transformers", ("Swinv2ForImageClassification",), _swin_v2, classifier),
-    # In these the window is at most the smallest map's side; timm shrinks larger windows.
-    Family("timm", tuple(f"swin_{size}_patch4_window7_224" for size in TIMM_SIZES), _timm, classifier, ("x",)),
-    Family("timm", ("swin_base_patch4_window12_384",), _timm, classifier, ("x",)),
-    Family("timm", tuple(f"swinv2_{size}_window8_256" for size in TIMM_SIZES), _timm, classifier, ("x",)),
+    Family("timm", ("swin_*_patch4_window*", "swin_s3_*", "swinv2_*_window*"), _timm, classifier, ("x",)),
 )
