@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.detection.torch_detectors import example_inputs
+from dlcore.models.resnet import transformers_names
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.pretrained.families.detectors import padded_sizes
 from dlcore.pretrained.families.vit import transformer_fields
@@ -30,7 +31,8 @@ def _load(method: str) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], 
     def load(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
         shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model), method=method))
         names, what = (*model.TORCH_NAMES, (r"(^| )model\.", r"\1")), type(model).__name__
-        return fill_from_torch(shapes, weights, names, what=what, older=model.TORCH_OLD_NAMES, optional=r"^pooler\.")
+        older = (*OLDER, *model.TORCH_OLD_NAMES)
+        return fill_from_torch(shapes, weights, names, what=what, older=older, optional=r"^pooler\.")
 
     return load
 
@@ -55,6 +57,10 @@ def _class_and_patches(model: Any, variables: Any, inputs: dict[str, Any]) -> di
     return {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}
 
 
+OLDER = ((r"^backbone\.conv_encoder\.model\.", "backbone.model."), *transformers_names("backbone.model."))
+"""Names of backbones in files of Table Transformer, and in older ones."""
+
+
 INPUTS = ("pixel_values", "pixel_mask")
 
 
@@ -66,6 +72,7 @@ def _detector(architecture: str, outputs: Any, method: str, inputs: tuple[str, .
 
 FAMILIES = (
     _detector("DetrModel", _queries, "hidden_states", INPUTS),
+    _detector("TableTransformerModel", _queries, "hidden_states", INPUTS),
     _detector("DeformableDetrModel", _queries, "hidden_states", INPUTS),
     _detector("YolosModel", _tokens, "tokens"),
     Family("transformers", ("DPTModel",), _dpt, _class_and_patches),
