@@ -438,7 +438,7 @@ TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEs
 TASKS |= dict.fromkeys(("SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation")
 TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
-READ_AS_A_WHOLE += ("TableTransformerModel",)
+READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
