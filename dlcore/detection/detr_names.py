@@ -17,7 +17,7 @@ DETR_NAMES = (
     (r"(encoder\.layers\.\d+)\.norm2\.", r"\1.final_layer_norm."),
     (r"(decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
     (r"\.norm3\.", ".final_layer_norm."),
-    (r"^decoder_norm\.", "model.decoder.layernorm."),
+    (r"^(en|de)coder_norm\.", r"model.\1coder.layernorm."),
     (r"^query_positions$", "model.query_position_embeddings.weight"),
     (r"^bbox_predictor_layers\.", "bbox_predictor.layers."),
 )

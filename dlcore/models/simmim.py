@@ -54,7 +54,7 @@ class SimMIM(CheckedFields):
           [B, h R, w R, C]: the images, where the encoder has as many tokens as cells.
         """
         token = self.param("mask_token", nn.initializers.zeros, (1, 1, self.backbone.width))
-        hidden = {} if masked is None else {"masked": masked, "mask_token": token[0, 0]}
+        hidden: dict[str, Any] = {} if masked is None else {"masked": masked, "mask_token": token[0, 0]}
         if isinstance(self.backbone, Swin):
             y = self.backbone.last_map(x, **hidden)
         else:

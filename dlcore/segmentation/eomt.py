@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.dinov3 import center_angles
 from dlcore.nn import Conv, ConvTranspose, Dense, LayerNorm, TransformerEncoderBlock
 from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
@@ -46,6 +47,8 @@ class EoMT(nn.Module):
       num_upscale: transposed convolutions, each of which doubles the map.
       layer_scale: initial factor of each channel of a block's branches.
       epsilon: epsilon of the norms.
+      rotary: DINOv3's blocks, whose attention turns queries and keys by the locations of the patches, in place of
+        learned positions; keys have no bias.
     """
 
     num_classes: int
@@ -62,6 +65,7 @@ class EoMT(nn.Module):
     layer_scale: float = 1.0
     epsilon: float = 1e-6
     dtype: Any = None
+    rotary: Annotated[bool, "if changed"] = False
 
     TORCH_NAMES = (
         (r"^patch_embed\.", "embeddings.patch_embeddings.projection."),
@@ -76,7 +80,13 @@ class EoMT(nn.Module):
         (r"^heads\.mask_head_fc", "mask_head.fc"),
         (r"^heads\.", ""),
     )
-    TORCH_OLD_NAMES = ()
+    TORCH_OLD_NAMES = (
+        (r"^embeddings\.patch_embeddings\.(?=weight|bias)", "embeddings.patch_embeddings.projection."),
+        (r"\.attention\.o_proj\.", ".attention.out_proj."),
+        (r"\.mlp\.up_proj\.", ".mlp.fc1."),
+        (r"\.mlp\.down_proj\.", ".mlp.fc2."),
+    )
+    """From the names of EomtDinov3ForUniversalSegmentation to those of EomtForUniversalSegmentation."""
     TORCH_OPTIONAL = r"^criterion\.empty_weight$"
 
     @nn.compact
@@ -93,7 +103,9 @@ class EoMT(nn.Module):
         y = Conv(self.width, patch, patch, "VALID", dtype=self.dtype, name="patch_embed")(x)
         init, prefix = nn.initializers.normal(0.02), 1 + self.num_registers
         y = y.reshape(len(y), -1, self.width)
-        y = y + self.param("pos_embed", init, (side * side, self.width)).astype(y.dtype)
+        if not self.rotary:
+            y = y + self.param("pos_embed", init, (side * side, self.width)).astype(y.dtype)
+        angles = center_angles((side, side), self.width // self.num_heads) if self.rotary else None
         tokens = [
             self.param("cls_token", init, (1, 1, self.width)),
             self.param("register_tokens", init, (1, self.num_registers, self.width)),
@@ -123,11 +135,12 @@ class EoMT(nn.Module):
                 activation=gelu,
                 epsilon=self.epsilon,
                 fused_qkv=False,
+                qkv_bias="qv" if self.rotary else "qkv",
                 layer_scale=self.layer_scale,
                 dtype=self.dtype,
                 name=f"blocks_{i}",
             )
-            y = block(y, train, mask)
+            y = block(y, train, mask, angles=angles)
         states.append(predict(norm(y), count, prefix, side))
         return MaskOutputs(*(jnp.stack(parts, 1) for parts in zip(*states, strict=True)))
 

@@ -9,18 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.beit import MODELS as BEITS
 from dlcore.models.convnext import MODELS as CONVNEXTS
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
 from dlcore.models.weight_files import unwrap_state_dict
+from dlcore.segmentation.dpt_segmenter import DPTSegmenter
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.segformer import SegFormer
-from dlcore.segmentation.upernet import UPerNet
+from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
+from dlcore.vision3d.dpt import ClassTokenViT
 
 __all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
 
@@ -47,6 +50,21 @@ MODELS = {
         )
         for size in ("tiny", "small", "base", "large")
     },
+    "upernet_beit_base": functools.partial(
+        UPerNet,
+        backbone=BEiTPyramid(BEITS["beit_base_patch16_224"](num_classes=0, pool="none", image_size=640)),
+        num_classes=150,
+        features=768,
+        aux_stage="stage3",
+        normalize=False,
+    ),
+    "dpt_large_ade": functools.partial(
+        DPTSegmenter,
+        backbone=ClassTokenViT(
+            num_classes=0, image_size=480, width=1024, depth=24, num_heads=16, mlp_features=4096, epsilon=1e-12
+        ),
+        num_classes=150,
+    ),
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
 }
 

@@ -425,7 +425,7 @@ KINDS = {
     "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
-    "SiglipVisionModel",
+    "SiglipVisionModel TableTransformerModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
     "Qwen3ForCausalLM T5EncoderModel",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
@@ -438,6 +438,7 @@ TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEs
 TASKS |= dict.fromkeys(("SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation")
 TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
+READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():

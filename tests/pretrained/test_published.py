@@ -29,6 +29,7 @@ def read_published(name: str, folder: pathlib.Path) -> tuple[dict, dict, dict]:
     shapes = dict(map(tuple, meta["state_dict"]))
     weights = {key: value for key, value in weights.items() if key not in meta["tied"]}
     weights |= {key: np.zeros(shapes[key], np.int64) for key in meta["const"]}
+    weights |= {key: np.ones(shapes[key], np.float32) for key in meta["const"] if key == "attn_mask_probs"}  # EoMT's
     save_file({key: np.ascontiguousarray(value) for key, value in weights.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(meta["config"]))
     return golden, meta, {key: np.asarray(weight_rule().det_input(spec)) for key, spec in meta["inputs"].items()}

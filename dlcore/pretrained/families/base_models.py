@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from dlcore.detection.torch_detectors import example_inputs
+from dlcore.models.resnet import transformers_names
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.pretrained.families.detectors import padded_sizes
-from dlcore.pretrained.families.vit import transformer_fields
+from dlcore.pretrained.families.vit import FAMILIES as VITS
+from dlcore.pretrained.families.vit import pooled, pooler_loader
 from dlcore.pretrained.family import Family, Read, check_config, find_family
 
 __all__ = ["FAMILIES"]
@@ -22,17 +23,15 @@ def _read(architecture: str) -> Read:
 
 
 def _load(method: str) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]:
-    """Build the loader of what a method of a network reads, whose names a detector's file has behind "model.".
-
-    Transformers' layer behind the class token, `pooler`, is left out.
-    """
+    """Build the loader of what a method of a network reads, whose names a detector's file has behind "model."."""
 
     def load(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
         shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model), method=method))
         names, what = (*model.TORCH_NAMES, (r"(^| )model\.", r"\1")), type(model).__name__
-        return fill_from_torch(shapes, weights, names, what=what, older=model.TORCH_OLD_NAMES, optional=r"^pooler\.")
+        older = (*OLDER, *model.TORCH_OLD_NAMES)
+        return fill_from_torch(shapes, weights, names, what=what, older=older, optional=r"^pooler\.")
 
-    return load
+    return pooler_loader(load)
 
 
 def _queries(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -42,17 +41,19 @@ def _queries(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, An
 
 
 def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    return {"last_hidden_state": model.apply(variables, inputs["pixel_values"], method="tokens")}
+    return pooled(variables, model.apply(variables, inputs["pixel_values"], method="tokens"))
 
 
 def _dpt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, {"is_hybrid": False, "backbone_config": None, "qkv_bias": True}, "dlcore's ViT")
-    return "vit_b_16", transformer_fields(config) | {"num_classes": 0}
+    return VIT.model(config)
 
 
-def _class_and_patches(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    token, patches = model.apply(variables, inputs["pixel_values"], method="tokens")
-    return {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}
+VIT = next(family for family in VITS if "ViTModel" in family.architectures)
+
+
+OLDER = ((r"^backbone\.conv_encoder\.model\.", "backbone.model."), *transformers_names("backbone.model."))
+"""Names of backbones in files of Table Transformer, and in older ones."""
 
 
 INPUTS = ("pixel_values", "pixel_mask")
@@ -66,7 +67,8 @@ def _detector(architecture: str, outputs: Any, method: str, inputs: tuple[str, .
 
 FAMILIES = (
     _detector("DetrModel", _queries, "hidden_states", INPUTS),
+    _detector("TableTransformerModel", _queries, "hidden_states", INPUTS),
     _detector("DeformableDetrModel", _queries, "hidden_states", INPUTS),
     _detector("YolosModel", _tokens, "tokens"),
-    Family("transformers", ("DPTModel",), _dpt, _class_and_patches),
+    VIT._replace(architectures=("DPTModel",), model=_dpt),
 )

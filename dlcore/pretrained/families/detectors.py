@@ -35,6 +35,12 @@ def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _table_transformer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Read a DETR that normalizes the input of each branch."""
+    name, fields = _detr(config)
+    return name, fields | {"pre_norm": True}
+
+
 def _deformable_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     heads, hidden, points = (config[f"encoder_{what}"] for what in ("attention_heads", "ffn_dim", "n_points"))
     decoder = {"decoder_attention_heads": heads, "decoder_ffn_dim": hidden, "decoder_n_points": points}
@@ -288,6 +294,7 @@ RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
 
 FAMILIES = (
     Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
+    Family("transformers", ("TableTransformerForObjectDetection",), _table_transformer, _boxes, INPUTS, "detection"),
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
     Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
     Family("transformers", ("DFineForObjectDetection",), _d_fine, _proposed_boxes, INPUTS, "detection"),

@@ -85,6 +85,15 @@ def _eomt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _eomt_dinov3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    fixed = {"use_gated_mlp": False, "key_bias": False, "num_channels": 3, "hidden_act": "gelu"}
+    fixed |= dict.fromkeys(("query_bias", "value_bias", "proj_bias", "mlp_bias"), True)
+    check_config(config, fixed, "dlcore's EoMT")
+    check_config(config.get("rope_parameters") or config, {"rope_theta": 100.0}, "dlcore's EoMT")
+    name, fields = _eomt({**config, "hidden_act": "gelu"})
+    return name, fields | {"rotary": True, "mlp_features": config["intermediate_size"]}
+
+
 def _masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, inputs["pixel_values"])
     return {"class_queries_logits": outputs.class_logits[:, -1], "masks_queries_logits": outputs.mask_logits[:, -1]}
@@ -97,4 +106,5 @@ FAMILIES = (
     Family("transformers", ("MaskFormerForInstanceSegmentation",), _maskformer, _masks, INPUTS, "segmentation"),
     Family("transformers", ("Mask2FormerForUniversalSegmentation",), _mask2former, _masks, INPUTS, "segmentation"),
     Family("transformers", ("EomtForUniversalSegmentation",), _eomt, _masks, INPUTS, "segmentation"),
+    Family("transformers", ("EomtDinov3ForUniversalSegmentation",), _eomt_dinov3, _masks, INPUTS, "segmentation"),
 )

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.models.beit import BEiT
 from dlcore.models.convnext import ConvNeXt
 from dlcore.models.mit import MiT
 from dlcore.pretrained.families.stages import mit_fields
-from dlcore.pretrained.family import Family, check_config
+from dlcore.pretrained.family import Family, check_config, find_family
+from dlcore.segmentation.upernet import BEiTPyramid
 
 __all__ = ["FAMILIES"]
 
@@ -53,7 +55,40 @@ def _logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return {"logits": model.apply(variables, inputs["pixel_values"])["out"]}
 
 
+def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    fixed = {"auxiliary_num_convs": 1, "auxiliary_concat_input": False}
+    check_config(config, fixed, "dlcore's UPerNet")
+    indices = config["out_indices"]  # transformers counts the embedded patches as the first map
+    if len(indices) != 4 or min(indices) < 2:
+        raise ValueError(f"out_indices={indices}: not in dlcore's UPerNet; allowed: four of 2 to num_hidden_layers + 1")
+    _, fields = find_family({"architectures": ["BeitModel"]}).model(config)
+    encoder = BEiT(**{**fields, "pool": "none"})
+    return "upernet_beit_base", {
+        "backbone": BEiTPyramid(encoder, tuple(f"block{i - 1}" for i in indices)),
+        "num_classes": len(config["id2label"]),
+        "features": config["hidden_size"],
+        "bins": tuple(config["pool_scales"]),
+        "aux_stage": "stage3" if config.get("use_auxiliary_head", True) else None,
+        "aux_features": config["auxiliary_channels"],
+    }
+
+
+def _map_logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"logits": model.apply(variables, inputs["pixel_values"], method="scores")["out"]}
+
+
+def _dpt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    _, fields = find_family({"architectures": ["DPTForDepthEstimation"]}).model(config)
+    dropout = config.get("semantic_classifier_dropout", 0.1)
+    return "dpt_large_ade", fields | {"num_classes": len(config["id2label"]), "dropout": dropout}
+
+
+BEIT = ("BeitForSemanticSegmentation", "Data2VecVisionForSemanticSegmentation")
+
+
 FAMILIES = (
+    Family("transformers", BEIT, _beit, _map_logits, kind="segmentation"),
+    Family("transformers", ("DPTForSemanticSegmentation",), _dpt, _scores, kind="segmentation"),
     Family("transformers", ("UperNetForSemanticSegmentation",), _upernet, _logits, kind="segmentation"),
     Family("transformers", ("SegformerForSemanticSegmentation",), _segformer, _scores, kind="segmentation"),
 )

@@ -1,14 +1,19 @@
 """Vision transformers of transformers and timm: ViT with and without a head, DeiT with and without a second token."""
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from dlcore.models.deit import DeiT
+from dlcore.models.torch_weights import load_torch
 from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments, without_head
 
-__all__ = ["FAMILIES", "block_fields", "timm_fields", "transformer_fields"]
+__all__ = ["FAMILIES", "block_fields", "pooled", "pooler_loader", "timm_fields", "transformer_fields"]
 
 
 def block_fields(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,10 +61,57 @@ def _vit_encoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "vit_b_16", transformer_fields(config) | {"num_classes": 0}
 
 
+def pooler_loader(
+    load: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any],
+) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]:
+    """Load transformers' layer behind the class token, `pooler`, beside a network; many files have none.
+
+    Args:
+      load: loads the network, see `dlcore.pretrained.family.Family`.
+
+    Returns:
+      The loader.
+    """
+
+    def load_all(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+        check_config(config, {"pooler_act": "tanh"}, "dlcore's pooler")
+        variables = load(model, config, weights)
+        layer = {key.rpartition("pooler.dense.")[2]: key for key in weights if "pooler.dense." in key}
+        if not layer:
+            return variables
+        pooler = {"kernel": np.asarray(weights[layer["weight"]]).T, "bias": np.asarray(weights[layer["bias"]])}
+        return {**variables, "params": {**variables["params"], "pooler": pooler}}
+
+    return load_all
+
+
+def pooled(variables: Any, tokens: jax.Array) -> dict[str, jax.Array]:
+    """Read the class token as transformers' `pooler` does.
+
+    Args:
+      variables: variables of `pooler_loader`.
+      tokens: [B, T, width].
+
+    Returns:
+      {"last_hidden_state": the tokens, "pooler_output": [B, width]}, the latter where the file has the layer.
+    """
+    pooler = variables["params"].get("pooler")
+    last = {"last_hidden_state": tokens}
+    return (
+        last if pooler is None else last | {"pooler_output": jnp.tanh(tokens[:, 0] @ pooler["kernel"] + pooler["bias"])}
+    )
+
+
+@pooler_loader
+def _load(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("parent", "name")}
+    name = "deit_base_distilled_patch16_224" if isinstance(model, DeiT) else "vit_b_16"
+    return load_torch(name, weights, replace_head=model.num_classes > 0, **fields)
+
+
 def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Run an encoder; transformers' layer behind the class token, `pooler`, is left out."""
     token, patches = model.apply(variables, inputs["pixel_values"], method="tokens")
-    outputs = {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}  # [B, 1 + N, width]
+    outputs = pooled(variables, jnp.concatenate([token[:, None], patches], 1))
     return outputs | (classifier(model, variables, inputs) if model.num_classes else {})
 
 
@@ -76,8 +128,7 @@ def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
 
 
 def _deit_tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Run an encoder; transformers' layer behind the class token, `pooler`, is left out."""
-    outputs = {"last_hidden_state": model.apply(variables, inputs["pixel_values"], method="all_tokens")}
+    outputs = pooled(variables, model.apply(variables, inputs["pixel_values"], method="all_tokens"))
     return outputs | (classifier(model, variables, inputs) if model.num_classes else {})
 
 
@@ -134,10 +185,10 @@ def _timm_deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 FAMILIES = (
     Family("transformers", ("ViTForImageClassification", "ViTMSNForImageClassification"), _vit, classifier),
-    Family("transformers", ("ViTModel", "ViTMSNModel"), _vit_encoder, _tokens),
+    Family("transformers", ("ViTModel", "ViTMSNModel"), _vit_encoder, _tokens, load=_load),
     Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
     Family("transformers", ("DeiTForImageClassification",), _deit_one_head, classifier),
-    Family("transformers", ("DeiTModel",), without_head(_deit), _deit_tokens),
+    Family("transformers", ("DeiTModel",), without_head(_deit), _deit_tokens, load=_load),
     Family(
         "timm", tuple(f"vit_{size}_{kind}" for size in TIMM_SIZES for kind in TIMM_KINDS), _timm_vit, classifier, ("x",)
     ),
