@@ -1,9 +1,9 @@
-"""VGGs, DenseNets, HRNets and Inception v3 of timm, which bear the same names here."""
+"""VGGs, DenseNets, HRNets, Inception v3, ByobNets and CSPNets of timm, which bear the same names here."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models import hrnet
+from dlcore.models import byobnet, cspnet, hrnet
 from dlcore.pretrained.family import Family, classifier, timm_arguments
 
 __all__ = ["FAMILIES"]
@@ -21,7 +21,7 @@ def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 TIMM = (
     *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
-    *hrnet.MODELS,
+    *(*hrnet.MODELS, *byobnet.MODELS, *cspnet.MODELS),
     *("densenet121", "densenet161", "densenet169", "densenet201", "inception_v3"),
 )
 
