@@ -35,7 +35,17 @@ from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation", "transformers_names"]
+__all__ = [
+    "MODELS",
+    "BasicBlock",
+    "Bottleneck",
+    "ResNet",
+    "ResidualBlock",
+    "SqueezeExcitation",
+    "conv_and_norm",
+    "join_shortcut",
+    "transformers_names",
+]
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 TORCH_NAMES = ((r"^head\.", "fc."),)
@@ -69,14 +79,25 @@ def transformers_names(front: str = "") -> tuple[tuple[str, Any], ...]:
     )
 
 
+_OF_SENET = ((r"\.se\.", ".se_module."), (r"^head\.", "last_linear."))
 TORCH_LAYOUTS = (
+    Layout(
+        r"^layer0\.conv3\.",
+        names=(
+            (r"^bn1\.", "layer0.bn3."),
+            (r"^conv1\.[036]\.", lambda match: f"layer0.conv{int(match[0][6]) // 3 + 1}."),
+            (r"^conv1\.[14]\.", lambda match: f"layer0.bn{int(match[0][6]) // 3 + 1}."),
+            *_OF_SENET,
+        ),
+    ),
+    Layout(r"^layer0\.", names=((r"^(conv1|bn1)\.", r"layer0.\1."), *_OF_SENET)),
     Layout(
         r"^embedder\.embedder\.",
         names=(*transformers_names(), (r"^head\.", "classifier.1.")),
         older=((r"^resnet\.", ""),),
     ),
 )
-"""ResNetForImageClassification of transformers."""
+"""The first SENets (timm's legacy_se*), deep stem or not, and transformers' ResNetForImageClassification."""
 
 TORCH_OLD_NAMES = (
     (r"^0\.(?=weight$)", "conv1."),
@@ -117,8 +138,8 @@ class SqueezeExcitation(CheckedFields):
         return x * self.gate(layer(x.shape[-1], name="fc2")(gate))
 
 
-class _Block(CheckedFields):
-    """What both kinds of block have.
+class ResidualBlock(CheckedFields):
+    """What all kinds of block have.
 
     Args:
       stride: stride of the first 3x3 convolution.
@@ -137,6 +158,8 @@ class _Block(CheckedFields):
       pool_shortcut: the shortcut averages 2x2 windows and its convolution has stride 1.
       antialias: filter before a map is halved, in place of the stride of a convolution.
       use_group_norm: group norm with 32 groups in place of batch norm.
+      caffe: the form of the first SENets: a ReLU before the gates of a basic block, the stride of a bottleneck without
+        groups on its first convolution, units of squeeze-and-excitation not rounded.
     """
 
     features: int
@@ -155,11 +178,12 @@ class _Block(CheckedFields):
     pool_shortcut: bool = False
     antialias: Antialiasing = "none"
     use_group_norm: bool = False
+    caffe: bool = False
     dtype: Any = None
     axis_name: str | None = REPLICA
 
 
-class BasicBlock(_Block):
+class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes."""
 
     def __post_init__(self) -> None:
@@ -184,10 +208,10 @@ class BasicBlock(_Block):
         first = conv(width, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
         y = downsample(nn.relu(norm(name="bn1")(first(x))), filter_kind)
         y = conv(self.features, (3, 3), padding=apart, kernel_dilation=apart, name="conv2")(y)
-        return _join(self, x, y, "bn2", conv, norm)
+        return join_shortcut(self, x, y, "bn2", conv, norm)
 
 
-class Bottleneck(_Block):
+class Bottleneck(ResidualBlock):
     """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut; `features` are a quarter of the output channels."""
 
     @nn.compact
@@ -204,7 +228,8 @@ class Bottleneck(_Block):
         width = self.features * self.base_width // 64 * self.groups
         stride = 1 if self.dilate else self.stride
         filter_kind = self.antialias if stride == 2 else "none"
-        y = nn.relu(norm(name="bn1")(conv(width // self.reduction, (1, 1), name="conv1")(x)))
+        first, stride = (stride, 1) if self.caffe and self.groups == 1 else (1, stride)
+        y = nn.relu(norm(name="bn1")(conv(width // self.reduction, (1, 1), first, name="conv1")(x)))
         middle = conv(
             width,
             (3, 3),
@@ -216,11 +241,19 @@ class Bottleneck(_Block):
         )
         y = downsample(nn.relu(norm(name="bn2")(middle(y))), filter_kind)
         y = conv(4 * self.features, (1, 1), name="conv3")(y)
-        return _join(self, x, y, "bn3", conv, norm)
+        return join_shortcut(self, x, y, "bn3", conv, norm)
 
 
 def conv_and_norm(block: nn.Module, train: bool) -> tuple:
-    """Return a convolution and a normalization with the fields of `block` filled in."""
+    """Return a convolution and a normalization with the fields of `block` filled in.
+
+    Args:
+      block: a module with `dtype` and `axis_name`, and perhaps `use_group_norm`.
+      train: whether batch norm uses the batch.
+
+    Returns:
+      (the convolution, the norm) without the fields that differ from layer to layer.
+    """
     conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
     if getattr(block, "use_group_norm", False):
         return conv, functools.partial(GroupNorm, dtype=block.dtype)
@@ -228,12 +261,25 @@ def conv_and_norm(block: nn.Module, train: bool) -> tuple:
     return conv, norm
 
 
-def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, norm: Any) -> jax.Array:
-    """relu(SE(BN(y)) + shortcut(x))."""
+def join_shortcut(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, norm: Any) -> jax.Array:
+    """End a block: relu(gates(norm(y)) + shortcut(x)).
+
+    Args:
+      block: the block, inside its call.
+      x: [B, H, W, C], its input.
+      y: [B, H', W', features], its last convolution.
+      last: name of the last norm.
+      conv: see `conv_and_norm`.
+      norm: see `conv_and_norm`.
+
+    Returns:
+      [B, H', W', features].
+    """
     gain = nn.initializers.zeros if block.zero_init_residual else nn.initializers.ones
     y = norm(name=last, scale_init=gain)(y)
     if block.use_se:
-        units = max(8, int(y.shape[-1] * block.se_ratio + 4) // 8 * 8)
+        units = y.shape[-1] // 16 if block.caffe else max(8, int(y.shape[-1] * block.se_ratio + 4) // 8 * 8)
+        y = nn.relu(y) if block.caffe and isinstance(block, BasicBlock) else y
         y = SqueezeExcitation(units, dtype=block.dtype, name="se")(y)
     if block.use_eca:
         y = EfficientChannelAttention(dtype=block.dtype, name="se")(y)
@@ -277,6 +323,7 @@ class ResNet(Backbone):
       antialias: filter before each map is halved (`dlcore.models.antialiasing`).
       use_group_norm: group norm with 32 groups in place of batch norm.
       conv_pool: a 3x3 convolution of stride 2 in place of the stem's max pooling.
+      caffe: the form of the first SENets: as in the blocks, and max pooling whose last window may be partial.
     """
 
     num_classes: int = 1000
@@ -301,6 +348,7 @@ class ResNet(Backbone):
     antialias: Annotated[Antialiasing, "if changed"] = "none"
     use_group_norm: Annotated[bool, "if changed"] = False
     conv_pool: Annotated[bool, "if changed"] = False
+    caffe: Annotated[bool, "if changed"] = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         widths = self.widths or tuple(self.width * 2**i for i in range(len(self.stages)))
@@ -314,7 +362,7 @@ class ResNet(Backbone):
         check_images(self, x, "conv1_0" if deep else "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         x, maps = self._stem(x, train, dtype, deep)
-        block, dilation = remat(self.block, self.remat, static_argnums=(2,)), 1
+        block, dilation = self._block(), 1
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
                 first = i > 0 and j == 0
@@ -335,6 +383,7 @@ class ResNet(Backbone):
                     pool_shortcut=self.pool_shortcut,
                     antialias=self.antialias,
                     use_group_norm=self.use_group_norm,
+                    caffe=self.caffe,
                     dtype=dtype,
                     axis_name=self.axis_name,
                     name=f"layer{i + 1}_{j}",
@@ -342,6 +391,10 @@ class ResNet(Backbone):
                 dilation = 2 * dilation if first and dilate[i - 1] else dilation
             x = maps[f"layer{i + 1}"] = self.perturb(f"layer{i + 1}", x)
         return x, maps
+
+    def _block(self) -> Any:
+        """Return what makes a block of the fields that all kinds of block have."""
+        return remat(self.block, self.remat, static_argnums=(2,))
 
     def _stem(self, x: jax.Array, train: bool, dtype: Any, deep: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(What the first stage reads, {"stem": map before the pooling})."""
@@ -367,7 +420,7 @@ class ResNet(Backbone):
         elif self.antialias == "blur" and self.stem != "cifar":
             x = downsample(max_pool(x, (3, 3), (1, 1), padding=1), "blur")
         elif self.stem != "cifar":
-            x = max_pool(x, (3, 3), (2, 2), padding=1)
+            x = max_pool(x, (3, 3), (2, 2), padding=0 if self.caffe else 1, ceil_mode=self.caffe)
         return x, maps
 
 

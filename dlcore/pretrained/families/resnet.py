@@ -7,6 +7,7 @@ from typing import Any
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.models import res2net, resnest
 from dlcore.models.registry import create_model
 from dlcore.models.resnet import MODELS
 from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
@@ -51,8 +52,13 @@ def backbone_of(config: Mapping[str, Any]) -> nn.Module:
 
 def _of_name(name: str) -> tuple[str, dict[str, Any]]:
     """Read a timm name that the zoo lacks, such as seresnextaa101d_32x8d: attention, filter, depth, stem and groups."""
-    if name == "senet154":
-        return "seresnet152", SENET_154
+    if name in ("senet154", "legacy_senet154"):
+        return "seresnet152", SENET_154 | {"caffe": name != "senet154"}
+    if name == "legacy_seresnext26_32x4d":
+        return "seresnext50_32x4d", {"stages": STAGES["26"], "caffe": True}
+    if name.startswith("legacy_"):
+        name, fields = _of_name_or_zoo(name.removeprefix("legacy_"))
+        return name, fields | {"caffe": True}
     match = re.fullmatch(r"(eca|se)?resnex?t(aa|blur|rs)?(\d+|light)([cdst]?)(?:_(?:(\d+)x(\d+)d|gn))?", name)
     assert match is not None, name
     attention, kind, depth, variant, groups, base_width = match.groups()
@@ -73,14 +79,19 @@ def _of_name(name: str) -> tuple[str, dict[str, Any]]:
     return "resnet18" if depth in ("10", "18", "34") else "resnet50", fields
 
 
+def _of_name_or_zoo(name: str) -> tuple[str, dict[str, Any]]:
+    return (name, {}) if name in (*MODELS, *res2net.MODELS, *resnest.MODELS) else _of_name(name)
+
+
 def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
     arguments = timm_arguments(config, ("layers", "channels", "stem_width"), {"in_chans": 3, "global_pool": "avg"})
-    name, fields = (name, {}) if name in MODELS else _of_name(name)
+    name, fields = _of_name_or_zoo(name)
+    is_deep = name.startswith("resnest") or name in ("res2net50d", "res2net101d")
     fields = {**fields, "num_classes": config.get("num_classes", 1000)}
     fields |= {"stages": tuple(arguments["layers"])} if "layers" in arguments else {}
     fields |= {"widths": tuple(arguments["channels"])} if "channels" in arguments else {}
-    if "stem" in fields:
+    if "stem" in fields or is_deep:
         fields |= {"stem_width": 2 * arguments["stem_width"]} if "stem_width" in arguments else {}
     elif "widths" in fields:
         fields["stem_width"] = 64  # timm's plain stem, whatever its `stem_width` says
@@ -108,6 +119,8 @@ TIMM = (
     *("seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext101_32x4d", "seresnext101_32x8d", "seresnext101d_32x8d"),
     *("seresnext101_64x4d", "resnetblur18", "resnetblur50", "resnetblur50d", "resnetblur101d", "resnetaa34d"),
     *("resnetaa50", "resnetaa50d", "resnetaa101d", "seresnetaa50d", "seresnextaa101d_32x8d", "seresnextaa201d_32x8d"),
+    *(*res2net.MODELS, *resnest.MODELS, "legacy_senet154", "legacy_seresnext26_32x4d", "legacy_seresnext50_32x4d"),
+    *("legacy_seresnext101_32x4d", *(f"legacy_seresnet{depth}" for depth in (18, 34, 50, 101, 152))),
     *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
 )
 
