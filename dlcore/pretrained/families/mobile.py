@@ -12,7 +12,7 @@ NAMES = (*mobile_variants.MODELS, *mobilenet_v3_variants.MODELS)
 
 
 def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = timm_arguments(config, ("bn_eps", "pad_type"))
+    arguments = timm_arguments(config, ("bn_eps", "pad_type"), {"in_chans": 3, "global_pool": "avg"})
     fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
     if "bn_eps" in arguments:
         fields["epsilon"] = arguments["bn_eps"]
