@@ -6,7 +6,7 @@ from typing import Any
 from dlcore.models import maxxvit, metaformer, xcit
 from dlcore.pretrained.family import Family, classifier, timm_arguments
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "square_side"]
 
 MODULES = (metaformer,)
 
@@ -18,15 +18,28 @@ def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
 
 
+def square_side(size: int | list[int] | tuple[int, ...]) -> int:
+    """Read the side of square images.
+
+    Args:
+      size: pixels, or [height, width].
+
+    Returns:
+      The side in pixels.
+    """
+    sides = size if isinstance(size, list | tuple) else [size]
+    if len(set(sides)) != 1:
+        raise ValueError(f"image_size={size}: not square; allowed: one number, or two that are equal")
+    return sides[0]
+
+
 def _maxxvit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
     arguments = timm_arguments(config, ("img_size", "embed_dim", "depths", "stem_width", "head_hidden_size"), FIXED)
     published = config.get("pretrained_cfg") or {}
-    side = arguments.get("img_size", published.get("input_size", (3, name.rpartition("_")[2]))[-1])
-    if isinstance(side, list) and side[0] != side[-1]:
-        raise ValueError(f"img_size={side}: not square; allowed: one number, or two that are equal")
+    side = arguments.get("img_size", published.get("input_size", (3, int(name.rpartition("_")[2])))[-1])
     fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
-    fields["image_size"] = int(side[0] if isinstance(side, list) else side)
+    fields["image_size"] = square_side(side)
     for key, field in (("embed_dim", "widths"), ("depths", "stages"), ("stem_width", "stem_widths")):
         if key in arguments:
             value = arguments[key]
