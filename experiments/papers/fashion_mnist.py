@@ -2,10 +2,10 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import optax
-from sklearn.base import ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
@@ -51,7 +51,7 @@ def both(title: str, fashion: float, digits: float, accuracy: Callable, seeds: t
     return Run(title, measure, published, seeds=seeds)
 
 
-def scikit(kind: type[ClassifierMixin], **settings) -> Callable[[str, int], float]:
+def scikit(kind: Callable[..., Any], **settings) -> Callable[[str, int], float]:
     """Fit a classifier of scikit-learn to examples in a random order."""
 
     def accuracy(name: str, seed: int) -> float:
@@ -62,7 +62,7 @@ def scikit(kind: type[ClassifierMixin], **settings) -> Callable[[str, int], floa
     return accuracy
 
 
-def perceptrons(hidden: tuple[int, ...], activation: str) -> Callable[[str, int], float]:
+def perceptrons(hidden: tuple[int, ...], activation: Literal["relu", "tanh"]) -> Callable[[str, int], float]:
     """Train dlcore's multi-layer perceptron with scikit-learn's optimizer, batch and penalty, for 40 epochs."""
     model = MLP(hidden=hidden, activation=activation)
     learner = supervised.learner(model=model, optimizer=optax.adam(1e-3), l2=1e-4 / 200)

@@ -32,7 +32,8 @@ def test_names_of_runs_and_numbers_are_unique_in_a_table():
     for key, each in all_tables().items():
         runs = [run.name for run in each.runs]
         numbers = [name for run in each.runs for name in run.numbers()]
-        assert len(set(runs)) == len(runs) and len(set(numbers)) == len(numbers), key
+        assert len(set(runs)) == len(runs), key
+        assert len(set(numbers)) == len(numbers), key
 
 
 @pytest.mark.parametrize(
