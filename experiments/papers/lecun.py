@@ -191,7 +191,7 @@ TABLES = (
             Run("3 layers, 300 and 100 hidden", squares((300, 100)), 3.05, seeds=ONCE),
             Run("3 layers, 500 and 150 hidden", squares((500, 150)), 2.95, seeds=ONCE),
             Run(
-                "3 layers, 500 and 300 hidden, cross-entropy, weight decay (Hinton 2005)",
+                "3 layers, 500 and 300 hidden, CE, weight decay (Hinton 2005)",
                 network(MLP(hidden=(500, 300)), sgd, 10, l2=1e-4),
                 1.53,
                 seeds=ONCE,
