@@ -88,6 +88,6 @@ TABLES = (
                 {"logistic, 3 and 7: clean error": 1.6, "logistic, 3 and 7: error": 99.0},
             ),
         ),
-        differs="Adam 0.001, batch 100, 5 and 10 epochs; the paper does not name its training. The images stay in [0, 1].",
+        differs="Adam 0.001, batch 100, 5 and 10 epochs; the paper names no training. Images stay in [0, 1].",
     ),
 )

@@ -48,8 +48,8 @@ TABLES = (
         paper="Xie, Girshick & Farhadi 2016, Unsupervised deep embedding for clustering analysis",
         place="the k-means rows of a rerun",
         source="XifengGuo/DEC-keras, README, a rerun of arXiv 1511.06335",
-        setting="k-means with ten clusters on the pixels of all 70,000 images, the mean of ten runs; accuracy under the "
-        "best assignment of clusters to classes, normalized mutual information.",
+        setting="k-means with ten clusters on the pixels of all 70,000 images, the mean of ten runs; accuracy under "
+        "the best assignment of clusters to classes, normalized mutual information.",
         metric="accuracy and mutual information, %",
         better="higher",
         margin=2.0,

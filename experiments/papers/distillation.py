@@ -154,7 +154,6 @@ TABLES = (
                 seeds=(0,),
             ),
         ),
-        differs="As above. The paper chose what it adds to the biases by its own test errors; here the same numbers are "
-        "added.",
+        differs="As above. The paper chose what it adds to the biases by its test errors; here the same is added.",
     ),
 )
