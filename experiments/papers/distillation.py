@@ -21,7 +21,7 @@ __all__ = ["TABLES"]
 
 TEACHER = MLP(hidden=(1200, 1200), dropout=0.5)
 STUDENT = MLP(hidden=(800, 800))
-EPOCHS = {"teacher": 20, "student": 20}
+EPOCHS = {"teacher": 10, "student": 10}
 BATCH = 250
 
 
