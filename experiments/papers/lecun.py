@@ -11,10 +11,10 @@ from flax import linen as nn
 
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.kmeans import kmeans
-from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.points import squared_distances
 from dlcore.classification import supervised
 from dlcore.classification.custom_loss import Loss
+from dlcore.data.preprocess import fit_pca
 from dlcore.data.source import Source
 from dlcore.losses import mse_loss
 from dlcore.models.lenet import LeNet5
@@ -96,7 +96,7 @@ def neighbors(is_deskewed: bool, k: int) -> Callable[[int], float]:
 def quadratic(seed: int) -> float:
     """Fit all squares and products of 40 principal components by least squares."""
     rows, labels, test_rows, test_labels = rows_of(False)
-    pca = fit_svd(rows, 40)
+    pca = fit_pca(rows, 40)
     first, second = np.triu_indices(40)
 
     def features(x: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.adversarial.gradient import fgsm
 from dlcore.data.source import Source
 from dlcore.models.mlp import MLP
 from experiments.papers.adversarial import attacked
@@ -16,5 +17,5 @@ def test_a_step_of_epsilon_moves_the_margin_by_epsilon_times_the_weights():
     for epsilon, margin in ((0.0, 0.5), (0.1, 0.2), (0.25, -0.25)):
         expected = 1 / (1 + np.exp(-margin))
         np.testing.assert_allclose(
-            attacked(MLP(hidden=(), num_classes=2), params, source, epsilon)[0, 0], expected, 1e-5
+            attacked(MLP(hidden=(), num_classes=2), params, source, fgsm, epsilon=epsilon)[0, 0], expected, 1e-5
         )
