@@ -12,7 +12,7 @@ from dlcore.data.augment.color import to_float
 from dlcore.models.mlp import MLP
 from dlcore.run.evaluate import predict
 from experiments.papers.table import Run, Table
-from experiments.papers.training import source, subset, train
+from experiments.papers.training import draw_head, source, subset, train
 
 __all__ = ["TABLES"]
 
@@ -26,7 +26,7 @@ def ensemble(title: str, hidden: int, epochs: int) -> Callable[[int], dict[str, 
         train_set, valid_set = subset(digits, np.arange(55_000)), subset(digits, np.arange(55_000, 60_000))
         logits = []
         for k in range(5):
-            state = train(learner, train_set, epochs=epochs, batch_size=50, seed=5 * seed + k)
+            state = train(learner, train_set, epochs=epochs, batch_size=50, seed=5 * seed + k, start=draw_head)
             logits.append(predict(learner, state, valid_set, batch_size=1000)["logits"])
         logits = np.stack(logits)  # [5, N, 10]
 

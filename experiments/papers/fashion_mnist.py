@@ -15,7 +15,7 @@ from dlcore.classification import supervised
 from dlcore.data.source import Source
 from dlcore.models.mlp import MLP
 from experiments.papers.table import Run, Table
-from experiments.papers.training import error, source, train
+from experiments.papers.training import draw_head, error, source, train
 
 __all__ = ["TABLES"]
 
@@ -69,7 +69,7 @@ def perceptrons(hidden: tuple[int, ...], activation: Literal["relu", "tanh"]) ->
 
     def accuracy(name: str, seed: int) -> float:
         x, y, test_x, test_y = standardized(name)
-        state = train(learner, Source({"image": x, "label": y}), epochs=40, batch_size=200, seed=seed)
+        state = train(learner, Source({"image": x, "label": y}), epochs=40, batch_size=200, seed=seed, start=draw_head)
         return 1 - error(learner, state, Source({"image": test_x, "label": test_y})) / 100
 
     return accuracy
