@@ -63,7 +63,7 @@ def row(title: str, is_random: bool, count: int, epochs: int, train_and_test: tu
 TABLES = (
     Table(
         key="cifar10-random-labels",
-        paper="Zhang, Bengio, Hardt, Recht & Vinyals 2017, Rethinking generalization",
+        paper="Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
         place="Table 1, MLP 1x512 without weight decay",
         source="arXiv 1611.03530",
         setting="CIFAR-10, the central 28x28, each image of mean 0 and deviation 1; a hidden layer of 512; SGD with "
