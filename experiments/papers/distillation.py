@@ -123,7 +123,7 @@ TABLES = (
                 seeds=(0,),
             ),
         ),
-        differs=f"{EPOCHS['teacher']} epochs of the teacher and {EPOCHS['student']} of a student, Adam 0.001 that falls to "
+        differs=f"{EPOCHS['teacher']} epochs of the teacher and {EPOCHS['student']} of a student, Adam 0.001 falling to "
         f"0, batch {BATCH}; the paper names none of these.",
     ),
     Table(
