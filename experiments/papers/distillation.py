@@ -123,8 +123,8 @@ TABLES = (
                 seeds=(0,),
             ),
         ),
-        differs=f"{EPOCHS['teacher']} epochs of the teacher and {EPOCHS['student']} of a student, Adam 0.001 falling to "
-        f"0, batch {BATCH}; the paper names none of these.",
+        differs=f"{EPOCHS['teacher']} epochs of the teacher, {EPOCHS['student']} of a student, batch {BATCH}, Adam with "
+        "0.001 that falls to 0; the paper names none of these.",
     ),
     Table(
         key="mnist-distillation-missing-digits",
