@@ -123,7 +123,7 @@ TABLES = (
                 seeds=(0,),
             ),
         ),
-        differs=f"{EPOCHS['teacher']} epochs of the teacher, {EPOCHS['student']} of a student, batch {BATCH}, Adam with "
+        differs=f"{EPOCHS['teacher']} epochs of the teacher, {EPOCHS['student']} of a student, batch {BATCH}, Adam of "
         "0.001 that falls to 0; the paper names none of these.",
     ),
     Table(
