@@ -290,8 +290,8 @@ TABLES = (
         place="documentation, benchmarks of ppo.py and dqn.py",
         source="vwxyzjn/cleanrl docs/rl-algorithms/ppo.md and dqn.md@fe8d8a0",
         setting="500,000 environment steps with the defaults of each script (PPO: 4 environments, rollouts of 128, "
-        "Adam 2.5e-4 falling to 0, entropy 0.01; DQN: buffer 10,000, a gradient step of 128 every 10 steps, Adam 2.5e-4, "
-        "epsilon to 0.05 over the first half), three seeds, returns of the training episodes at the end.",
+        "Adam 2.5e-4 falling to 0, entropy 0.01; DQN: buffer 10,000, a gradient step of 128 every 10 steps, Adam "
+        "2.5e-4, epsilon to 0.05 over the first half), three seeds, returns of the training episodes at the end.",
         metric="return",
         better="higher",
         margin=10.0,
@@ -309,9 +309,10 @@ TABLES = (
         source="DLR-RM/rl-baselines3-zoo benchmark.md@0088472; settings of hyperparams/ppo.yml@00128b5, "
         "a2c.yml@02846e4, and dqn.yml as quoted by reruns",
         setting="One run, then 150,000 steps of evaluation with the most probable action. PPO: 8 x 32 steps, 20 "
-        "epochs of the whole rollout, gamma 0.98, lambda 0.8 (CartPole, 100k steps); 16 x 256 steps, minibatches of 64, "
-        "lambda 0.94, normalized observations and rewards (Acrobot, 1M). A2C: RMSprop 7e-4, rollouts of 5 (500k). DQN: width "
-        "256, Adam 2.3e-3, minibatches of 64, half a gradient step an environment step, target every 10 (50k).",
+        "epochs of the whole rollout, gamma 0.98, lambda 0.8 (CartPole, 100k steps); 16 x 256 steps, minibatches of "
+        "64, lambda 0.94, normalized observations and rewards (Acrobot, 1M). A2C: RMSprop 7e-4, rollouts of 5 (500k). "
+        "DQN: width 256, Adam 2.3e-3, minibatches of 64, half a gradient step an environment step, target every 10 "
+        "(50k).",
         metric="return",
         better="higher",
         margin=8.0,
