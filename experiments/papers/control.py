@@ -269,7 +269,8 @@ def _blines_run(
     name: str, published: Mapping[str, float], marks: tuple[int, ...], *setting: Any, **options: Any
 ) -> Run:
     labels = dict(zip(published, marks, strict=True))
-    return Run(name, functools.partial(_blines, name, *setting[:3], labels, *setting[3:]), published, **options)
+    measure = functools.partial(_blines, name, *setting[:3], labels, *setting[3:])
+    return Run(name, measure, published, seeds=(0,), **options)
 
 
 SMALL = ppo.PPO(num_epochs=4, num_minibatches=4, ent_coef=0.01)
@@ -283,7 +284,7 @@ def _minatar(name: str, early: float, late: float) -> Run:
     published = {f"{name}, 0.32M steps": early, f"{name}, 0.96M steps": late}
     environment = f"{name}-MinAtar"
     marks = (320_000, 960_000)
-    return _blines_run(environment, published, marks, 64, 128, BOARDS, 256, 0.999, 0.5, 32, seeds=(0,))
+    return _blines_run(environment, published, marks, 64, 128, BOARDS, 256, 0.999, 0.5, 32)
 
 
 TABLES = (
