@@ -238,16 +238,17 @@ def _blines(
     num_steps: int,
     options: ppo.PPO,
     marks: Mapping[str, int],
+    unit: int,
     width: int,
     gamma: float,
     clip: float,
     episodes: int,
     seed: int,
 ) -> dict[str, float]:
-    """Mean returns of episodes with sampled actions, after as many environment steps as `marks` say."""
+    """Mean returns of episodes with sampled actions, after as many environment steps, in `unit`s, as `marks` say."""
     environment = environments.make(name)
-    size = instances * num_steps
-    at = {round(steps / size): label for label, steps in marks.items()}
+    updates = round(unit / (instances * num_steps))
+    at = {updates * round(steps / unit): label for label, steps in marks.items()}
     boards = len(environment.observation_shape) == 3
     model = (
         FlatActorCritic(environment.num_actions or 1, width) if boards else networks.actor_critic(environment, width)
@@ -261,7 +262,7 @@ def _blines(
 
     gae = GAE(gamma=gamma)
     learner = _ppo(environment, 0, 5e-4, False, options, clip, model, num_steps=num_steps, gae=gae)
-    _train(learner, instances, max(at), seed, hooks=[measure], log_every=1)
+    _train(learner, instances, max(at), seed, hooks=[measure], log_every=updates)
     return returns
 
 
@@ -284,7 +285,7 @@ def _minatar(name: str, early: float, late: float) -> Run:
     published = {f"{name}, 0.32M steps": early, f"{name}, 0.96M steps": late}
     environment = f"{name}-MinAtar"
     marks = (320_000, 960_000)
-    return _blines_run(environment, published, marks, 64, 128, BOARDS, 256, 0.999, 0.5, 32)
+    return _blines_run(environment, published, marks, 64, 128, BOARDS, 320_000, 256, 0.999, 0.5, 32)
 
 
 TABLES = (
@@ -321,11 +322,17 @@ TABLES = (
         better="higher",
         margin=8.0,
         runs=(
-            Run("PPO, CartPole-v1", _zoo_ppo_cartpole, 500.0, differs="the clipping range does not fall"),
-            Run("A2C, CartPole-v1", functools.partial(_zoo_a2c, "CartPole-v1", 8, False), 500.0),
-            Run("DQN, CartPole-v1", _zoo_dqn, 500.0, differs="a gradient step after each 2 environment steps"),
-            Run("PPO, Acrobot-v1", _zoo_ppo_acrobot, -73.506),
-            Run("A2C, Acrobot-v1", functools.partial(_zoo_a2c, "Acrobot-v1", 16, True), -83.353),
+            Run("PPO, CartPole-v1", _zoo_ppo_cartpole, 500.0, seeds=(0,), differs="the clipping range does not fall"),
+            Run("A2C, CartPole-v1", functools.partial(_zoo_a2c, "CartPole-v1", 8, False), 500.0, seeds=(0,)),
+            Run(
+                "DQN, CartPole-v1",
+                _zoo_dqn,
+                500.0,
+                seeds=(0,),
+                differs="a gradient step after each 2 environment steps",
+            ),
+            Run("PPO, Acrobot-v1", _zoo_ppo_acrobot, -73.506, seeds=(0,)),
+            Run("A2C, Acrobot-v1", functools.partial(_zoo_a2c, "Acrobot-v1", 16, True), -83.353, seeds=(0,)),
         ),
         differs="the environments are gymnax's; 100 episodes are played. The zoo's standard deviation is over episodes "
         "(17 to 18 on Acrobot), not over seeds, and is no spread here.",
@@ -343,13 +350,14 @@ TABLES = (
         better="higher",
         margin=15.0,
         runs=(
-            Run("PPO", _zoo_ppo_pendulum, -172.225, differs="independent noise, no gSDE"),
+            Run("PPO", _zoo_ppo_pendulum, -172.225, seeds=(0,), differs="independent noise, no gSDE"),
             Run(
                 "SAC",
                 functools.partial(
                     _zoo_continuous, sac.learner, OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1)
                 ),
                 -156.995,
+                seeds=(0,),
                 differs=CONTINUOUS,
             ),
             Run(
@@ -360,6 +368,7 @@ TABLES = (
                     OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1, gamma=0.98),
                 ),
                 -151.855,
+                seeds=(0,),
                 differs=CONTINUOUS + "; 400 random steps",
             ),
             Run(
@@ -370,6 +379,7 @@ TABLES = (
                     OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1, gamma=0.98),
                 ),
                 -152.099,
+                seeds=(0,),
                 differs=CONTINUOUS + "; 400 random steps",
             ),
         ),
@@ -391,7 +401,7 @@ TABLES = (
                 "CartPole-v1",
                 {"CartPole, 104k steps": 475.54, "CartPole, 120k steps": 500.0, "CartPole, 144k steps": 500.0},
                 (104_000, 120_000, 144_000),
-                *(8, 32, SMALL, 64, 0.99, 0.5, 164),
+                *(8, 32, SMALL, 8000, 64, 0.99, 0.5, 164),
             ),
             _blines_run(
                 "Acrobot-v1",
@@ -403,13 +413,13 @@ TABLES = (
                     "Acrobot, 496k steps": -78.88,
                 },
                 (112_000, 208_000, 272_000, 400_000, 496_000),
-                *(16, 32, SMALL, 64, 0.99, 1.0, 164),
+                *(16, 32, SMALL, 16_000, 64, 0.99, 1.0, 164),
             ),
             _blines_run(
                 "Pendulum-v1",
                 {"Pendulum, 800k steps": -200.67, "Pendulum, 992k steps": -200.62},
                 (800_000, 992_000),
-                *(32, 16, SMALL, 64, 0.99, 1.0, 164),
+                *(32, 16, SMALL, 32_000, 64, 0.99, 1.0, 164),
                 differs="one deviation for all observations",
             ),
         ),
