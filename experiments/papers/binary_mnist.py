@@ -118,15 +118,18 @@ def discrete_learner(model: DiscreteAutoencoder, estimator: Estimator, rate: flo
     """
     optimizer = create_optimizer("adam", rate)
 
+    def apply(params: Any, *inputs: jax.Array, method: str) -> Any:
+        return model.apply({"params": params}, *inputs, method=method)
+
     def nats_of(params: Any, batch: dict, rng: jax.Array, sampler: Estimator, temperature: Any) -> jax.Array:
         x = binarize(jax.random.fold_in(rng, 0), batch["image"], "static", batch["index"])
-        logits = model.apply({"params": params}, x, method="encode")
+        logits = apply(params, x, method="encode")
         keys = example_keys(jax.random.fold_in(rng, 1), batch)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
         code = relaxed_code(sampler, logits, noise, temperature)
         log_q = nn.log_softmax(logits)
         divergence = (jnp.exp(log_q) * (log_q + np.log(model.categories))).sum((1, 2))  # [B]
-        return divergence - bernoulli_log_likelihood(model.apply({"params": params}, code, method="decode"), x)
+        return divergence - bernoulli_log_likelihood(apply(params, code, method="decode"), x)
 
     def init(rng: jax.Array, batch: dict) -> State:
         return init_state(model.init(rng, batch["image"] / 255.0)["params"], optimizer, rng)

@@ -70,6 +70,9 @@ def _learner() -> Learner:
     """Train `Velocity` on pairs {"data": [B, 2], "noise": [B, 2]}, whose line is blurred by SIGMA."""
     model, optimizer = Velocity(), create_optimizer("adamw", 1e-3, weight_decay=1e-5)
 
+    def velocity(params: Any, x: jax.Array, t: jax.Array) -> Any:
+        return model.apply({"params": params}, x, t)
+
     def init(rng: jax.Array, batch: dict) -> State:
         return init_state(model.init(rng, batch["data"], jnp.zeros(()))["params"], optimizer, rng)
 
@@ -77,7 +80,7 @@ def _learner() -> Learner:
         time_key, blur_key = jax.random.split(key)
         t = jax.random.uniform(time_key, batch["index"].shape)
         blur = SIGMA * jax.random.normal(blur_key, batch["data"].shape)
-        network = functools.partial(model.apply, {"params": params})
+        network = functools.partial(velocity, params)
         losses = reflow_loss(network, batch["data"] + blur, batch["noise"] + blur, t)
         return losses.mean(), losses
 
@@ -90,8 +93,8 @@ def _learner() -> Learner:
         return {"loss": Sum.of(objective(state.params, batch, state.rng)[1])}
 
     def predict(state: State, batch: dict) -> dict:
-        velocity = functools.partial(model.apply, {"params": state.params})
-        _, path = solve_flow(velocity, batch["noise"], flow_times(20), return_trajectory=True)
+        network = functools.partial(velocity, state.params)
+        _, path = solve_flow(network, batch["noise"], flow_times(20), return_trajectory=True)
         return {"path": path.swapaxes(0, 1)}
 
     return Learner(init, update, evaluate, predict)
@@ -102,11 +105,13 @@ def _normal(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _moons(rng: np.random.Generator, count: int) -> np.ndarray:
-    return 2 * datasets.make_moons(count, noise=0.05, random_state=int(rng.integers(2**31)))[0] - [1, 0]
+    points = datasets.make_moons(count, noise=0.05, random_state=int(rng.integers(2**31)))[0]
+    return 2 * np.asarray(points) - [1, 0]
 
 
 def _s_curve(rng: np.random.Generator, count: int) -> np.ndarray:
-    return 1.5 * datasets.make_s_curve(count, noise=0.05, random_state=int(rng.integers(2**31)))[0][:, [0, 2]]
+    points = datasets.make_s_curve(count, noise=0.05, random_state=int(rng.integers(2**31)))[0]
+    return 1.5 * np.asarray(points)[:, [0, 2]]
 
 
 def _circle(rng: np.random.Generator, count: int, radius: float, deviation: float, balanced: bool) -> np.ndarray:
@@ -125,7 +130,7 @@ def _wide_gaussians(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _wide_moons(rng: np.random.Generator, count: int) -> np.ndarray:
-    points = datasets.make_moons(count, noise=0.1, random_state=int(rng.integers(2**31)))[0]
+    points = np.asarray(datasets.make_moons(count, noise=0.1, random_state=int(rng.integers(2**31)))[0])
     return 7 * (points - points.mean()) / points.std()
 
 
