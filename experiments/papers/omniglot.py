@@ -96,6 +96,8 @@ TABLES = (
         ),
         differs=f"{DATA}; the paper's are 423 characters with their rotations. The copy does not name the distance: "
         "ours is the cosine. 1,000 episodes of 5 queries a class.",
+        verdict="No: ours are 3 to 10 points above. Which distance counts: 200 episodes by the Euclidean distance gave "
+        "44.7, 66.6, 24.7 and 45.7, around 3 points from the paper. Images are binary here, and characters are others.",
     ),
     Table(
         key="omniglot-prototypical",
