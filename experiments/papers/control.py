@@ -162,16 +162,17 @@ def _zoo_ppo_cartpole(seed: int) -> float:
     return _greedy_return(learner, 8, updates, seed)
 
 
-def _zoo_ppo_acrobot(seed: int) -> float:
-    updates = 1_000_000 // 4096
+def _zoo_ppo_normalized(name: str, num_steps: int, gae_lambda: float, seed: int) -> float:
+    """16 environments, 1M steps, minibatches of 64."""
+    updates = 1_000_000 // (16 * num_steps)
     learner = _ppo(
-        environments.make("Acrobot-v1"),
+        environments.make(name),
         updates,
         3e-4,
         False,
-        ppo.PPO(num_epochs=4, num_minibatches=64),
-        num_steps=256,
-        gae=GAE(gae_lambda=0.94),
+        ppo.PPO(num_epochs=4, num_minibatches=num_steps // 4),
+        num_steps=num_steps,
+        gae=GAE(gae_lambda=gae_lambda),
         normalization=Normalization(normalize_observation=True, normalize_reward=True),
     )
     return _greedy_return(learner, 16, updates, seed)
@@ -185,7 +186,7 @@ def _zoo_ppo_pendulum(seed: int) -> float:
     return _greedy_return(learner, 4, updates, seed)
 
 
-def _zoo_a2c(name: str, instances: int, normalize: bool, seed: int) -> float:
+def _zoo_a2c(name: str, instances: int, steps: int, normalize: bool, seed: int) -> float:
     environment = environments.make(name)
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.rmsprop(7e-4, decay=0.99, eps=1e-5))
     learner = a2c.learner(
@@ -195,39 +196,61 @@ def _zoo_a2c(name: str, instances: int, normalize: bool, seed: int) -> float:
         num_rollouts=50,
         normalization=Normalization(normalize, normalize),
     )
-    return _greedy_return(learner, instances, 500_000 // (instances * 250), seed)
+    return _greedy_return(learner, instances, steps // (instances * 250), seed)
 
 
-def _zoo_dqn(seed: int) -> float:
-    environment = environments.make("CartPole-v1")
+def _zoo_dqn(name: str, updates: int, rate: float, settings: Mapping[str, Any], seed: int) -> float:
+    """2 instances of 50 steps an update, each followed by a gradient step."""
+    environment = environments.make(name)
     learner = dqn.learner(
         model=networks.q_network(environment, 256),
-        optimizer=_adam(2.3e-3, clip=10.0),
+        optimizer=_adam(rate, clip=10.0),
         environment=environment,
         num_steps=50,
-        buffer_size=25_000,
-        minibatch_size=64,
         learning_starts=500,
-        exploration_steps=4000,
-        exploration_final_eps=0.04,
-        target_update_interval=5,
         double=False,
+        **settings,
     )
-    return _greedy_return(learner, 2, 500, seed)
+    return _greedy_return(learner, 2, updates, seed)
 
 
-def _zoo_continuous(build: Callable[..., Learner], off_policy: OffPolicy, seed: int) -> float:
+CARTPOLE_DQN = {
+    "buffer_size": 25_000,
+    "minibatch_size": 64,
+    "exploration_steps": 4000,
+    "exploration_final_eps": 0.04,
+    "target_update_interval": 5,
+}
+MOUNTAIN_CAR_DQN = {
+    "buffer_size": 5000,
+    "minibatch_size": 128,
+    "exploration_steps": 12_000,
+    "exploration_final_eps": 0.07,
+    "target_update_interval": 300,
+    "gamma": 0.98,
+}
+
+
+def _zoo(name: str, published: float, measure: Callable[..., float], *setting: Any, differs: str = "") -> Run:
+    return Run(name, functools.partial(measure, *setting), published, seeds=(0,), differs=differs)
+
+
+def _zoo_continuous(build: Callable[..., Learner], gamma: float, seed: int) -> float:
     environment = environments.make("Pendulum-v1")
     learner = build(
         model=networks.actor_twin_critic(environment),
         optimizer=_adam(1e-3, clip=1e3),
         environment=environment,
-        off_policy=off_policy,
+        off_policy=OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1, gamma=gamma),
     )
     return _greedy_return(learner, 4, 200, seed)
 
 
-CONTINUOUS = "width 64, minibatches of 128; 4 instances step together, then 4 gradient steps; rewards times 0.1"
+PAIRS = "2 instances step together, then a gradient step, in place of many after each 256 or 16 steps"
+CONTINUOUS = (
+    "width 64, minibatches of 128; 4 instances step together, then 4 gradient steps; rewards times 0.1; 400 random "
+    "steps"
+)
 
 # gymnax-blines
 
@@ -310,29 +333,28 @@ TABLES = (
     Table(
         key="zoo-discrete",
         paper="Raffin 2020, RL Baselines3 Zoo",
-        place="benchmark.md, CartPole-v1 and Acrobot-v1",
+        place="benchmark.md, CartPole-v1, Acrobot-v1 and MountainCar-v0",
         source="DLR-RM/rl-baselines3-zoo benchmark.md@0088472; settings of hyperparams/ppo.yml@00128b5, "
         "a2c.yml@02846e4, and dqn.yml as quoted by reruns",
         setting="One run, then 150,000 steps of evaluation with the most probable action. PPO: 8 x 32 steps, 20 "
         "epochs of the whole rollout, gamma 0.98, lambda 0.8 (CartPole, 100k steps); 16 x 256 steps, minibatches of "
-        "64, lambda 0.94, normalized observations and rewards (Acrobot, 1M). A2C: RMSprop 7e-4, rollouts of 5 (500k). "
-        "DQN: width 256, Adam 2.3e-3, minibatches of 64, half a gradient step an environment step, target every 10 "
-        "(50k).",
+        "64, lambda 0.94, normalized observations and rewards (Acrobot, 1M); 16 x 16 steps, lambda 0.98 (MountainCar, "
+        "1M). A2C: RMSprop 7e-4, rollouts of 5 (500k; MountainCar 1M). DQN: width 256, Adam 2.3e-3, minibatches of "
+        "64, half a gradient step an environment step, target every 10 (50k).",
         metric="return",
         better="higher",
         margin=8.0,
         runs=(
-            Run("PPO, CartPole-v1", _zoo_ppo_cartpole, 500.0, seeds=(0,), differs="the clipping range does not fall"),
-            Run("A2C, CartPole-v1", functools.partial(_zoo_a2c, "CartPole-v1", 8, False), 500.0, seeds=(0,)),
-            Run(
-                "DQN, CartPole-v1",
-                _zoo_dqn,
-                500.0,
-                seeds=(0,),
-                differs="a gradient step after each 2 environment steps",
+            _zoo("PPO, CartPole-v1", 500.0, _zoo_ppo_cartpole, differs="the clipping range does not fall"),
+            _zoo("A2C, CartPole-v1", 500.0, _zoo_a2c, "CartPole-v1", 8, 500_000, False),
+            _zoo("DQN, CartPole-v1", 500.0, _zoo_dqn, "CartPole-v1", 500, 2.3e-3, CARTPOLE_DQN, differs=PAIRS),
+            _zoo("PPO, Acrobot-v1", -73.506, _zoo_ppo_normalized, "Acrobot-v1", 256, 0.94),
+            _zoo("A2C, Acrobot-v1", -83.353, _zoo_a2c, "Acrobot-v1", 16, 500_000, True),
+            _zoo("PPO, MountainCar-v0", -110.423, _zoo_ppo_normalized, "MountainCar-v0", 16, 0.98),
+            _zoo("A2C, MountainCar-v0", -111.263, _zoo_a2c, "MountainCar-v0", 16, 1_000_000, True),
+            _zoo(
+                "DQN, MountainCar-v0", -100.849, _zoo_dqn, "MountainCar-v0", 1200, 4e-3, MOUNTAIN_CAR_DQN, differs=PAIRS
             ),
-            Run("PPO, Acrobot-v1", _zoo_ppo_acrobot, -73.506, seeds=(0,)),
-            Run("A2C, Acrobot-v1", functools.partial(_zoo_a2c, "Acrobot-v1", 16, True), -83.353, seeds=(0,)),
         ),
         differs="the environments are gymnax's; 100 episodes are played. The zoo's standard deviation is over episodes "
         "(17 to 18 on Acrobot), not over seeds, and is no spread here.",
@@ -350,37 +372,16 @@ TABLES = (
         better="higher",
         margin=15.0,
         runs=(
-            Run("PPO", _zoo_ppo_pendulum, -172.225, seeds=(0,), differs="independent noise, no gSDE"),
-            Run(
-                "SAC",
-                functools.partial(
-                    _zoo_continuous, sac.learner, OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1)
-                ),
-                -156.995,
-                seeds=(0,),
-                differs=CONTINUOUS,
-            ),
-            Run(
-                "TD3",
-                functools.partial(
-                    _zoo_continuous,
-                    td3.learner,
-                    OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1, gamma=0.98),
-                ),
-                -151.855,
-                seeds=(0,),
-                differs=CONTINUOUS + "; 400 random steps",
-            ),
-            Run(
+            _zoo("PPO", -172.225, _zoo_ppo_pendulum, differs="independent noise, no gSDE"),
+            _zoo("SAC", -156.995, _zoo_continuous, sac.learner, 0.99, differs=CONTINUOUS),
+            _zoo("TD3", -151.855, _zoo_continuous, td3.learner, 0.98, differs=CONTINUOUS),
+            _zoo(
                 "DDPG",
-                functools.partial(
-                    _zoo_continuous,
-                    functools.partial(td3.learner, kind="ddpg"),
-                    OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1, gamma=0.98),
-                ),
                 -152.099,
-                seeds=(0,),
-                differs=CONTINUOUS + "; 400 random steps",
+                _zoo_continuous,
+                functools.partial(td3.learner, kind="ddpg"),
+                0.98,
+                differs=CONTINUOUS,
             ),
         ),
         differs="the environment is gymnax's; 100 episodes are played. The zoo's standard deviation (89 to 104) is "
