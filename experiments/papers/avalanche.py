@@ -74,5 +74,6 @@ TABLES = (
             ),
         ),
         differs="the memory is the same number of random images of each class.",
+        verdict="Online replay is met. GDumb is not: 4,400 images teach the network 94.7 % here, 2.3 points less.",
     ),
 )
