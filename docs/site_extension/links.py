@@ -15,6 +15,7 @@ DOCUMENTS = {
     "CHANGELOG.md": "changelog",
     "SECURITY.md": "security",
     "experiments/README.md": "results",
+    "experiments/papers/README.md": "papers",
     "launch/README.md": "launching",
 }
 """Documents outside `docs/`, which the site shows as copies: file -> page in `docs/generated`."""
