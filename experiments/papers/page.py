@@ -70,7 +70,8 @@ def _section(table: Table, values: Mapping[tuple[str, str], dict]) -> str:
         for name, (published, spread) in run.numbers().items():
             lines.append(_row(table, run, name, published, spread, numbers_of(line, name)))
     seconds = sum(sum(line["seconds"].values()) for (key, _), line in values.items() if key == table.key)
-    lines += ["", f"{table.verdict} ({seconds / 60:.0f} min in all)".strip(), ""]
+    time = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    lines += ["", f"{table.verdict} ({time} in all.)".strip() if seconds else "Not run yet.", ""]
     return "\n".join(lines)
 
 
