@@ -64,4 +64,4 @@ def test_the_page_says_what_was_not_run():
     line = {"values": {"0": {"MLP": 1.5}, "1": {"MLP": 1.7}}, "seconds": {"0": 60.0, "1": 60.0}}
     shown = page.render({"text": table(runs=(Run("MLP", float, 1.6),))}, {("text", "MLP"): line})
     assert "| MLP | 1.6 | 1.6 ± 0.14 (2 seeds) | yes |" in shown
-    assert "(2 min in all)" in shown
+    assert "(2 min in all.)" in shown
