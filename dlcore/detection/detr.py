@@ -102,7 +102,19 @@ class DETR(nn.Module):
         Returns:
           (outputs, (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded images, by their own sides).
         """
-        hs, _, sides = self.hidden_states(x, image_size, train)
+        hs, _, sides, _ = self.hidden_states(x, image_size, train)
+        return self.heads(hs), sides
+
+    @nn.compact
+    def heads(self, hs: jax.Array) -> Outputs:
+        """Predict classes and boxes.
+
+        Args:
+          hs: [B, layers, Q, D], queries after each decoder layer.
+
+        Returns:
+          Predictions of each layer.
+        """
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         # Class and box heads, shared by all decoder layers.
         logits = dense(self.num_classes + 1, name="class_labels_classifier")(hs)  # [B, layers, Q, C + 1]
@@ -111,22 +123,24 @@ class DETR(nn.Module):
             box_hidden = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(box_hidden))
         acc_dtype = acc_dtype_of(logits.dtype)
         boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))  # [B, layers, Q, 4]
-        return Outputs(logits.astype(acc_dtype), boxes), sides
+        return Outputs(logits.astype(acc_dtype), boxes)
 
     @nn.compact
     def hidden_states(
         self, x: jax.Array, image_size: jax.Array | None = None, train: bool = False
-    ) -> tuple[jax.Array, jax.Array, np.ndarray | jax.Array]:
+    ) -> tuple[jax.Array, jax.Array, np.ndarray | jax.Array, dict[str, jax.Array]]:
         """Run the transformer; nothing of the heads is computed.
 
         Args:
           As `__call__`.
 
         Returns:
-          (queries after each decoder layer [B, layers, Q, D], the encoder's tokens [B, h w, D], sides as `__call__`).
+          (queries after each decoder layer [B, layers, Q, D], the encoder's tokens [B, h w, D], sides as `__call__`,
+          {stage: map} of the backbone and "input_projection", the map [B, h, w, D] whose locations are the tokens).
         """
         # Backbone features as a sequence of tokens.
-        (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))  # [B, h, w, C]
+        maps = self.backbone.features(x, train=train)
+        (y,) = named_maps(maps, (self.stage,))  # [B, h, w, C]
         y = Conv(self.features, (1, 1), dtype=self.dtype, name="input_projection")(y)
         position, mask, sides = token_positions(y.shape[1:3], x.shape[1:3], self.features, image_size)
         position = position.astype(y.dtype)  # [h w, D] or [B, h w, D]
@@ -148,7 +162,7 @@ class DETR(nn.Module):
             layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)
             queries = layer(queries, memory, train, memory_mask=mask, position=query_pos, memory_position=position)
             states.append(norm(queries))
-        return jnp.stack(states, 1), memory, sides
+        return jnp.stack(states, 1), memory, sides, {**maps, "input_projection": y}
 
 
 class MatchingCosts(NamedTuple):

@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.detection.detr import DETR
 from dlcore.models.beit import MODELS as BEITS
 from dlcore.models.convnext import MODELS as CONVNEXTS
 from dlcore.models.mit import MODELS as ENCODERS
+from dlcore.models.resnet import ResNet
 from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
 from dlcore.models.weight_files import unwrap_state_dict
+from dlcore.segmentation.detr_segmenter import DETRSegmenter
 from dlcore.segmentation.dpt_segmenter import DPTSegmenter
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
@@ -65,6 +68,7 @@ MODELS = {
         ),
         num_classes=150,
     ),
+    "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
 }
 
@@ -104,7 +108,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: layers of the head have different numbers of classes.
     """
-    if isinstance(model, SAM):
+    if isinstance(model, SAM | DETRSegmenter):
         return None
     size = model.num_classes
     shapes = _shapes(model), _shapes(model.clone(num_classes=size + 1))

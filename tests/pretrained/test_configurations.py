@@ -435,7 +435,9 @@ KINDS = {
 }
 """{kind: architectures}, of those that do not name their task; the others are networks of images."""
 TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
-TASKS |= dict.fromkeys(("SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation")
+TASKS |= dict.fromkeys(
+    ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
+)
 TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")

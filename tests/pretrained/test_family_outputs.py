@@ -58,7 +58,7 @@ def assert_outputs(found, expected):
 @pytest.mark.parametrize("num_classes", [0, 5])
 def test_a_vit_gives_its_token_before_its_patches_and_logits_where_it_has_classes(num_classes):
     model = Answers(num_classes, tokens=(TOKEN, PATCHES), call=LOGITS)
-    found = outputs_of("ViTModel", model, pixel_values="images")
+    found = outputs_of("ViTModel", model, {"params": {}}, pixel_values="images")
     states = {"last_hidden_state": np.float32(np.concatenate([TOKEN[:, None], PATCHES], 1))}
     assert_outputs(found, states | ({"logits": LOGITS} if num_classes else {}))
     assert set(model.calls.values()) == {("images",)}

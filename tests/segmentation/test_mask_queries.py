@@ -342,6 +342,7 @@ def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
     config = {"backbone_config": backbone, "decoder_config": decoder, "id2label": dict.fromkeys("abc")}
     name, fields = MASKFORMER.model(config | {"fpn_feature_size": 24, "mask_feature_size": 12})
     swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
+    swin = swin.clone(always_shift=True)
     assert name == "maskformer_swin_t"
     assert fields == {
         "backbone": swin, "num_classes": 3, "num_queries": 9, "features": 16, "num_heads": 5, "hidden_features": 32,
@@ -363,6 +364,7 @@ def test_a_configuration_of_mask2former_gives_its_fields():
     config |= {"mask_feature_size": 12, "pre_norm": False, "activation_function": "relu", "common_stride": 4}
     config |= {"feature_strides": [4, 8, 16, 32], "enforce_input_projection": False}
     swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
+    swin = swin.clone(always_shift=True)
     assert MASK2FORMER.model(config) == (
         "mask2former_swin_t",
         {

@@ -5,8 +5,10 @@ from typing import Any
 
 from flax import linen as nn
 
+from dlcore.detection.detr import DETR
 from dlcore.models.swin import Swin
-from dlcore.pretrained.family import Family, check_config
+from dlcore.pretrained.families.detectors import padded_sizes
+from dlcore.pretrained.family import Family, check_config, find_family
 
 __all__ = ["FAMILIES"]
 
@@ -94,6 +96,21 @@ def _eomt_dinov3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, fields | {"rotary": True, "mlp_features": config["intermediate_size"]}
 
 
+def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    names = {"architectures": ["DetrForObjectDetection"]}
+    detr = DETR(**find_family(names).model({**config, **names})[1])
+    depth = len(detr.backbone.stages)
+    return "detr_resnet50_panoptic", {
+        "detr": detr,
+        "stages": tuple(f"layer{i}" for i in range(depth - 1, depth - 4, -1)),
+    }
+
+
+def _query_masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = model.apply(variables, inputs["pixel_values"], padded_sizes(inputs))
+    return {"logits": outputs.logits, "pred_boxes": outputs.boxes, "pred_masks": outputs.masks}
+
+
 def _masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, inputs["pixel_values"])
     return {"class_queries_logits": outputs.class_logits[:, -1], "masks_queries_logits": outputs.mask_logits[:, -1]}
@@ -107,4 +124,5 @@ FAMILIES = (
     Family("transformers", ("Mask2FormerForUniversalSegmentation",), _mask2former, _masks, INPUTS, "segmentation"),
     Family("transformers", ("EomtForUniversalSegmentation",), _eomt, _masks, INPUTS, "segmentation"),
     Family("transformers", ("EomtDinov3ForUniversalSegmentation",), _eomt_dinov3, _masks, INPUTS, "segmentation"),
+    Family("transformers", ("DetrForSegmentation",), _detr, _query_masks, INPUTS, "segmentation"),
 )

@@ -95,11 +95,10 @@ def pooled(variables: Any, tokens: jax.Array) -> dict[str, jax.Array]:
     Returns:
       {"last_hidden_state": the tokens, "pooler_output": [B, width]}, the latter where the file has the layer.
     """
-    pooler = variables["params"].get("pooler")
-    last = {"last_hidden_state": tokens}
-    return (
-        last if pooler is None else last | {"pooler_output": jnp.tanh(tokens[:, 0] @ pooler["kernel"] + pooler["bias"])}
-    )
+    outputs = {"last_hidden_state": tokens}
+    if (pooler := variables["params"].get("pooler")) is not None:
+        outputs["pooler_output"] = jnp.tanh(tokens[:, 0] @ pooler["kernel"] + pooler["bias"])
+    return outputs
 
 
 @pooler_loader
