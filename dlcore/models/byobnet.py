@@ -5,7 +5,7 @@ Dollar, Singh & Girshick, "Fast and accurate model scaling" (2021), arXiv:2103.0
 "Learning transferable visual models from natural language supervision" (2021), arXiv:2103.00020 (the ResNets of CLIP,
 with an average before the head). The ResNets with a tiered stem (ts) and those of 51 and 61 layers are timm's.
 
-    bottle:  F(x) = BN conv1x1(A(f BN conv3x3(f BN conv1x1(x))))     A: gates of channels, f: ReLU or SiLU
+    bottle:  F(x) = BN conv1x1(A(f BN conv3x3(f BN conv1x1(x))))     A: attention over channels, f: ReLU or SiLU
     edge:    F(x) = BN conv1x1(A(f BN conv3x3(x)));   basic: F(x) = BN conv3x3(f BN conv3x3(x))
     y = f(F(x) + P x);   linear blocks: y = F(x) + x, and F(x) alone where the shape changes
 
@@ -39,7 +39,7 @@ TORCH_NAMES = (
     (r"stem_conv(\d)\.", r"stem.conv\1."),
     (r"(stem|stem\.conv\d|conv\d\w*|shortcut|shortcut\.conv|final_conv)\.0\.(?=weight)", r"\1.conv."),
     (r"(stem|stem\.conv\d|conv\d\w*|shortcut|shortcut\.conv|final_conv)\.1\.", r"\1.bn."),
-    (r"\.mlp_scale_", ".mlp_scale."),
+    (r"\.mlp_add_", ".mlp_add."),
     (r"^head\.", "head.fc."),
 )
 ACTIVATIONS = {"relu": nn.relu, "silu": silu}
@@ -72,7 +72,7 @@ class Form(NamedTuple):
     """What all blocks of a network share.
 
     Args:
-      gates: none, se (squeeze-and-excitation), eca or gc (`dlcore.models.channel_attention`).
+      gates: attention over channels: none, se (squeeze-and-excitation), eca or gc (`dlcore.models.channel_attention`).
       se_ratio: units of squeeze-and-excitation as a share of the channels, rounded to a multiple of 8.
       activation: relu or silu.
       linear: no activation after the sum, no shortcut where the shape changes, and `ratio` is of the inputs.

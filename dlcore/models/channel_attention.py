@@ -1,11 +1,11 @@
-"""Gates of channels: efficient channel attention (ECA) and global context (GC).
+"""Attention over channels: efficient channel attention (ECA) and global context (GC).
 
 Wang, Wu, Zhu, Li, Zuo & Hu, "ECA-Net: efficient channel attention for deep convolutional neural networks" (2019),
 arXiv:1910.03151; Cao, Xu, Lin, Wei & Hu, "GCNet: non-local networks meet squeeze-excitation networks and beyond"
-(2019), arXiv:1904.11492, of which this is the form that multiplies.
+(2019), arXiv:1904.11492.
 
     ECA   y = x sigmoid(w * mean_hw x)        w: one kernel of k weights, k odd and about (log2 C + 1) / 2
-    GC    y = x sigmoid(W2 relu LN(W1 c)),    c = sum_hw softmax_hw(v x) x
+    GC    y = x + W2 relu LN(W1 c),           c = sum_hw softmax_hw(v x) x
 """
 
 import math
@@ -41,7 +41,7 @@ class EfficientChannelAttention(CheckedFields):
 
 
 class GlobalContext(CheckedFields):
-    """Scale each channel by a gate in (0, 1) computed from an attention-weighted mean of all channels.
+    """Add a vector computed from an attention-weighted mean over all places.
 
     Args:
       features: units between the two layers.
@@ -52,7 +52,7 @@ class GlobalContext(CheckedFields):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply the gates.
+        """Add the context.
 
         Args:
           x: [B, H, W, C].
@@ -62,6 +62,6 @@ class GlobalContext(CheckedFields):
         """
         tokens = x.reshape(len(x), -1, x.shape[-1])
         weights = nn.softmax(Dense(1, dtype=self.dtype, name="conv_attn")(tokens), axis=1)
-        y = Dense(self.features, dtype=self.dtype, name="mlp_scale_fc1")((weights * tokens).sum(1))
-        y = nn.relu(LayerNorm(1e-6, dtype=self.dtype, name="mlp_scale_norm")(y))
-        return x * nn.sigmoid(Dense(x.shape[-1], dtype=self.dtype, name="mlp_scale_fc2")(y))[:, None, None]
+        y = Dense(self.features, dtype=self.dtype, name="mlp_add_fc1")((weights * tokens).sum(1))
+        y = nn.relu(LayerNorm(1e-6, dtype=self.dtype, name="mlp_add_norm")(y))
+        return x + Dense(x.shape[-1], dtype=self.dtype, name="mlp_add_fc2")(y)[:, None, None]

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.diagnostics.trace import first_reads
 from dlcore.models import (
+    byobnet,
     create_model,
     efficientnet,
     feature_info,
@@ -33,6 +34,11 @@ SHALLOW = {
     "eva02_tiny_patch14_224": {"depth": 1},
     "vit_small_patch16_rope_224": {"depth": 1},
     "cait_xxs24_224": {"depth": 1},
+    "gernet_s": {"stages": byobnet.OF_26[:1]},
+    "darknet53": {"stages": (1, 1), "widths": (64, 128)},
+    "hrnet_w18_small": {"modules": (1,)},
+    "res2net50_26w_4s": {"stages": (1, 1)},
+    "resnest14d": {"stages": (1, 1)},
     "hiera_tiny_224": {"stages": (1, 1, 1, 1)},
     "ijepa_vith14_1k": {"depth": 1},
     "beit_base_patch16_224": {"depth": 1},

@@ -12,7 +12,7 @@ __all__ = ["FAMILIES"]
 def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
     arguments = timm_arguments(config, ("block_config", "growth_rate"), {"in_chans": 3, "global_pool": "avg"})
-    fields: dict[str, Any] = {"num_classes": config.get("num_classes", 1000)}
+    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
     fields |= {"stages": tuple(arguments["block_config"])} if "block_config" in arguments else {}
     if "growth_rate" in arguments:
         fields |= {"growth_rate": arguments["growth_rate"], "stem_width": 2 * arguments["growth_rate"]}

@@ -37,7 +37,10 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     kind, _, size = name.removeprefix("regnet").partition("_")
     size = size.removesuffix("_tv").removesuffix("_h")
     line = (Z if kind == "z" else Y if kind in "yv" else X)[size]
-    fields = {"num_classes": config.get("num_classes", 1000), "nearest": not name.endswith("_tv")}
+    fields = {
+        "num_classes": config.get("num_classes", arguments.get("num_classes", 1000)),
+        "nearest": not name.endswith("_tv"),
+    }
     fields |= dict(zip(ARGUMENTS.values(), (*line, 32), strict=True))
     fields |= {ARGUMENTS[key]: arguments[key] for key in ARGUMENTS.keys() & arguments.keys()}
     if kind in "vz":

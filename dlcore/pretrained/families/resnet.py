@@ -88,7 +88,7 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, ("layers", "channels", "stem_width"), {"in_chans": 3, "global_pool": "avg"})
     name, fields = _of_name_or_zoo(name)
     is_deep = name.startswith("resnest") or name in ("res2net50d", "res2net101d")
-    fields = {**fields, "num_classes": config.get("num_classes", 1000)}
+    fields = {**fields, "num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
     fields |= {"stages": tuple(arguments["layers"])} if "layers" in arguments else {}
     fields |= {"widths": tuple(arguments["channels"])} if "channels" in arguments else {}
     if "stem" in fields or is_deep:

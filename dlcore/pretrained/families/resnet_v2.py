@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models.resnet_v2 import PreActBasicBlock
+from dlcore.models.resnet_v2 import MODELS
 from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
 
 __all__ = ["FAMILIES"]
@@ -47,22 +47,24 @@ def _base(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
     arguments = timm_arguments(config, ("layers", "channels", "stem_chs"), {"in_chans": 3, "global_pool": "avg"})
+    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    if name in MODELS and arguments.keys() <= {"num_classes", "in_chans", "global_pool"}:
+        return name, fields
     match = re.fullmatch(r"resnetv2_(\d+)(?:x(\d)_bit|(d?)(?:_(gn|evos))?)", name)
     assert match is not None, name
     depth, factor, variant, norm = match.groups()
     is_basic, factor = depth in ("18", "34"), int(factor or 1)
-    fields = {
-        "num_classes": config.get("num_classes", 1000),
+    fields |= {
         "stages": tuple(arguments.get("layers", STAGES[depth])),
         "width": factor * arguments.get("stem_chs", 64),
+        "stem": "deep" if variant else "imagenet",
+        "pool_shortcut": bool(variant),
         **(BIT if name.endswith("bit") else {}),
-        **({"stem": "deep", "pool_shortcut": True} if variant else {}),
         **({"norm": "group" if norm == "gn" else "evonorm"} if norm else {}),
-        **({"block": PreActBasicBlock} if is_basic else {}),
     }
     if "channels" in arguments:
         fields["widths"] = tuple(factor * width // (1 if is_basic else 4) for width in arguments["channels"])
-    return "resnetv2_50", fields
+    return "preact_resnet20_cifar" if is_basic else "resnetv2_50", fields
 
 
 STAGES = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3)}
