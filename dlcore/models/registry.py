@@ -35,7 +35,7 @@ FILES = {
         *("alexnet", "aimv2", "all_cnn", "beit", "cait", "convnext", "convnextv2", "deit", "densenet", "dinov3"),
         *("efficientnet", "eva02", "fastvit", "googlenet", "hiera", "ijepa", "inception_v3", "lenet", "maxvit"),
         *("mit", "mixer", "mlp", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mobilenet_v4"),
-        *("mobile_variants", "mobilenet_v3_variants"),
+        *("hgnet", "mobile_variants", "mobilenet_v3_variants"),
         *("mobilevit", "nf_resnet", "nin", "pvt_v2", "regnet", "repvgg", "resnet", "resnet_cifar", "resnet_v2"),
         *("rope_vit", "shufflenet_v2", "small_cnn", "squeezenet", "swin", "swin_v2", "vgg", "vit", "vitdet"),
         *("xception", "xception_aligned", "zfnet"),
