@@ -31,13 +31,13 @@ from dlcore.detection.distribution_refinement import (
     shift_sides,
     weighting_function,
 )
-from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES, HybridEncoder
 from dlcore.detection.query_blocks import BoxHead, inverse_sigmoid
 from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
 from dlcore.detection.resnet_d import RESNET_D_NAMES
 from dlcore.detection.rt_detr import RTDETR
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.models.hgnet import HGNET_V2_NAMES
 from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["DFINE", "FineOutputs", "learner"]

@@ -18,7 +18,6 @@ from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
-from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.owl_vit import OWLViT
@@ -29,6 +28,7 @@ from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.vitpose import ViTPose
 from dlcore.detection.yolos import YOLOS
 from dlcore.models.clip import CLIP
+from dlcore.models.hgnet import HGNetV2
 from dlcore.models.resnet import ResNet
 from dlcore.models.torch_weights import count_from_torch
 

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection.detr import Outputs
-from dlcore.detection.hgnet_v2 import HGNetV2
+from dlcore.models.hgnet import HGNetV2
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.owl_vit import OWLViT
 from dlcore.detection.resnet_d import ResNetD

@@ -19,8 +19,8 @@ from dlcore.detection.distribution_refinement import (
     shift_sides,
     weighting_function,
 )
-from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES, HGNetV2
 from dlcore.learner import ModelState
+from dlcore.models.hgnet import HGNET_V2_NAMES, HGNetV2
 from tests.detection.detectors import TARGETS, Image
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring

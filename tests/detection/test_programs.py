@@ -22,7 +22,6 @@ from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
-from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.localization import Localizer
@@ -41,6 +40,7 @@ from dlcore.detection.yolo import YOLO
 from dlcore.detection.yolo_anchor_free import AnchorFreeYOLO
 from dlcore.detection.yolos import YOLOS
 from dlcore.models.clip import CLIP
+from dlcore.models.hgnet import HGNetV2
 from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.fcn import FCN

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.models import create_model
+from dlcore.models.hgnet import HGNetV2
 from dlcore.pretrained import from_pretrained
 from dlcore.pretrained.defaults import fill_defaults
 from dlcore.pretrained.family import find_family, read_network, timm_arguments

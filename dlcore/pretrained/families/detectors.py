@@ -5,9 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.models.clip import CLIP
+from dlcore.models.hgnet import HGNetV2
 from dlcore.pretrained.families.clip import tower_fields
 from dlcore.pretrained.families.resnet import backbone_of
 from dlcore.pretrained.families.vit import block_fields
