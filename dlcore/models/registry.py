@@ -32,12 +32,12 @@ Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "seg
 
 FILES = {
     "image": (
-        *("alexnet", "aimv2", "all_cnn", "beit", "cait", "convnext", "convnextv2", "deit", "densenet", "dinov3"),
-        *("efficientnet", "eva02", "fastvit", "general_vit", "googlenet", "hiera", "ijepa", "inception_v3", "lenet"),
-        *("maxvit", "mit", "mixer", "mlp", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mobilenet_v4"),
-        *("mobilevit", "nf_resnet", "nin", "pit", "pvt_v2", "regnet", "relpos_vit", "repvgg", "res_mlp", "resnet"),
-        *("resnet_cifar", "resnet_v2", "rope_vit", "shufflenet_v2", "small_cnn", "squeezenet", "swin", "swin_v2"),
-        *("vgg", "vit", "vitdet", "xception", "xception_aligned", "zfnet"),
+        *("alexnet", "aimv2", "all_cnn", "beit", "cait", "convnext", "convnextv2", "crossvit", "deit", "densenet"),
+        *("dinov3", "efficientnet", "eva02", "fastvit", "general_vit", "googlenet", "hiera", "ijepa", "inception_v3"),
+        *("lenet", "maxvit", "mit", "mixer", "mlp", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"),
+        *("mobilenet_v4", "mobilevit", "nf_resnet", "nin", "pit", "pvt_v2", "regnet", "relpos_vit", "repvgg"),
+        *("res_mlp", "resnet", "resnet_cifar", "resnet_v2", "rope_vit", "shufflenet_v2", "small_cnn", "squeezenet"),
+        *("swin", "swin_v2", "vgg", "vit", "vitdet", "xception", "xception_aligned", "zfnet"),
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet", "siglip2"),
