@@ -29,16 +29,16 @@ from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models import vit
 from dlcore.models.dinov3 import center_angles
-from dlcore.models.fields import CheckedFields
+from dlcore.models.latent_pool import LatentPool
 from dlcore.models.rope_vit import mixed_frequencies
 from dlcore.models.torch_weights import Layout
 from dlcore.models.vit import TRUNCATED_INITS, ViT
-from dlcore.nn import ACTIVATIONS, FeedForward, LayerNorm, LearnedPositions, MultiHeadAttention
+from dlcore.nn import ACTIVATIONS, LearnedPositions
 from dlcore.nn.attention import QKVBias
 from dlcore.nn.rotary import Pairs, axial_angles
 from dlcore.ops.precision import acc_dtype_of
 
-__all__ = ["MODELS", "GeneralViT", "LatentPool", "from_torch"]
+__all__ = ["MODELS", "GeneralViT", "from_torch"]
 
 TORCH_NAMES = (
     *vit.TIMM_NAMES,
@@ -74,40 +74,6 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     if part is None or len(value) != 2 * shape[-1]:
         return None if value.shape == shape else vit.from_torch(path, value, shape, antialias=True)
     return np.split(value, 2)[PARTS[part[1]]].T
-
-
-class LatentPool(CheckedFields):
-    """Pool tokens by attention of one learned query and a perceptron on the result, [B, N, D] -> [B, D].
-
-    Args:
-      num_heads: attention heads; divides D.
-      hidden_features: units of the perceptron.
-      activation: of the perceptron, a name of `dlcore.nn.ACTIVATIONS`.
-      epsilon: added to variances by the perceptron's norm.
-    """
-
-    num_heads: int
-    hidden_features: int
-    activation: str = "gelu"
-    epsilon: float = 1e-6
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Pool.
-
-        Args:
-          x: [B, N, D].
-
-        Returns:
-          [B, D].
-        """
-        latent = self.param("latent", nn.initializers.normal(x.shape[-1] ** -0.5), (1, 1, x.shape[-1]))
-        query = jnp.broadcast_to(latent.astype(x.dtype), (len(x), 1, x.shape[-1]))
-        x = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attn")(query, x)
-        y = LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(x)
-        mlp = FeedForward(self.hidden_features, ACTIVATIONS[self.activation], dtype=self.dtype, name="mlp")
-        return (x + mlp(y))[:, 0]
 
 
 class GeneralViT(ViT):

@@ -32,14 +32,14 @@ Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "seg
 
 FILES = {
     "image": (
-        *("aimv2", "alexnet", "all_cnn", "beit", "byobnet", "cait", "convnext", "convnextv2", "cspnet", "deit"),
-        *("densenet", "dinov3", "efficientnet", "eva02", "fastvit", "focalnet", "general_vit", "googlenet", "hgnet"),
-        *("hiera", "hrnet", "ijepa", "inception_v3", "lenet", "levit", "maxvit", "maxxvit", "metaformer", "mit"),
-        *("mixer", "mlp", "mnasnet", "mobile_variants", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"),
-        *("mobilenet_v3_variants", "mobilenet_v4", "mobilevit", "nf_resnet", "nin", "pvt_v2", "regnet", "repvgg"),
-        *("res2net", "res_mlp", "resnest", "resnet", "resnet_cifar", "resnet_v2", "rope_vit", "shufflenet_v2"),
-        *("small_cnn", "squeezenet", "swin", "swin_v2", "vgg", "vit", "vitdet", "xception", "xception_aligned"),
-        *("xcit", "zfnet"),
+        *("aimv2", "alexnet", "all_cnn", "beit", "byobnet", "cait", "convnext", "convnextv2", "crossvit", "cspnet"),
+        *("deit", "densenet", "dinov3", "efficientnet", "eva02", "fastvit", "focalnet", "general_vit", "googlenet"),
+        *("hgnet", "hiera", "hrnet", "ijepa", "inception_v3", "lenet", "levit", "maxvit", "maxxvit", "metaformer"),
+        *("mit", "mixer", "mlp", "mnasnet", "mobile_variants", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"),
+        *("mobilenet_v3_variants", "mobilenet_v4", "mobilevit", "nf_resnet", "nin", "pit", "pvt_v2", "regnet"),
+        *("relpos_vit", "repvgg", "res2net", "res_mlp", "resnest", "resnet", "resnet_cifar", "resnet_v2", "rope_vit"),
+        *("shufflenet_v2", "small_cnn", "squeezenet", "swin", "swin_v2", "vgg", "vit", "vitdet", "xception"),
+        *("xception_aligned", "xcit", "zfnet"),
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet", "siglip2"),
