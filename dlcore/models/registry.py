@@ -38,7 +38,7 @@ FILES = {
         *("mobilevit", "nf_resnet", "nin", "pvt_v2", "regnet", "repvgg", "resnet", "resnet_cifar", "resnet_v2"),
         *("rope_vit", "shufflenet_v2", "small_cnn", "squeezenet", "swin", "swin_v2", "vgg", "vit", "vitdet"),
         *("xception", "xception_aligned", "zfnet"),
-        *("focalnet", "levit", "mambaout", "maxxvit", "metaformer", "xcit"),
+        *("focalnet", "levit", "mambaout", "maxxvit", "metaformer", "nextvit", "xcit"),
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet", "siglip2"),

@@ -62,7 +62,8 @@ def _load(model: pvt_v2.PVTv2, config: Mapping[str, Any], arrays: Mapping[str, A
             renamed[key] = value
     name, fields = _pvt_v2(config)
     new_head = model.num_classes != fields["num_classes"]
-    return load_torch(name, renamed, replace_head=new_head, **fields | {"num_classes": model.num_classes})
+    fields["num_classes"] = model.num_classes
+    return load_torch(name, renamed, replace_head=new_head, **fields)
 
 
 FAMILIES = (Family("timm", tuple(pvt_v2.MODELS), _pvt_v2, classifier, ("x",), load=_load),)
