@@ -15,13 +15,12 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from dlcore.models.fields import CheckedFields
+from dlcore.models.log_positions import LogPositionBias
 from dlcore.models.maxvit import Partition, join_sets, sets_of_pixels
-from dlcore.models.metaformer import scale_channels
+from dlcore.models.metaformer_blocks import scale_channels
 from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import (
@@ -38,7 +37,7 @@ from dlcore.nn import (
 from dlcore.ops import avg_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["CoAtNetConv", "CoAtNetConvNeXt", "CoAtNetTransformer", "LogPositionBias", "downsample"]
+__all__ = ["CoAtNetConv", "CoAtNetConvNeXt", "CoAtNetTransformer", "downsample"]
 
 CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 KERNEL_INIT = nn.initializers.xavier_uniform()
@@ -56,34 +55,6 @@ def downsample(x: jax.Array, largest: bool = False) -> jax.Array:
       [B, H / 2, W / 2, C].
     """
     return max_pool(x, (3, 3), (2, 2), 1) if largest else avg_pool(x, (2, 2), (2, 2))
-
-
-class LogPositionBias(CheckedFields):
-    """A bias for each head and each offset of two pixels of a window, by a perceptron of the logarithms of the offset.
-
-    Args:
-      window: (rows, columns).
-      hidden: units of the perceptron.
-    """
-
-    window: tuple[int, int]
-    num_heads: int
-    hidden: int = 512
-
-    @nn.compact
-    def __call__(self) -> jax.Array:
-        """Compute the bias of every pair of pixels.
-
-        Returns:
-          [num_heads, N, N] with the window's N pixels in row order, queries before keys.
-        """
-        y, x = (c.reshape(-1) for c in np.indices(self.window))
-        height, width = self.window
-        offsets = np.stack(np.meshgrid(np.arange(1 - height, height), np.arange(1 - width, width), indexing="ij"), -1)
-        scaled = jnp.asarray(np.sign(offsets) * np.log1p(np.abs(offsets)), jnp.float32)
-        table = Dense(self.num_heads, name="fc2")(nn.relu(Dense(self.hidden, name="fc1")(scaled)))
-        down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
-        return table[down, right].transpose(2, 0, 1)
 
 
 class CoAtNetConv(CheckedFields):

@@ -20,7 +20,7 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
-from dlcore.models.metaformer import scale_channels
+from dlcore.models.metaformer_blocks import scale_channels
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype

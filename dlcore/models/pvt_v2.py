@@ -16,7 +16,7 @@ those of PvtV2Model with `num_classes=0`.
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
@@ -107,6 +107,7 @@ class PVTv2Block(CheckedFields):
       linear: keys and values of a map of 7 x 7 cells.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
+      reduced_epsilon: added to variances by the norm of the smaller map; None: `epsilon`.
     """
 
     num_heads: int
@@ -118,6 +119,7 @@ class PVTv2Block(CheckedFields):
     drop_path: float = 0.0
     dtype: Any = None
     epsilon: float = EPSILON
+    reduced_epsilon: float | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -140,7 +142,7 @@ class PVTv2Block(CheckedFields):
             self.linear,
             self.attention_dropout,
             self.dtype,
-            self.epsilon,
+            self.reduced_epsilon or self.epsilon,
             name="attention",
         )
         y = dropped(attention(norm(name="layer_norm_1")(x), train))
@@ -171,6 +173,7 @@ class PVTv2(Backbone):
       linear: keys and values of 7 x 7 cells in place of the strided convolutions.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
+      patch_epsilon: added to variances by the norms of patches and of the smaller maps, 1e-5 in timm; None: `epsilon`.
     """
 
     num_classes: int = 1000
@@ -183,6 +186,7 @@ class PVTv2(Backbone):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.1
+    patch_epsilon: Annotated[float | None, "if changed"] = None
     remat: Remat = "none"
 
     epsilon = EPSILON
@@ -206,7 +210,8 @@ class PVTv2(Backbone):
                 kernel_init=CONV_INIT,
                 name=f"layers_{i}_patch_embedding_proj",
             )
-            x = LayerNorm(self.epsilon, dtype=dtype, name=f"layers_{i}_patch_embedding_layer_norm")(patches(x))
+            epsilon = self.patch_epsilon or self.epsilon
+            x = LayerNorm(epsilon, dtype=dtype, name=f"layers_{i}_patch_embedding_layer_norm")(patches(x))
             for j in range(blocks):
                 x = block(
                     self.num_heads[i],
@@ -218,6 +223,7 @@ class PVTv2(Backbone):
                     self.drop_path * index / max(sum(self.stages) - 1, 1),
                     dtype,
                     self.epsilon,
+                    self.patch_epsilon,
                     name=f"layers_{i}_blocks_{j}",
                 )(x, train)
                 index += 1

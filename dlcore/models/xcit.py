@@ -21,7 +21,7 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
-from dlcore.models.metaformer import scale_channels
+from dlcore.models.metaformer_blocks import scale_channels
 from dlcore.models.mobilenet_v2 import ConvNorm
 from dlcore.nn import (
     BatchNorm,

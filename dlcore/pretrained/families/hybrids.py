@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models import maxxvit, metaformer, xcit
+from dlcore.models import mambaout, maxxvit, metaformer, nextvit, xcit
 from dlcore.pretrained.family import Family, classifier, timm_arguments
 
 __all__ = ["FAMILIES", "square_side"]
@@ -68,8 +68,19 @@ def _xcit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return config["architecture"], classes | {XCIT[key]: arguments[key] for key in arguments if key in XCIT}
 
 
+def _stages(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name = config["architecture"]
+    names = {"depths": "stages"} | ({"dims": "widths"} if name in mambaout.MODELS else {})
+    arguments = timm_arguments(config, tuple(names), FIXED)
+    if name in nextvit.MODELS and "depths" in arguments and arguments["depths"][2] % 5:
+        raise ValueError(f"depths={arguments['depths']}: not of Next-ViT; allowed: multiples of 5 in the third place")
+    fields = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    return name, fields | {names[key]: tuple(arguments[key]) for key in names if key in arguments}
+
+
 FAMILIES = (
     Family("timm", tuple(name for module in MODULES for name in module.MODELS), _by_name, classifier, ("x",)),
     Family("timm", tuple(maxxvit.MODELS), _maxxvit, classifier, ("x",)),
+    Family("timm", (*mambaout.MODELS, *nextvit.MODELS), _stages, classifier, ("x",)),
     Family("timm", tuple(xcit.MODELS), _xcit, classifier, ("x",)),
 )

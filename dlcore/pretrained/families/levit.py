@@ -67,8 +67,10 @@ def _load(model: levit.LeViT, config: Mapping[str, Any], arrays: Mapping[str, An
         for pattern, replacement in ((r"encoder\.stages\.(\d)\.layers\.(\d+)", place), *LAYERS):
             key = re.sub(pattern, replacement, key)
         renamed[key] = value
-    fields = _levit(config)[1] | {"num_classes": model.num_classes, "distilled": model.distilled}
-    return load_torch("levit_128", renamed, **fields)
+    fields: dict[str, Any] = _levit(config)[1]
+    new_head = model.num_classes != fields["num_classes"]
+    fields["num_classes"] = model.num_classes
+    return load_torch("levit_128", renamed, replace_head=new_head, **fields)
 
 
 def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
