@@ -425,9 +425,9 @@ TABLES = (
             ),
         ),
         differs=BLINES_DIFFERS,
-        verdict="CartPole holds the pole by the first mark, earlier than the log; Acrobot is met, its last mark 10 below. "
-        "Pendulum is not: this agent has not learned to swing up. What differs there is the policy, whose deviation "
-        "begins at the whole range of the torque.",
+        verdict="CartPole holds the pole by the first mark, earlier than the log; Acrobot is met, its last mark 10 "
+        "below. Pendulum is not: this agent has not learned to swing up. What differs there is the policy, whose "
+        "deviation begins at the whole range of the torque.",
     ),
     Table(
         key="gymnax-blines-minatar",
