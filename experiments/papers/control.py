@@ -446,5 +446,7 @@ TABLES = (
             _minatar("Freeway", 24.69, 29.04),
         ),
         differs=BLINES_DIFFERS + " 32 episodes are played.",
+        verdict="Asterix is met, and SpaceInvaders is 4 and 5 above. Breakout is met at the first mark and stays "
+        "there, at 6.3, where the log reaches 16.6.",
     ),
 )
