@@ -249,5 +249,7 @@ TABLES = (
         ),
         differs="10 epochs of Adam at 1e-3 in batches of 100, where the paper trains to the end and chooses the rate "
         "and the temperature; the temperature falls from 1 to 0.5. Our own fixed draw of the binary pixels.",
+        verdict="None is met: ten epochs leave 15 to 29 nats. They already show categorical codes before Bernoulli "
+        "ones, and Gumbel-Softmax before straight-through draws, as the paper does.",
     ),
 )

@@ -22,7 +22,7 @@ from experiments.papers.table import Run, Table
 
 __all__ = ["TABLES", "FlatActorCritic", "sampled_returns"]
 
-EPISODES = 750
+EPISODES = 100
 
 
 class FlatActorCritic(nn.Module):
@@ -329,6 +329,8 @@ TABLES = (
             *_cleanrl("MountainCar-v0", (-200.0, 0.0), (-194.95, 8.48)),
         ),
         differs="the environments are gymnax's; ours are the returns of all training episodes of the last tenth.",
+        verdict="PPO and DQN are met on CartPole and Acrobot, though one of three seeds of DQN fell to 356 on "
+        "CartPole. MountainCar is not run.",
     ),
     Table(
         key="zoo-discrete",
@@ -356,8 +358,10 @@ TABLES = (
                 "DQN, MountainCar-v0", -100.849, _zoo_dqn, "MountainCar-v0", 1200, 4e-3, MOUNTAIN_CAR_DQN, differs=PAIRS
             ),
         ),
-        differs="the environments are gymnax's; 750 episodes are played. The zoo's standard deviation is over episodes "
+        differs="the environments are gymnax's; 100 episodes are played. The zoo's standard deviation is over episodes "
         "(17 to 18 on Acrobot), not over seeds, and is no spread here.",
+        verdict="PPO is met in all three; A2C in two, and on MountainCar it is 21 below. DQN does not find "
+        "MountainCar's goal: no episode ends before 200 steps.",
     ),
     Table(
         key="zoo-pendulum",
@@ -384,8 +388,10 @@ TABLES = (
                 differs=CONTINUOUS,
             ),
         ),
-        differs="the environment is gymnax's; 750 episodes are played. The zoo's standard deviation (89 to 104) is "
+        differs="the environment is gymnax's; 100 episodes are played. The zoo's standard deviation (89 to 104) is "
         "over episodes, not over seeds, and is no spread here.",
+        verdict="TD3 is met; SAC and DDPG are 23 and 17 better, which 100 episodes, with an error of about 9, do not "
+        "tell from the margin. PPO is 35 worse, without gSDE.",
     ),
     Table(
         key="gymnax-blines-control",
@@ -425,9 +431,9 @@ TABLES = (
             ),
         ),
         differs=BLINES_DIFFERS,
-        verdict="CartPole holds the pole by the first mark, earlier than the log; Acrobot is met, its last mark 10 below. "
-        "Pendulum is not: this agent has not learned to swing up. What differs there is the policy, whose deviation "
-        "begins at the whole range of the torque.",
+        verdict="CartPole holds the pole by the first mark, earlier than the log; Acrobot is met, its last mark 10 "
+        "below. Pendulum is not: this agent has not learned to swing up. What differs there is the policy, whose "
+        "deviation begins at the whole range of the torque.",
     ),
     Table(
         key="gymnax-blines-minatar",
@@ -446,5 +452,7 @@ TABLES = (
             _minatar("Freeway", 24.69, 29.04),
         ),
         differs=BLINES_DIFFERS + " 32 episodes are played.",
+        verdict="Asterix is met, and SpaceInvaders is 4 and 5 above. Breakout is met at the first mark and stays "
+        "there, at 6.3, where the log reaches 16.6.",
     ),
 )

@@ -67,5 +67,6 @@ TABLES = (
         ),
         differs="a step takes one window from each twelfth of the text, in place of twelve windows from anywhere. "
         "DATA_DIR is the folder of tinyshakespeare.txt.",
+        verdict="Met: 0.02 above the README's number, which is of 20 batches.",
     ),
 )
