@@ -157,9 +157,7 @@ _SIZES = {
 MODELS = {
     **{f"dinov2_{size}": functools.partial(DINOv2, **fields) for size, fields in _SIZES.items()},
     **{
-        f"dinov2_with_registers_{size}": functools.partial(
-            DINOv2, num_registers=4, antialias_positions=True, **fields
-        )
+        f"dinov2_with_registers_{size}": functools.partial(DINOv2, num_registers=4, antialias_positions=True, **fields)
         for size, fields in _SIZES.items()
     },
 }

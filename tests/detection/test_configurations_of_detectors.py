@@ -7,7 +7,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection.detr import Outputs
-from dlcore.models.hgnet import HGNetV2
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.owl_vit import OWLViT
 from dlcore.detection.resnet_d import ResNetD
@@ -16,6 +15,7 @@ from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs, from_torch_names
 from dlcore.detection.vitpose import ViTPose
 from dlcore.models.clip import CLIP
+from dlcore.models.hgnet import HGNetV2
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.pretrained.family import find_family
 

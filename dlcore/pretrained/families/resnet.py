@@ -7,12 +7,11 @@ from typing import Any
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.models import res2net, resnest
 from dlcore.models.registry import create_model
 from dlcore.models.resnet import MODELS
 from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
 
-__all__ = ["FAMILIES", "backbone_of"]
+__all__ = ["FAMILIES", "backbone_of", "stage_fields"]
 
 
 def _of_transformers(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -79,15 +78,26 @@ def _of_name(name: str) -> tuple[str, dict[str, Any]]:
     return "resnet18" if depth in ("10", "18", "34") else "resnet50", fields
 
 
-def _of_name_or_zoo(name: str) -> tuple[str, dict[str, Any]]:
-    return (name, {}) if name in (*MODELS, *res2net.MODELS, *resnest.MODELS) else _of_name(name)
-
-
 def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
+    return stage_fields(config, *((name, {}) if name in MODELS else _of_name(name)))
+
+
+def stage_fields(
+    config: Mapping[str, Any], name: str, fields: Mapping[str, Any], is_deep: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Read what a configuration of timm says of the stages of a residual network.
+
+    Args:
+      config: content of config.json.
+      name: name of the network in the zoo.
+      fields: its fields by its name.
+      is_deep: whether the zoo's network has a stem of three convolutions.
+
+    Returns:
+      (name, fields).
+    """
     arguments = timm_arguments(config, ("layers", "channels", "stem_width"), {"in_chans": 3, "global_pool": "avg"})
-    name, fields = _of_name_or_zoo(name)
-    is_deep = name.startswith("resnest") or name in ("res2net50d", "res2net101d")
     fields = {**fields, "num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
     fields |= {"stages": tuple(arguments["layers"])} if "layers" in arguments else {}
     fields |= {"widths": tuple(arguments["channels"])} if "channels" in arguments else {}
@@ -119,7 +129,7 @@ TIMM = (
     *("seresnext26d_32x4d", "seresnext26t_32x4d", "seresnext101_32x4d", "seresnext101_32x8d", "seresnext101d_32x8d"),
     *("seresnext101_64x4d", "resnetblur18", "resnetblur50", "resnetblur50d", "resnetblur101d", "resnetaa34d"),
     *("resnetaa50", "resnetaa50d", "resnetaa101d", "seresnetaa50d", "seresnextaa101d_32x8d", "seresnextaa201d_32x8d"),
-    *(*res2net.MODELS, *resnest.MODELS, "legacy_senet154", "legacy_seresnext26_32x4d", "legacy_seresnext50_32x4d"),
+    *("legacy_senet154", "legacy_seresnext26_32x4d", "legacy_seresnext50_32x4d"),
     *("legacy_seresnext101_32x4d", *(f"legacy_seresnet{depth}" for depth in (18, 34, 50, 101, 152))),
     *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
 )
