@@ -69,8 +69,6 @@ from dlcore.detection.fpn import FeaturePyramid as FeaturePyramid
 from dlcore.detection.fpn import add_extra_levels as add_extra_levels
 from dlcore.detection.fpn import assign_levels as assign_levels
 from dlcore.detection.fpn import upscale as upscale
-from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES as HGNET_V2_NAMES
-from dlcore.detection.hgnet_v2 import HGNetV2 as HGNetV2
 from dlcore.detection.hybrid_encoder import ConvNorm as ConvNorm
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES as HYBRID_NAMES
 from dlcore.detection.hybrid_encoder import HybridEncoder as HybridEncoder

@@ -7,6 +7,9 @@ from dlcore.segmentation.clicks import simulate_clicks as simulate_clicks
 from dlcore.segmentation.deeplab import ASPP as ASPP
 from dlcore.segmentation.deeplab import DeepLabHead as DeepLabHead
 from dlcore.segmentation.deeplab import DeepLabV3 as DeepLabV3
+from dlcore.segmentation.detr_segmenter import DETRSegmenter as DETRSegmenter
+from dlcore.segmentation.detr_segmenter import QueryMasks as QueryMasks
+from dlcore.segmentation.dpt_segmenter import DPTSegmenter as DPTSegmenter
 from dlcore.segmentation.eomt import EoMT as EoMT
 from dlcore.segmentation.everything import MaskFilter as MaskFilter
 from dlcore.segmentation.everything import filter_masks as filter_masks
@@ -88,6 +91,7 @@ from dlcore.segmentation.torch_segmenters import create_segmenter as create_segm
 from dlcore.segmentation.unet import UNet as UNet
 from dlcore.segmentation.unet_3d import UNet3D as UNet3D
 from dlcore.segmentation.unet_3d import pooling_strides as pooling_strides
+from dlcore.segmentation.upernet import BEiTPyramid as BEiTPyramid
 from dlcore.segmentation.upernet import UPerNet as UPerNet
 from dlcore.segmentation.volumes import OrganDice as OrganDice
 from dlcore.segmentation.volumes import patch_start as patch_start
