@@ -35,8 +35,8 @@ __all__ = ["MODELS", "TORCH_NAMES", "CSPBlock", "CSPNet"]
 TORCH_NAMES = (
     (r"^stages\.(\d)_", r"stages.\1."),
     (r"stem_conv(\d)\.", r"stem.conv\1."),
-    (r"(conv\d|conv_\w+|conv_down\.1)\.0\.(?=weight)", r"\1.conv."),
-    (r"(conv\d|conv_\w+|conv_down\.1)\.1\.(?!conv|bn)", r"\1.bn."),
+    (r"(conv_down\.1|conv\d|conv_\w+)\.0\.(?=weight)", r"\1.conv."),
+    (r"(conv_down\.1|conv\d|conv_\w+)\.1\.(?!conv|bn)", r"\1.bn."),
     (r"^head\.", "head.fc."),
 )
 ACTIVATIONS = {"leaky_relu": nn.leaky_relu, "silu": silu}
