@@ -21,6 +21,7 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobile_blocks import ACTIVATIONS, Activation, BlockSetting, MobileBlock, parse_blocks
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, Padding, round_channels
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
@@ -35,6 +36,40 @@ TORCH_NAMES = (
     (r"\.experts$", ".weight"),
     (r"^head\.", "classifier."),
 )
+_FIRST = (0, 0, 2, 5, 9, 12, 15)
+"""Number of the first block of each stage of a MobileNetV2 in transformers, which counts the blocks behind the stem."""
+
+
+def _layer(name: str, conv: str, norm: str) -> tuple[tuple[str, str], ...]:
+    front = r"^(layer\.\d+\.|conv_stem\.)"
+    return (
+        (rf"{front}{conv}\.", rf"\1{name}.convolution."),
+        (rf"{front}{norm}\.", rf"\1{name}.normalization."),
+    )
+
+
+TORCH_LAYOUTS = (
+    Layout(
+        r"^conv_stem\.first_conv\.",
+        names=(
+            (r"^conv_stem\.", "conv_stem.first_conv.convolution."),
+            (r"^bn1\.", "conv_stem.first_conv.normalization."),
+            (r"^conv_head\.", "conv_1x1.convolution."),
+            (r"^bn2\.", "conv_1x1.normalization."),
+            (r"^blocks\.0\.0\.conv_pw\.", "conv_stem.reduce_1x1.convolution."),
+            (r"^blocks\.0\.0\.bn2\.", "conv_stem.reduce_1x1.normalization."),
+            (r"^blocks\.0\.0\.bn1\.", "conv_stem.conv_3x3.normalization."),
+            (r"^blocks\.0\.0\.", "conv_stem."),
+            (r"^blocks\.(\d)\.(\d)\.", lambda m: f"layer.{_FIRST[int(m[1])] + int(m[2])}."),
+            *_layer("expand_1x1", "conv_pw", "bn1"),
+            *_layer("conv_3x3", "conv_dw", "bn2"),
+            *_layer("reduce_1x1", "conv_pwl", "bn3"),
+            (r"^head\.", "classifier."),
+        ),
+        older=((r"^mobilenet_v2\.", ""),),
+    ),
+)
+"""The names of transformers' MobileNetV2."""
 
 
 def from_torch(path: str, value: Any, shape: tuple[int, ...]) -> Any:

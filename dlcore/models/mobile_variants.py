@@ -18,10 +18,10 @@ Names are timm's; `tf_` names have TensorFlow's padding and batch norm. Publishe
 import functools
 from typing import Any
 
-from dlcore.models.mobile_network import TORCH_NAMES, MobileNetwork, from_torch, read_stages
+from dlcore.models.mobile_network import TORCH_LAYOUTS, TORCH_NAMES, MobileNetwork, from_torch, read_stages
 from dlcore.models.mobilenet_v2 import round_channels
 
-__all__ = ["MODELS", "TORCH_NAMES", "from_torch"]
+__all__ = ["MODELS", "TORCH_LAYOUTS", "TORCH_NAMES", "from_torch"]
 
 MNASNET = (
     "separable c16 noskip",

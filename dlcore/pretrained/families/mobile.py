@@ -1,10 +1,12 @@
-"""Searched mobile networks of timm, which bear the same names here."""
+"""Searched mobile networks of timm, which bear the same names here, and MobileNetV2 of transformers."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import mobile_variants, mobilenet_v3_variants
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.models.mobile_network import read_stages
+from dlcore.models.mobilenet_v2 import round_channels
+from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -21,4 +23,51 @@ def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return config["architecture"], fields
 
 
-FAMILIES = (Family("timm", NAMES, _by_name, classifier, ("x",)),)
+MOBILENET_V2 = {
+    "num_channels": 3,
+    "depth_divisible_by": 8,
+    "min_depth": 8,
+    "output_stride": 32,
+    "first_layer_is_expansion": True,
+    "hidden_act": "relu6",
+}
+
+
+def _mobilenet_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, MOBILENET_V2, "dlcore's MobileNetV2")
+    width = config.get("depth_multiplier", 1.0)
+
+    def scaled(channels: int) -> int:
+        return round_channels(round(channels * width))
+
+    expansion = float(config.get("expand_ratio", 6.0))
+    settings = tuple(
+        tuple(
+            block._replace(features=scaled(block.features), expansion=expansion if block.kind == "inverted" else 1.0)
+            for block in stage
+        )
+        for stage in read_stages(mobile_variants.MOBILENET_V2)
+    )
+    return "mobilenetv2_100", {
+        "num_classes": len(config["id2label"]) if config["architectures"][0].endswith("Classification") else 0,
+        "settings": settings,
+        "stem_width": scaled(32),
+        "last_channel": 1280 if config.get("finegrained_output", True) and width < 1 else scaled(1280),
+        "padding": "same" if config.get("tf_padding", True) else "both",
+        "epsilon": config.get("layer_norm_eps", 1e-3),
+        "momentum": 0.997,
+        "dropout": config.get("classifier_dropout_prob", 0.8),
+    }
+
+
+def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    images = inputs["pixel_values"]
+    x = model.apply(variables, images, method="features")["last"]
+    return {"last_hidden_state": x, "pooler_output": x.mean((1, 2))}
+
+
+FAMILIES = (
+    Family("timm", NAMES, _by_name, classifier, ("x",)),
+    Family("transformers", ("MobileNetV2ForImageClassification",), _mobilenet_v2, classifier),
+    Family("transformers", ("MobileNetV2Model",), _mobilenet_v2, _encoder),
+)
