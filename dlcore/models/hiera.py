@@ -15,12 +15,14 @@ multiples of 32. Weights may be those of transformers' HieraForImageClassificati
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.models import vit
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
@@ -30,8 +32,9 @@ from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, LearnedPositions, dot_product_attention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.resize import resize
 
 __all__ = ["MODELS", "Hiera", "HieraBlock", "UnitAttention"]
 
@@ -55,6 +58,7 @@ TORCH_LAYOUTS = (
         names=(
             (r"^patch_embed\.", "patch_embed.proj."),
             (r"^pos_embed\.weight", "pos_embed"),
+            (r"\.layer_scale(\d)$", r".ls\1.gamma"),
             (r"^norm\.", "head.norm."),
             (r"^head\.(?=weight|bias)", "head.fc."),
         ),
@@ -62,7 +66,12 @@ TORCH_LAYOUTS = (
 )
 """timm's, once `dlcore.pretrained.families.hiera` has numbered its blocks in each stage."""
 
-from_torch = vit.from_torch
+
+def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Move the channels of maps of positions last, or interpolate a table of them."""
+    if path.endswith(("/pos_embed", "/pos_embed_win")):
+        return np.moveaxis(value, 1, -1)
+    return vit.from_torch(path, value, shape)
 
 
 def _largest(x: jax.Array) -> jax.Array:
@@ -118,6 +127,8 @@ class HieraBlock(CheckedFields):
       hidden: hidden units of the MLP.
       unit: side of a unit on the input's map; 0: the whole map is one.
       pool: halve the sides, by the largest query of 2 x 2 neighbors.
+      layer_scale: initial factor of each channel of a branch, which is learned; None: they have none.
+      pooled_shortcut: where a block pools, its shortcut is the largest and the mean of 2 x 2 neighbors.
     """
 
     features: int
@@ -127,6 +138,8 @@ class HieraBlock(CheckedFields):
     pool: bool = False
     drop_path: float = 0.0
     dtype: Any = None
+    layer_scale: Annotated[float | None, "if changed"] = None
+    pooled_shortcut: Annotated[bool, "if changed"] = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -139,13 +152,22 @@ class HieraBlock(CheckedFields):
           [B, H, W, features]; half the sides with `pool`.
         """
         y = LayerNorm(1e-6, dtype=self.dtype, name="norm1")(x)
-        if x.shape[-1] != self.features:
+        if x.shape[-1] != self.features and self.pooled_shortcut:
+            x = jnp.concatenate([_largest(x), avg_pool(x, (2, 2), (2, 2))], -1)
+        elif x.shape[-1] != self.features:
             x = Dense(self.features, dtype=self.dtype, kernel_init=KERNEL_INIT, name="proj")(y)
             x = _largest(x) if self.pool else x
         attention = UnitAttention(self.features, self.num_heads, self.unit, self.pool, self.dtype, name="attn")
-        x = x + drop_path(attention(y), self.drop_path, train)
+        x = x + drop_path(self._scaled(attention(y), 1), self.drop_path, train)
         mlp = FeedForward(self.hidden, gelu, dtype=self.dtype, kernel_init=KERNEL_INIT, name="mlp")
-        return x + drop_path(mlp(LayerNorm(1e-6, dtype=self.dtype, name="norm2")(x), train), self.drop_path, train)
+        y = mlp(LayerNorm(1e-6, dtype=self.dtype, name="norm2")(x), train)
+        return x + drop_path(self._scaled(y, 2), self.drop_path, train)
+
+    def _scaled(self, x: jax.Array, i: int) -> jax.Array:
+        if self.layer_scale is None:
+            return x
+        init = nn.initializers.constant(self.layer_scale)
+        return x * self.param(f"layer_scale{i}", init, (self.features,)).astype(x.dtype)
 
 
 class Hiera(Backbone):
@@ -159,6 +181,10 @@ class Hiera(Backbone):
       unit: side of a unit of attention on the first map; each further stage halves it.
       in_units: whether the attention of each stage stays in units.
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
+      layer_scale: see `HieraBlock`.
+      pooled_shortcut: see `HieraBlock`.
+      positions: side of a map of positions that is stretched over the image, beside those in a unit, which each unit
+        repeats (Bolya et al. 2023, arXiv:2311.05613); 0: a table of all.
     """
 
     num_classes: int = 1000
@@ -171,6 +197,9 @@ class Hiera(Backbone):
     mlp_ratio: float = 4.0
     drop_path: float = 0.0
     remat: Remat = "none"
+    layer_scale: Annotated[float | None, "if changed"] = None
+    pooled_shortcut: Annotated[bool, "if changed"] = False
+    positions: Annotated[int, Range(0), "if changed"] = 0
 
     def _check(self, x: jax.Array) -> None:
         """Refuse fields that do not fit together, and images that units do not cover."""
@@ -189,8 +218,7 @@ class Hiera(Backbone):
         dtype = compute_dtype(self.dtype, x, self.variables)
         strides = (STRIDE, STRIDE)
         x = Conv(self.width, (7, 7), strides, padding=3, dtype=dtype, kernel_init=KERNEL_INIT, name="patch_embed")(x)
-        positions = LearnedPositions((self.image_size // STRIDE,) * 2, name="pos_embed")
-        x = positions(x.reshape(len(x), -1, self.width), x.shape[1:3]).reshape(x.shape)
+        x = self._with_positions(x)
         block, maps, done = remat(HieraBlock, self.remat, static_argnums=(2,)), {}, 0
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
@@ -204,11 +232,23 @@ class Hiera(Backbone):
                     pool=pool,
                     drop_path=self.drop_path * done / max(sum(self.stages) - 1, 1),
                     dtype=dtype,
+                    layer_scale=self.layer_scale,
+                    pooled_shortcut=self.pooled_shortcut,
                     name=f"stages_{i}_{j}",
                 )(x, train)
                 done += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
+
+    def _with_positions(self, x: jax.Array) -> jax.Array:
+        if not self.positions:
+            positions = LearnedPositions((self.image_size // STRIDE,) * 2, name="pos_embed")
+            return positions(x.reshape(len(x), -1, self.width), x.shape[1:3]).reshape(x.shape)
+        sides, unit = x.shape[1:3], self.unit
+        everywhere = self.param("pos_embed", KERNEL_INIT, (1, self.positions, self.positions, self.width))
+        in_unit = self.param("pos_embed_win", KERNEL_INIT, (1, unit, unit, self.width))
+        in_units = jnp.tile(in_unit, (1, sides[0] // unit, sides[1] // unit, 1))
+        return x + (resize(everywhere, sides, "bicubic", antialias=True) + in_units).astype(x.dtype)
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(to_acc_dtype(x))
@@ -226,4 +266,8 @@ MODELS = {
     "hiera_base_plus_224": functools.partial(Hiera, width=112, num_heads=_heads(2)),
     "hiera_large_224": functools.partial(Hiera, stages=(2, 6, 36, 4), width=144, num_heads=_heads(2)),
     "hiera_huge_224": functools.partial(Hiera, stages=(2, 6, 36, 4), width=256, num_heads=_heads(4)),
+    "hiera_small_abswin_256": functools.partial(
+        Hiera, image_size=256, stages=(1, 2, 11, 2), layer_scale=1e-5, pooled_shortcut=True, positions=16
+    ),
 }
+INPUT_SHAPES = {"hiera_small_abswin_256": (256, 256, 3)}
