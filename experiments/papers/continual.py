@@ -60,5 +60,8 @@ TABLES = (
         ),
         differs=f"{STEPS} steps a task, one seed, Fisher information of 2,000 images; the output layer starts at zero. "
         "Offline: the batches of each stage are drawn from all tasks so far.",
+        verdict="Without a strategy Class-IL is lost, and EWC holds Task-IL, as in the paper. Without one Task-IL is 3 "
+        "points lower, and with EWC Domain-IL is 13 points better than the paper's; both have a quarter of its "
+        "steps a task.",
     ),
 )

@@ -79,5 +79,8 @@ TABLES = (
             row("asymmetric 40 %", similar_digits(0.4), 0.4, 79.00, 90.28),
         ),
         differs=f"{EPOCHS} epochs of a constant learning rate, and the accuracy after the last one.",
+        verdict="After 12 epochs cross-entropy has not yet learned the wrong labels by heart, so Standard is far above "
+        "the paper's, which has 200 epochs. Co-teaching is above Standard but for 20 % of wrong labels, and above "
+        "the paper's too.",
     ),
 )
