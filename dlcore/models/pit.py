@@ -109,7 +109,7 @@ class PiT(Backbone):
             return x.mean(1)
         heads = ("head", "head_dist") if self.distilled else ("head",)
         dense = functools.partial(Dense, self.num_classes, dtype=x.dtype, kernel_init=self.head_init)
-        return sum(dense(name=name)(x[:, i]) for i, name in enumerate(heads)) / len(heads)
+        return jnp.stack([dense(name=name)(x[:, i]) for i, name in enumerate(heads)]).mean(0)
 
 
 _SIZES = {
