@@ -26,6 +26,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("evaluators", "data"): "the truth of masks comes packed into bits, as sources hold it, and goes out run by run",
     ("generative", "sequence"): "the likelihood of sounds stands beside that of n-grams",
     ("generative", "transfer"): "LoRA personalizes a text-to-image network, and so does an adapter of one embedding",
+    ("segmentation", "detection"): "panoptic DETR is a DETR with a head of masks",
+    ("segmentation", "vision3d"): "DPT segments by the decoder with which it estimates depth",
     ("segmentation", "classical_vision"): "prompted masks stand beside those of Otsu's threshold",
     ("segmentation", "transfer"): "a promptable segmenter may keep parts of its network frozen",
     ("segmentation", "classic_ml"): "the colors that GrabCut tells apart are mixtures of Gaussians",

@@ -152,7 +152,7 @@ class CSPNet(Backbone):
 
     def _stage(self, x: jax.Array, train: bool, i: int, fields: dict[str, Any]) -> jax.Array:
         """Down-sampling and blocks of stage i, counted from 0."""
-        features, front, wide = self.widths[i], f"stages_{i}_", self.wide_first and i == 0
+        features, front, is_wide = self.widths[i], f"stages_{i}_", self.wide_first and i == 0
         layer = functools.partial(ConvNorm, activation=ACTIVATIONS[self.activation], **fields)
         if self.pool:
             x = layer(features, 1, name=f"{front}conv_down_1")(avg_pool(x, (2, 2), (2, 2)), train)
@@ -162,9 +162,9 @@ class CSPNet(Backbone):
         rest = None
         if self.cross != "none":
             expand = functools.partial(layer, activation=None) if self.linear else layer
-            x = expand(round(features * (2.0 if wide else self.expansion)), 1, name=f"{front}conv_exp")(x, train)
+            x = expand(round(features * (2.0 if is_wide else self.expansion)), 1, name=f"{front}conv_exp")(x, train)
             rest, x = jnp.split(x, 2, -1) if self.cross == "csp" else jnp.split(x, 2, -1)[::-1]
-        width = round(x.shape[-1] * (0.5 if wide else self.bottleneck))
+        width = round(x.shape[-1] * (0.5 if is_wide else self.bottleneck))
         block = remat(CSPBlock, self.remat, static_argnums=(2,))
         for j in range(self.stages[i]):
             kind = (width, self.kind, self.groups, self.se_ratio, self.activation)

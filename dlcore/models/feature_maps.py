@@ -65,7 +65,15 @@ class FeatureMaps(CheckedFields):
     norm_epsilon: Annotated[float, Range(0)] | None = None
 
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Describe images at several strides, see `features`."""
+        """Describe images at several strides, see `features`.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: training mode of the backbone.
+
+        Returns:
+          {stage: [B, h, w, channels]}.
+        """
         return self.features(x, train)
 
     @nn.compact

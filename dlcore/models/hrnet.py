@@ -132,13 +132,13 @@ class HRNet(Backbone):
     def _transition(self, branches: Maps, stage: int, train: bool, conv: Any, norm: Any) -> Maps:
         """Add a branch of half the resolution; the first transition computes the first branch, too."""
         new = [(stage, 2, f"transition{stage}_{stage}_0")]
-        kept = branches
+        maps_out = branches
         if stage == 1:
-            new, kept = [(0, 1, "transition1_0"), *new], ()
+            new, maps_out = [(0, 1, "transition1_0"), *new], ()
         for i, stride, name in new:
             x = conv(2**i * self.width, (3, 3), stride, padding=1, name=f"{name}_0")(branches[-1])
-            kept = (*kept, nn.relu(norm(name=f"{name}_1")(x)))
-        return kept
+            maps_out = (*maps_out, nn.relu(norm(name=f"{name}_1")(x)))
+        return maps_out
 
     def _head(self, x: Maps, train: bool) -> jax.Array:
         dtype = x[0].dtype

@@ -30,6 +30,7 @@ class VJEPA2Classifier(CheckedFields):
     """An encoder of clips, an attentive probe and a linear head.
 
     Args:
+      encoder: the encoder of clips.
       num_classes: number of classes; 0: no head, a call gives what it would see.
       image_size: side in pixels of the frames it was trained on; others may come.
       pooler_depth: blocks between the encoder and the query.

@@ -73,7 +73,13 @@ class DETRSegmenter(nn.Module):
     def __call__(self, x: jax.Array, image_size: jax.Array | None = None, train: bool = False) -> QueryMasks:
         """Predict classes, boxes and masks.
 
-        x [B, H, W, C]; image_size [B, 2], height and width of images padded to H by W; None: images without padding.
+        Args:
+          x: [B, H, W, C], images.
+          image_size: [B, 2], height and width of images padded to H by W; None: images without padding.
+          train: training mode of the backbone.
+
+        Returns:
+          Classes, boxes and masks of the queries.
         """
         states, memory, _, maps = self.detr.hidden_states(x, image_size, train)
         outputs, queries, dtype = self.detr.heads(states), states[:, -1], self.detr.dtype

@@ -51,6 +51,7 @@ class BEiTPyramid(nn.Module):
     """Maps stage1 to stage4 of strides P / 4, P / 2, P and 2 P from four blocks of a BEiT.
 
     Args:
+      backbone: the encoder.
       blocks: blocks that are read, the finest map's first.
     """
 

@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{unknown[0]}: no table; allowed: {', '.join(tables)}", file=sys.stderr)
         return 2
     begin = time.perf_counter()
-    chosen = list(tables) if arguments.queue else arguments.keys
-    runs = [(tables[key], run) for key in chosen for run in tables[key].runs if arguments.run in (None, run.name)]
+    selected = list(tables) if arguments.queue else arguments.keys
+    runs = [(tables[key], run) for key in selected for run in tables[key].runs if arguments.run in (None, run.name)]
     if arguments.run is not None and not runs:
-        names = [run.name for key in chosen for run in tables[key].runs]
+        names = [run.name for key in selected for run in tables[key].runs]
         print(f"--run={arguments.run}: no run; allowed: {', '.join(names)}", file=sys.stderr)
         return 2
     for table, run in runs:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     values = page.read_values()
     if arguments.write or runs:
         README.write_text(page.render(tables, values), encoding="utf-8")
-    for key, table in tables.items() if not chosen and not arguments.write else ():
+    for key, table in tables.items() if not selected and not arguments.write else ():
         done = sum((key, run.name) in values for run in table.runs)
         print(f"{key}: {table.paper}, {table.place}; {done} of {len(table.runs)} runs measured")
     return 0

@@ -49,9 +49,9 @@ def softmax_regression(seed: int) -> dict[str, float]:
     learner = supervised.learner(model=model, optimizer=optax.adam(1e-3), preprocess=to_float)
     state = train(learner, source("mnist"), epochs=5, batch_size=100, seed=seed)
     probabilities = attacked(model, state.params, test, fgsm, epsilon=0.25)
-    wrong = probabilities.argmax(1) != test.arrays["label"]
-    confidence = 100 * probabilities.max(1)[wrong].mean()
-    return {"shallow softmax: error": 100 * wrong.mean(), "shallow softmax: confidence of errors": confidence}
+    incorrect = probabilities.argmax(1) != test.arrays["label"]
+    confidence = 100 * probabilities.max(1)[incorrect].mean()
+    return {"shallow softmax: error": 100 * incorrect.mean(), "shallow softmax: confidence of errors": confidence}
 
 
 def threes_and_sevens(seed: int) -> dict[str, float]:

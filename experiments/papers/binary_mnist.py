@@ -42,13 +42,13 @@ def _autoencoder(hidden: tuple[int, ...], latent_dim: int, rate: float, importan
     )
 
 
-def _bounds_by_step(every: int, count: int, seed: int) -> Mapping[str, float]:
+def _bounds_by_step(interval: int, count: int, seed: int) -> Mapping[str, float]:
     """Lower bounds of the validation split after each `every` steps."""
     learner = _autoencoder((256, 256), 128, 1e-3, 1)
     train, valid = _digits("train", 0, 50_000), _digits("train", 50_000, 60_000)
     batches = Pipeline(train, 128, seed=seed)
-    options: dict[str, Any] = {"eval_every": every, "eval_batch_size": 500, "progress": False}
-    history = fit(learner, batches, steps=every * count, seed=seed, valid=valid, **options).history
+    options: dict[str, Any] = {"eval_every": interval, "eval_batch_size": 500, "progress": False}
+    history = fit(learner, batches, steps=interval * count, seed=seed, valid=valid, **options).history
     rows = [row for row in history if row["split"] == "valid"]
     return {f"step {row['step']:,}": -row["elbo_nll_nats_static"] for row in rows}
 

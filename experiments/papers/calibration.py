@@ -53,8 +53,8 @@ def fit_scaling(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray, has_
         value, slope = value_and_slope(jnp.asarray(parameters, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
-    found = minimize(on_host, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
-    return lambda x: np.asarray(scale(jnp.asarray(found, jnp.float32), jnp.asarray(x)))
+    weights = minimize(on_host, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    return lambda x: np.asarray(scale(jnp.asarray(weights, jnp.float32), jnp.asarray(x)))
 
 
 def histogram_binning(probabilities: np.ndarray, is_class: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -71,8 +71,8 @@ def histogram_binning(probabilities: np.ndarray, is_class: np.ndarray, new: np.n
     inner_edges = np.linspace(0, 1, BINS + 1)[1:-1]
     bin_idx, new_idx = np.digitize(probabilities, inner_edges), np.digitize(new, inner_edges)
     count = np.bincount(bin_idx, minlength=BINS)
-    share = np.bincount(bin_idx, is_class, minlength=BINS) / np.maximum(count, 1)
-    return np.where(count[new_idx] > 0, share[new_idx], new)
+    fraction = np.bincount(bin_idx, is_class, minlength=BINS) / np.maximum(count, 1)
+    return np.where(count[new_idx] > 0, fraction[new_idx], new)
 
 
 def isotonic(probabilities: np.ndarray, is_class: np.ndarray, new: np.ndarray) -> np.ndarray:

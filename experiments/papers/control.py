@@ -60,10 +60,10 @@ def sampled_returns(environment: Environment, model: nn.Module, params: Any, key
         policy: Any = model.apply({"params": params}, observation[None])
         return policy[0].sample(key)[0]
 
-    def play(key: jax.Array) -> jax.Array:
+    def mean_return(key: jax.Array) -> jax.Array:
         return environments.rollout_episode(environment, act, key, environment.max_steps)[0]
 
-    return jax.vmap(play)(jax.random.split(key, count))
+    return jax.vmap(mean_return)(jax.random.split(key, count))
 
 
 def _adam(rate: float, gradient_steps: int = 0, clip: float = 0.5) -> optax.GradientTransformation:
@@ -276,12 +276,12 @@ def _blines(
     model = (
         FlatActorCritic(environment.num_actions or 1, width) if boards else networks.actor_critic(environment, width)
     )
-    play = jax.jit(lambda params, key: sampled_returns(environment, model, params, key, episodes).mean())
+    mean_return = jax.jit(lambda params, key: sampled_returns(environment, model, params, key, episodes).mean())
     returns: dict[str, float] = {}
 
     def measure(step: int, state: Any, _: Mapping[str, float]) -> None:
         if step in at:
-            returns[at[step]] = float(play(state.params, jax.random.key(step)))
+            returns[at[step]] = float(mean_return(state.params, jax.random.key(step)))
 
     gae = GAE(gamma=gamma)
     learner = _ppo(environment, 0, 5e-4, False, options, clip, model, num_steps=num_steps, gae=gae)

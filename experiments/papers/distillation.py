@@ -64,11 +64,11 @@ def student_of(seed: int, digits: tuple[int, ...] = tuple(range(10))) -> tuple[L
 def preliminary(seed: int) -> dict[str, float]:
     """Count errors of the teacher, of a student of the labels, and of the teacher's student."""
     test = source("mnist", "test")
-    alone = supervised.learner(model=STUDENT, optimizer=adam(EPOCHS["student"]), preprocess=to_float)
-    student = train(alone, source("mnist"), epochs=EPOCHS["student"], batch_size=BATCH, seed=seed)
+    student_learner = supervised.learner(model=STUDENT, optimizer=adam(EPOCHS["student"]), preprocess=to_float)
+    student = train(student_learner, source("mnist"), epochs=EPOCHS["student"], batch_size=BATCH, seed=seed)
     errors = {
         "teacher 1200-1200": error(*trained_teacher(seed), test),
-        "student 800-800 of the labels": error(alone, student, test),
+        "student 800-800 of the labels": error(student_learner, student, test),
         "student 800-800 of the teacher": error(*student_of(seed), test),
     }
     return {name: 100 * value for name, value in errors.items()}
@@ -87,8 +87,8 @@ def without_threes(seed: int) -> dict[str, float]:
     is_three = source("mnist", "test").arrays["label"] == 3
     counts = {}
     for title, by in (("no 3 in the transfer set", 0.0), ("its bias of 3 raised by 3.5", 3.5)):
-        wrong = errors_with_bias(seed, (0, 1, 2, 4, 5, 6, 7, 8, 9), (3,), by)
-        counts |= {title: wrong.sum(), f"{title}: threes": wrong[is_three].sum()}
+        incorrect = errors_with_bias(seed, (0, 1, 2, 4, 5, 6, 7, 8, 9), (3,), by)
+        counts |= {title: incorrect.sum(), f"{title}: threes": incorrect[is_three].sum()}
     return counts
 
 

@@ -37,11 +37,11 @@ def same(table: Table, published: float, spread: float | None, values: list[floa
 def render(tables: Mapping[str, Table], values: Mapping[tuple[str, str], dict]) -> str:
     """Render the tables as Markdown."""
     measured = [
-        (table, published, spread, found)
+        (table, published, spread, ours_by_seed)
         for table in tables.values()
         for run in table.runs
         for name, (published, spread) in run.numbers().items()
-        if (found := numbers_of(values.get((table.key, run.name)), name))
+        if (ours_by_seed := numbers_of(values.get((table.key, run.name)), name))
     ]
     equal = sum(same(*row) for row in measured)
     head = (
@@ -75,12 +75,12 @@ def _section(table: Table, values: Mapping[tuple[str, str], dict]) -> str:
     return "\n".join(lines)
 
 
-def _row(table: Table, run: Run, name: str, published: float, spread: float | None, found: list[float]) -> str:
+def _row(table: Table, run: Run, name: str, published: float, spread: float | None, ours_by_seed: list[float]) -> str:
     paper = f"{published:.6g}" + (f" ± {spread:g}" if spread else "")
-    note = f" ({run.differs})" if run.differs else ""
-    if not found:
-        return f"| {name}{note} | {paper} | not run | |"
-    ours = f"{statistics.fmean(found):.4g}"
-    if len(found) > 1:
-        ours += f" ± {statistics.stdev(found):.2g} ({len(found)} seeds)"
-    return f"| {name}{note} | {paper} | {ours} | {'yes' if same(table, published, spread, found) else 'no'} |"
+    message = f" ({run.differs})" if run.differs else ""
+    if not ours_by_seed:
+        return f"| {name}{message} | {paper} | not run | |"
+    ours = f"{statistics.fmean(ours_by_seed):.4g}"
+    if len(ours_by_seed) > 1:
+        ours += f" ± {statistics.stdev(ours_by_seed):.2g} ({len(ours_by_seed)} seeds)"
+    return f"| {name}{message} | {paper} | {ours} | {'yes' if same(table, published, spread, ours_by_seed) else 'no'} |"

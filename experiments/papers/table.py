@@ -74,8 +74,8 @@ def all_tables() -> dict[str, Table]:
     """Collect the `TABLES` of all files of this folder: key -> table."""
     package = importlib.import_module("experiments.papers")
     files = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    own = ("__main__", "page", "table", "training")
-    modules = [importlib.import_module(f"experiments.papers.{name}") for name in files if name not in own]
+    without_tables = ("__main__", "page", "table", "training")
+    modules = [importlib.import_module(f"experiments.papers.{name}") for name in files if name not in without_tables]
     tables = [table for module in modules for table in module.TABLES]
     keys = [table.key for table in tables]
     if repeated := {key for key in keys if keys.count(key) > 1}:

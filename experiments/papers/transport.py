@@ -116,8 +116,8 @@ def _s_curve(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def _circle(rng: np.random.Generator, count: int, radius: float, deviation: float, balanced: bool) -> np.ndarray:
     """Eight Gaussians on a circle."""
-    which = np.arange(count) % 8 if balanced else rng.integers(8, size=count)
-    angle = which * np.pi / 4
+    index = np.arange(count) % 8 if balanced else rng.integers(8, size=count)
+    angle = index * np.pi / 4
     return radius * np.stack([np.cos(angle), np.sin(angle)], 1) + deviation * rng.normal(size=(count, 2))
 
 

@@ -22,10 +22,10 @@ def _stages(config: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
     last = len(config["depths"]) if "depths" in config else config["num_hidden_layers"]
     indices = []
     for name in config.get("out_features") or (f"stage{last}",):
-        found = re.fullmatch(r"stage([1-9]\d*)", str(name))
-        if found is None or int(found[1]) > last:
+        match = re.fullmatch(r"stage([1-9]\d*)", str(name))
+        if match is None or int(match[1]) > last:
             raise ValueError(f"out_features={name!r}: no map of {WHERE}; allowed: stage1 to stage{last}")
-        indices.append(int(found[1]))
+        indices.append(int(match[1]))
     return tuple(f"{prefix}{i}" for i in indices)
 
 

@@ -35,8 +35,8 @@ def _load(method: str) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], 
 
 
 def _queries(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    found = model.apply(variables, inputs["pixel_values"], padded_sizes(inputs), method="hidden_states")
-    states, tokens = found[:2]
+    hidden_states = model.apply(variables, inputs["pixel_values"], padded_sizes(inputs), method="hidden_states")
+    states, tokens = hidden_states[:2]
     return {"last_hidden_state": states[:, -1], "encoder_last_hidden_state": tokens}
 
 

@@ -25,10 +25,10 @@ def _convnext_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
-    own = {"head_hidden_size": None} if "_mlp" not in name else {}
-    own |= {"head_norm_first": "_hnf" in name, "stem_type": STEMS.get(name, "patch")}
+    head = {"head_hidden_size": None} if "_mlp" not in name else {}
+    head |= {"head_norm_first": "_hnf" in name, "stem_type": STEMS.get(name, "patch")}
     arguments = timm_arguments(
-        config, ("depths", "dims", *(["head_hidden_size"] if "_mlp" in name else [])), TIMM_VALUES | own
+        config, ("depths", "dims", *(["head_hidden_size"] if "_mlp" in name else [])), TIMM_VALUES | head
     )
     fields = {"num_classes": config.get("num_classes", 1000)}
     fields |= {"stages": tuple(arguments["depths"])} if "depths" in arguments else {}

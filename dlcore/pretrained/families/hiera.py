@@ -24,10 +24,10 @@ def _hiera(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _load(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     """Read a file whose blocks are numbered through all stages."""
-    places = [(i, j) for i, blocks in enumerate(model.stages) for j in range(blocks)]
+    positions = [(i, j) for i, blocks in enumerate(model.stages) for j in range(blocks)]
 
     def renamed(match: re.Match) -> str:
-        stage, block = places[int(match[1])]
+        stage, block = positions[int(match[1])]
         return f"stages.{stage}.{block}."
 
     name, fields = _hiera(config)

@@ -56,7 +56,8 @@ def _of_name(name: str) -> tuple[str, dict[str, Any]]:
     if name == "legacy_seresnext26_32x4d":
         return "seresnext50_32x4d", {"stages": STAGES["26"], "caffe": True}
     if name.startswith("legacy_"):
-        name, fields = _of_name_or_zoo(name.removeprefix("legacy_"))
+        base = name.removeprefix("legacy_")
+        name, fields = (base, {}) if base in MODELS else _of_name(base)
         return name, fields | {"caffe": True}
     match = re.fullmatch(r"(eca|se)?resnex?t(aa|blur|rs)?(\d+|light)([cdst]?)(?:_(?:(\d+)x(\d+)d|gn))?", name)
     assert match is not None, name

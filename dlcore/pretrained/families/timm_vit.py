@@ -66,8 +66,8 @@ def vit_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         values |= {"fc_norm": None, "no_embed_class": False}
     allowed = (*(values.keys() - INTERNAL), *(NAMES if is_eva else ()))
     dynamic = {"in_chans": 3, "dynamic_img_pad": False, "qk_norm": False, "proj_bias": True, "pos_embed": "learn"}
-    given = timm_arguments(config, (*sorted(allowed), "dynamic_img_size", "drop_path_rate"), dynamic)
-    values |= {NAMES.get(key, key): value for key, value in given.items() if NAMES.get(key, key) in values}
+    model_args = timm_arguments(config, (*sorted(allowed), "dynamic_img_size", "drop_path_rate"), dynamic)
+    values |= {NAMES.get(key, key): value for key, value in model_args.items() if NAMES.get(key, key) in values}
     check_config(config, {"global_pool": values["global_pool"]}, "dlcore's ViT")
     side = values["img_size"] or config.get("pretrained_cfg", {}).get("input_size", [224])
     return values | {"img_size": side if isinstance(side, int) else side[-1]}
