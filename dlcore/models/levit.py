@@ -140,9 +140,9 @@ class LeViTAttention(CheckedFields):
             q = project(queries, keys, "q")
         height, width = x.shape[1:3]
         table = self.param("attention_biases", nn.initializers.zeros, (heads, height * width))
-        places = np.indices((height, width))
-        rows, columns = places.reshape(2, -1)
-        query_rows, query_columns = places[:, :: self.stride, :: self.stride].reshape(2, -1)
+        positions = np.indices((height, width))
+        rows, columns = positions.reshape(2, -1)
+        query_rows, query_columns = positions[:, :: self.stride, :: self.stride].reshape(2, -1)
         distance = abs(query_rows[:, None] - rows) * width + abs(query_columns[:, None] - columns)
         scores = to_acc_dtype(jnp.einsum("bqhd,bkhd->bhqk", q, k)) * keys**-0.5 + table[:, distance]
         y = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, -1).astype(v.dtype), v)
