@@ -69,15 +69,15 @@ class GatedConvBlock(CheckedFields):
           [B, H, W, C].
         """
         channels = x.shape[-1]
-        hidden, conv_width = int(self.expansion * channels), int(self.conv_ratio * channels)
+        hidden, expanded = int(self.expansion * channels), int(self.conv_ratio * channels)
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
         y = dense(2 * hidden, name="fc1")(LayerNorm(EPSILON, dtype=self.dtype, name="norm")(x))
-        gates, plain, y = jnp.split(y, (hidden, 2 * hidden - conv_width), -1)
+        gates, plain, y = jnp.split(y, (hidden, 2 * hidden - expanded), -1)
         conv = Conv(
-            conv_width,
+            expanded,
             (7, 7),
             padding=3,
-            feature_group_count=conv_width,
+            feature_group_count=expanded,
             dtype=self.dtype,
             kernel_init=KERNEL_INIT,
             name="conv",

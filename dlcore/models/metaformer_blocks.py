@@ -68,9 +68,9 @@ class SeparableMixer(CheckedFields):
         Returns:
           [B, H, W, C].
         """
-        width, fields = 2 * x.shape[-1], {"use_bias": False, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
-        y = StarReLU(name="act1")(Dense(width, **fields, name="pwconv1")(x))
-        y = Conv(width, (7, 7), padding=3, feature_group_count=width, **fields, name="dwconv")(y)
+        expanded, fields = 2 * x.shape[-1], {"use_bias": False, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
+        y = StarReLU(name="act1")(Dense(expanded, **fields, name="pwconv1")(x))
+        y = Conv(expanded, (7, 7), padding=3, feature_group_count=expanded, **fields, name="dwconv")(y)
         return Dense(x.shape[-1], **fields, name="pwconv2")(y)
 
 

@@ -71,7 +71,7 @@ class NextBlock(CheckedFields):
         """
         norm = functools.partial(BatchNorm, not train, axis_name=self.axis_name, dtype=self.dtype)
         dense = functools.partial(Dense, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
-        attention_features = round_channels(int(0.75 * self.features), HEAD_FEATURES)
+        attention_width = round_channels(int(0.75 * self.features), HEAD_FEATURES)
 
         def embedded(x: jax.Array, width: int, stride: int, name: str) -> jax.Array:
             if stride == 1 and x.shape[-1] == width:
@@ -90,15 +90,15 @@ class NextBlock(CheckedFields):
             x = mixed(embedded(x, self.features, self.stride, "patch_embed"), self.drop_path)
             ratio, name = 3, "norm"
         else:
-            x = embedded(x, attention_features, self.stride, "patch_embed")
-            query = source = norm(name="norm1")(x).reshape(len(x), -1, attention_features)
+            x = embedded(x, attention_width, self.stride, "patch_embed")
+            query = source = norm(name="norm1")(x).reshape(len(x), -1, attention_width)
             if self.reduction > 1:
                 source = avg_pool(source, (self.reduction**2,), (self.reduction**2,))
                 source = norm(name="e_mhsa_norm")(source)
-            heads = attention_features // HEAD_FEATURES
+            heads = attention_width // HEAD_FEATURES
             attend = MultiHeadAttention(heads, dtype=self.dtype, kernel_init=KERNEL_INIT, name="e_mhsa_attn")
             x = x + drop_path(attend(query, source, train=train).reshape(x.shape), 0.75 * self.drop_path, train)
-            y = mixed(embedded(x, self.features - attention_features, 1, "projection"), 0.25 * self.drop_path)
+            y = mixed(embedded(x, self.features - attention_width, 1, "projection"), 0.25 * self.drop_path)
             x, ratio, name = jnp.concatenate([x, y], -1), 2, "norm2"
         mlp = FeedForward(ratio * self.features, nn.relu, dtype=self.dtype, kernel_init=KERNEL_INIT, name="mlp")
         return x + drop_path(mlp(norm(name=name)(x)), self.drop_path, train)

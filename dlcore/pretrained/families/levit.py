@@ -57,14 +57,14 @@ def _load(model: levit.LeViT, config: Mapping[str, Any], arrays: Mapping[str, An
     """Read transformers' weights, which count the layers of a stage in a row: attentions, MLPs and what shrinks."""
     depths = config["depths"]
 
-    def position(match: re.Match) -> str:
+    def layer_name(match: re.Match) -> str:
         stage, layer = int(match[1]), int(match[2])
         last = 2 * depths[stage]
         return f"stages.{stage + 1}.downsample" if layer >= last else f"stages.{stage}.blocks.{layer // 2}"
 
     renamed = {}
     for key, value in arrays.items():
-        for pattern, replacement in ((r"encoder\.stages\.(\d)\.layers\.(\d+)", position), *LAYERS):
+        for pattern, replacement in ((r"encoder\.stages\.(\d)\.layers\.(\d+)", layer_name), *LAYERS):
             key = re.sub(pattern, replacement, key)
         renamed[key] = value
     fields: dict[str, Any] = _levit(config)[1]
