@@ -64,5 +64,9 @@ TABLES = (
         ),
         differs="The validation digits are the last 5,000 of the training set in the order of this copy. Of single "
         "networks the mean of the source's five stands here.",
+        verdict="Five networks together are 0.6 points better than one, in the source 0.3 to 0.4. After an epoch all "
+        "levels are 0.5 to 1.2 points below it, on other validation digits. With dlcore's own start, an "
+        "output layer of zeros, single networks were 1.2 to 1.5 points lower still (93.6 and 94.7 %), so it "
+        "is drawn here.",
     ),
 )
