@@ -9,7 +9,7 @@ from dlcore.detection.vitpose import ViTPose
 from dlcore.models.feature_maps import NormalizedDINOv3
 from dlcore.models.registry import create_model
 from dlcore.pretrained.families.detectors import resnet_d_fields, vit_pose_fields
-from dlcore.pretrained.family import Family, Read, check_config, find_family
+from dlcore.pretrained.family import Family, Read, check_config, find_family, without_head
 from dlcore.vision3d.dpt import NormalizedDINOv2
 
 __all__ = ["FAMILIES"]
@@ -74,6 +74,20 @@ def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, fields | {"always_shift": True}
 
 
+def _bit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _read("BitModel")(config)
+    return name, fields | {"last_norm": False}
+
+
+def _focal(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """transformers counts a map behind the convolution that follows its stage, but for the last."""
+    name, fields = _read("FocalNetModel")(config)
+    last = len(config["depths"])
+    indices = [int(i) for i in _stages(config, "")]
+    stages = tuple(f"stage{i}" if i == last else f"patches{i + 1}" for i in indices)
+    return "feature_maps", {"backbone": create_model(name, **fields), "stages": stages}
+
+
 NORMALIZED = {"apply_layernorm": True, "reshape_hidden_states": True, "return_class_token": False}
 
 
@@ -112,4 +126,7 @@ FAMILIES = (
     _family(("PvtV2Backbone",), _read("PvtV2Model")),
     _family(("VitPoseBackbone",), _vit_pose, "block", outputs=_tokens),
     _family(("RTDetrResNetBackbone",), _resnet_d, "layer"),
+    _family(("BitBackbone",), _bit),
+    Family("transformers", ("FocalNetBackbone",), _focal, _maps, kind="encoder"),
+    _family(("HGNetV2Backbone",), without_head(_read("HGNetV2ForImageClassification")), "layer"),
 )
