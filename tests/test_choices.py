@@ -34,7 +34,23 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dlcore"
 NOT_CHECKED = {
     "generative/editing.py: Editing(method)": "edit_images checks it",
     "generative/editing.py: edit_images(prediction)": "each method passes it to a function that checks it",
-    "models/mobilenet_v4.py: BlockSetting(kind)": "written in the table of the networks",
+    **dict.fromkeys(
+        (
+            *(f"models/byobnet.py: Form({field})" for field in ("activation", "gates")),
+            *(f"models/mobile_blocks.py: BlockSetting({field})" for field in ("activation", "kind")),
+            "models/mobile_network.py: read_stages(se_of)",
+            "models/mobilenet_v4.py: BlockSetting(kind)",
+        ),
+        "written in the table of the networks",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"models/general_vit.py: GeneralViT({field})" for field in ("last_norm", "positions", "qkv_bias")),
+            *(f"models/general_vit.py: GeneralViT({field})" for field in ("rotary", "rotary_pairs")),
+            *(f"models/relpos_vit.py: RelPosViT({field})" for field in ("bias", "positions")),
+        ),
+        "its base ViT is a network, whose fields are checked where it is built",
+    ),
     "pretrained/family.py: Family(library)": "written in the table of families",
     "report/measures.py: Measure(better)": "a table of constants",
     "transfer/continual.py: Recipe(fisher)": "learn_in_turn checks it",

@@ -365,7 +365,7 @@ def test_a_pattern_is_looked_for_in_all_kinds_and_numbers_are_in_order(capsys):
         assert cli.main(["models", pattern]) == 0
     capsys.readouterr()
     assert cli.main(["models", "clip*", "--kind=image"]) == 1
-    assert "matches none (did you mean --kind=pairs?); allowed: names of" in capsys.readouterr().err
+    assert "matches none (did you mean --kind=encoder, --kind=pairs?); allowed: names of" in capsys.readouterr().err
     assert cli.main(["models", "resnt18"]) == 1
     assert "matches none (did you mean resnet18, " in capsys.readouterr().err
 
@@ -373,7 +373,7 @@ def test_a_pattern_is_looked_for_in_all_kinds_and_numbers_are_in_order(capsys):
 @pytest.mark.parametrize("words", [["cost", "resnet51"], ["convert", "x.pth", "--model=resnet51"]])
 def test_a_network_that_is_none_is_told_what_is_near(words, capsys):
     assert cli.main(words) == 1
-    assert "='resnet51': unknown (did you mean resnet50, " in (error := capsys.readouterr().err)
+    assert "='resnet51': unknown (did you mean resnet51q, resnet50, " in (error := capsys.readouterr().err)
     assert error.endswith("; allowed: names of `dlcore models`, of any kind\n")
 
 

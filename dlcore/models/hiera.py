@@ -181,8 +181,8 @@ class Hiera(Backbone):
       unit: side of a unit of attention on the first map; each further stage halves it.
       in_units: whether the attention of each stage stays in units.
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
-      layer_scale: see `HieraBlock`.
-      pooled_shortcut: see `HieraBlock`.
+      layer_scale: initial factor of each channel of a branch, which is learned; None: they have none.
+      pooled_shortcut: where a block pools, its shortcut is the largest and the mean of 2 x 2 neighbors.
       positions: side of a map of positions that is stretched over the image, beside those in a unit, which each unit
         repeats (Bolya et al. 2023, arXiv:2311.05613); 0: a table of all.
     """

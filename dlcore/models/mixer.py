@@ -71,7 +71,10 @@ class MixerBlock(CheckedFields):
         layers = {"mlp_tokens": self.tokens_hidden, "mlp_channels": self.channels_hidden}
         for i, (name, hidden) in enumerate(layers.items(), 1):
             mlp = FeedForward(
-                *(hidden // 2 if self.gated else hidden, nn.silu if self.gated else gelu, self.dropout, self.dtype),
+                hidden // 2 if self.gated else hidden,
+                nn.silu if self.gated else gelu,
+                self.dropout,
+                self.dtype,
                 bias_init=nn.initializers.normal(1e-6),
                 gated=self.gated,
                 name=name,

@@ -180,7 +180,7 @@ def test_benches_and_studies_come_last():
         ("sam2", "segmentation.promptable"),
         ("gaussian splatting", "vision3d.nerf"),
         ("grpo", "rl.ppo"),
-        ("mamba", "sequence.language_model"),
+        ("rwkv", "sequence.language_model"),
         ("shap", "interpretability.attribution"),
         ("supervized", "classification.supervised"),
         ("patchcore", "classic_ml.density"),

@@ -25,7 +25,7 @@ FLOAT32 = {
 }  # fmt: skip
 """Layers that compute in the dtype of their input, at least float32: heads, and codes of autoencoders."""
 
-LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "FCN.ConvTranspose"}
+LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "FCN.ConvTranspose", "MetaFormerBlock.GroupNorm"}
 """Layers that get it in another way: from the call of the partial function, or in a group of fields."""
 
 

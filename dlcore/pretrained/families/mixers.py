@@ -11,8 +11,9 @@ __all__ = ["FAMILIES"]
 
 def _mixer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     is_number = isinstance((config.get("model_args") or {}).get("img_size"), int)
-    timm_arguments(config, (), {"in_chans": 3, "global_pool": "avg", "img_size": 224 if is_number else [224, 224]})
-    return config["architecture"], {"num_classes": config.get("num_classes", 1000)}
+    fixed = {"in_chans": 3, "global_pool": "avg", "img_size": 224 if is_number else [224, 224]}
+    arguments = timm_arguments(config, (), fixed)
+    return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
 
 
 FAMILIES = (Family("timm", (*mixer.MODELS, *res_mlp.MODELS), _mixer, classifier, ("x",)),)

@@ -60,7 +60,8 @@ def _of_name(name: str) -> tuple[str, dict[str, Any]]:
         name, fields = (base, {}) if base in MODELS else _of_name(base)
         return name, fields | {"caffe": True}
     match = re.fullmatch(r"(eca|se)?resnex?t(aa|blur|rs)?(\d+|light)([cdst]?)(?:_(?:(\d+)x(\d+)d|gn))?", name)
-    assert match is not None, name
+    if match is None:
+        raise ValueError(f"architecture={name!r}: no residual network; allowed: {', '.join(TIMM)}")
     attention, kind, depth, variant, groups, base_width = match.groups()
     fields: dict[str, Any] = {"stages": STAGES[depth]}
     if attention or kind == "rs":

@@ -27,7 +27,7 @@ def _swin_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     _, fields = _swin(config)
     pretrained = tuple(config.get("pretrained_window_sizes", ()))[: len(config["depths"])]
     # Windows are no larger than the map of the configuration's image.
-    sides = [config["image_size"] // (config["patch_size"] * 2**i) for i in range(len(config["depths"]))]
+    sides = [config.get("image_size", 224) // (config["patch_size"] * 2**i) for i in range(len(config["depths"]))]
     fields["windows"] = tuple(min(fields["window_size"], side) for side in sides)
     return "swin_v2_t", fields | ({"pretrained_window": pretrained} if any(pretrained) else {})
 
@@ -63,6 +63,7 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     side = arguments.get("img_size") or int(re.search(r"(\d+)$", architecture)[1])
     side = side if isinstance(side, int) else side[0]
     # timm's windows are no larger than the map.
+    windows = windows[: len(fields.get("stages", windows))]
     fields["windows"] = tuple(min(window, side // (4 * 2**i)) for i, window in enumerate(windows))
     if "_192to" in architecture:
         fields["pretrained_window"] = (12, 12, 12, 6)
