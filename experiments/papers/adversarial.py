@@ -138,8 +138,8 @@ TABLES = (
         ),
         differs="Adam 0.001, batch 100, 5 and 10 epochs; the paper names no training. Images stay in [0, 1].",
         verdict="Both classifiers fail on the attacked digits as in the paper, and logistic regression has its clean "
-        "error. Ours is surer of its errors, 88 % and not 79 %: the confidence depends on how long and with which "
-        "penalty a linear classifier is trained, which the paper does not say.",
+        "error. Ours is surer of its errors, 88 % and not 79 %; the paper does not say how long or with which penalty "
+        "its classifier was trained, and we have not tried others.",
     ),
     Table(
         key="mnist-adversarial-training",
