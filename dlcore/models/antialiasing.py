@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.ops import avg_pool
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Antialiasing", "downsample"]
 
@@ -28,6 +29,7 @@ def downsample(x: jax.Array, kind: Antialiasing) -> jax.Array:
       [B, ceil(H / 2), ceil(W / 2), C]; of means [B, H // 2, W // 2, C].
     """
     check_choice("kind", kind, Antialiasing)
+    check_shapes(x=(x, "B H W C"))
     if kind == "blur":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
         x = (x[:, :-2:2] + 2 * x[:, 1:-1:2] + x[:, 2::2]) / 4
