@@ -35,6 +35,7 @@ from dlcore.nn import (
     gelu,
 )
 from dlcore.ops import avg_pool, max_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["CoAtNetConv", "CoAtNetConvNeXt", "CoAtNetTransformer", "downsample"]
@@ -54,6 +55,7 @@ def downsample(x: jax.Array, largest: bool = False) -> jax.Array:
     Returns:
       [B, H / 2, W / 2, C].
     """
+    check_shapes(x=(x, "B H W C"))
     return max_pool(x, (3, 3), (2, 2), 1) if largest else avg_pool(x, (2, 2), (2, 2))
 
 
