@@ -222,9 +222,9 @@ class FocalNet(Backbone):
                 )(x, train)
                 index += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
-        x = LayerNorm(self.epsilon, dtype=acc_dtype_of(x.dtype), name="norm")(x)
-        x = maps["last"] = self.perturb("last", x)
-        return x, maps
+        map_dtype = x.dtype
+        x = self.perturb("last", LayerNorm(self.epsilon, dtype=acc_dtype_of(x.dtype), name="norm")(x))
+        return x, maps | {"last": x.astype(map_dtype)}
 
 
 _model = functools.partial

@@ -14,7 +14,7 @@ Names are those of transformers' HGNetV2, and timm's load too.
 """
 
 import functools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dense, Dropout
 from dlcore.nn.precision import compute_dtype
+from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
@@ -175,6 +176,7 @@ class HGNetV2(Backbone):
     version: Literal["v1", "v2"] = "v2"
     hidden: int = 0
     dropout: float = 0.0
+    remat: Annotated[Remat, "if changed"] = "none"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for name in ("widths", "mid_widths", "num_layers", "kernel_sizes", "light"):
@@ -182,8 +184,8 @@ class HGNetV2(Backbone):
                 raise ValueError(f"{name}={value}: one for each stage; allowed: {len(self.stages)} of them")
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"affine": self.affine, "dtype": dtype, "axis_name": self.axis_name}
-        x = self._stem(x, train, fields)
-        maps = {"stem": x}
+        x = self.perturb("stem", self._stem(x, train, fields))
+        maps, block = {"stem": x}, remat(_Block, self.remat, static_argnums=(2,))
         sizes = zip(
             self.stages, self.widths, self.mid_widths, self.num_layers, self.kernel_sizes, self.light, strict=True
         )
@@ -193,7 +195,7 @@ class HGNetV2(Backbone):
                 x = _ConvNorm(x.shape[-1], 3, 2, x.shape[-1], relu=False, name=f"layer{i}_downsample", **down)(x, train)
             for j in range(blocks):
                 shape = (width, mid_width, num_layers, side, light, j > 0)
-                x = _Block(*shape, fields, self.version == "v1", name=f"layer{i}_{j}")(x, train)
+                x = block(*shape, fields, self.version == "v1", name=f"layer{i}_{j}")(x, train)
             x = maps[f"layer{i + 1}"] = self.perturb(f"layer{i + 1}", x)
         return x, maps
 
