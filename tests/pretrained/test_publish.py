@@ -19,8 +19,6 @@ from experiments.transfer.fine_tuning import experiment
 HUB = pathlib.Path(__file__).parents[1] / "goldens" / "hub"
 FOLDERS = sorted(folder.name for folder in HUB.iterdir())
 QUICK = ["google--vit-tiny", "timm--resnet18.tiny"]
-COMPUTED = ["timm--vit_small_patch14_reg4_dinov2.tiny"]
-"""Its class token has no position in the file, and one here."""
 
 
 def test_a_loader_that_moves_numbers_is_inverted():
@@ -73,11 +71,6 @@ def test_a_trained_network_goes_back_to_its_library_s_file(name, tmp_path):
     """Trained: every value is another; names, shapes and the configuration are the published ones."""
     net = from_pretrained(HUB / name)
     trained = jax.tree.map(lambda x: np.abs(np.asarray(x)) * 1.5 + 0.25, net.variables)
-    if name in COMPUTED:
-        with pytest.raises(ValueError, match="its file cannot hold what was learned"):
-            save_pretrained(tmp_path / "out", HUB / name, trained)
-        assert not (tmp_path / "out").exists()
-        trained = net.variables
     folder = tmp_path / "new" / "out"
     save_pretrained(folder, HUB / name, trained)
     again = from_pretrained(folder)
