@@ -76,7 +76,7 @@ def test_a_network_of_a_golden_is_read_by_its_configuration(tmp_path, file, more
 
 @pytest.mark.slow
 @pytest.mark.covers("PT-01")
-def test_a_vit_without_a_head_gives_its_tokens_and_takes_a_head(tmp_path):
+def test_a_vit_without_a_head_gives_its_tokens_and_its_pooled_token_and_takes_a_head(tmp_path):
     golden, meta, weights = read_golden("hf_vit")
     fields = {"image_size": 32, "patch_size": 8, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "num_channels": 3}
     (tmp_path / "config.json").write_text(json.dumps(fields | meta["kwargs"] | {"architectures": ["ViTModel"]}))
@@ -84,6 +84,7 @@ def test_a_vit_without_a_head_gives_its_tokens_and_takes_a_head(tmp_path):
     inputs = {name: weight_rule().det_input(about) for name, about in meta["inputs"].items()}
     net = from_pretrained(tmp_path)
     outputs = net(**inputs)
-    assert list(outputs) == ["last_hidden_state"]
-    check_output(golden, meta, "last_hidden_state", outputs["last_hidden_state"])
+    assert list(outputs) == ["last_hidden_state", "pooler_output"]
+    for name, value in outputs.items():
+        check_output(golden, meta, name, value)
     chex.assert_shape(from_pretrained(tmp_path, num_classes=7)(**inputs)["logits"], (2, 7))
