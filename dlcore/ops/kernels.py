@@ -3,8 +3,9 @@
 A module says so by the name of its parameter, as flax's layers do: a `kernel`, or a table of words. What it names
 otherwise is left alone, whatever its shape:
 
-    a bias, a scale                   hidden_bias, bias0, content_bias, bias_table/embedding, a conditional norm's scale
-    a token, a query, an input        cls_token, mask_token, probe, queries, constant
+    a bias, a scale                   hidden_bias, bias0, attention_biases, bias_table/embedding, a conditional norm's
+                                      scale, alpha and beta of an affine layer, a temperature
+    a token, a query, an input        cls_token, mask_token, probe, queries, latent, constant
     a position, except its kernel     pos_embed/embedding, wpe/embedding, text_positions/embedding, query_positions
     a segment, as a position          token_type_embeddings/embedding
 
@@ -17,7 +18,12 @@ import jax
 
 __all__ = ["is_kernel"]
 
-_LAST = frozenset({"bias", "scale", "token", "tokens", "probe", "query", "queries", "constant"})
+_LAST = frozenset(
+    {
+        *("bias", "biases", "scale", "alpha", "beta", "temperature", "token", "tokens", "probe", "query", "queries"),
+        *("latent", "constant"),
+    }
+)
 """The last word of the name of a parameter that is no kernel."""
 _ANY = frozenset({"place", "pos", "position", "positions", "segment", "segments", "type", "wpe"})
 """A word of the path of a parameter that is no kernel, unless it is called one."""

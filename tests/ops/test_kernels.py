@@ -219,7 +219,10 @@ def test_only_kernels_of_image_classifiers_decay():
             number += 1
     assert number > 40
     tables = {"pos_embed/embedding", "bias_table/embedding", "rel_pos/rows", "rel_pos/columns"}
-    assert left == tables | {"cls_token", "register_tokens", "logit_scale"}
+    tables |= {"rel_pos_table/embedding", "stages_blocks_attn/attention_biases"}
+    tables |= {"stages_downsample_attn_downsample/attention_biases"}  # of LeViT
+    affine = {f"{norm}/{name}" for norm in ("norm", "blocks/norm1", "blocks/norm2") for name in ("alpha", "beta")}
+    assert left == tables | affine | {"cls_token", "register_tokens", "logit_scale", "blocks/attn/temperature"}
 
 
 @pytest.mark.parametrize(
