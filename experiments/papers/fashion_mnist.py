@@ -181,7 +181,7 @@ TABLES = (
         differs="Naive Bayes, k-NN, logistic regression and the MLP are dlcore's; the MLP trains for 40 epochs, "
         "without scikit-learn's test for convergence; scikit-learn is 1.9; naive Bayes has the priors of the data.",
         verdict="On MNIST 18 of 20 classifiers are where the table has them; a single extra tree is 7 points lower. On "
-        "Fashion-MNIST all others of ours are better than the table, naive Bayes by 6 points and most by 0.3 to 2, with "
-        "the code that meets it on MNIST; we do not know why.",
+        "Fashion-MNIST all others of ours are better than the table, naive Bayes by 6 points and most by 0.3 to 2, "
+        "with the code that meets it on MNIST; we do not know why.",
     ),
 )
