@@ -143,7 +143,7 @@ class ByobBlock(CheckedFields):
     def _gates(self, y: jax.Array) -> jax.Array:
         form, channels = self.form, y.shape[-1]
         if form.gates == "se":
-            units = max(8, int(channels * form.se_ratio + 4) // 8 * 8)
+            units = round_channels(channels * form.se_ratio, limit=0.0)
             return SqueezeExcitation(units, dtype=self.dtype, kernel_init=KERNEL_INIT, name="attn")(y)
         if form.gates == "eca":
             return EfficientChannelAttention(dtype=self.dtype, name="attn")(y)

@@ -83,7 +83,7 @@ class CSPBlock(CheckedFields):
         first, second = (1, 3) if self.kind == "dark" else (3, 1)
         y = layer(self.width, first, name="conv1")(x, train)
         if self.se_ratio:
-            units = max(8, int(self.width * self.se_ratio + 4) // 8 * 8)
+            units = round_channels(self.width * self.se_ratio, limit=0.0)
             y = SqueezeExcitation(units, activation, dtype=self.dtype, kernel_init=KERNEL_INIT, name="attn")(y)
         return x + layer(channels, second, name="conv2")(y, train)
 

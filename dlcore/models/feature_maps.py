@@ -31,17 +31,15 @@ __all__ = [
     "MODELS",
     "FeatureMaps",
     "NormalizedDINOv3",
+    "NormalizedMaps",
     "backbone_layout",
     "example_inputs",
     "from_torch_names",
 ]
 
 
-class NormalizedDINOv3(DINOv3):
-    """A DINOv3 whose maps have gone through the last norm.
-
-    All fields of `DINOv3`.
-    """
+class NormalizedMaps:
+    """Of a `dlcore.models.vit.ViT` whose maps have gone through the last norm; stands before it among the bases."""
 
     final_norm = False
 
@@ -49,6 +47,13 @@ class NormalizedDINOv3(DINOv3):
         x, maps = super()._stages(x, train)
         norm = self._norm("norm", acc_dtype_of(x.dtype))
         return norm(x), {name: norm(value) for name, value in maps.items()}
+
+
+class NormalizedDINOv3(NormalizedMaps, DINOv3):
+    """A DINOv3 whose maps have gone through the last norm.
+
+    All fields of `DINOv3`.
+    """
 
 
 class FeatureMaps(CheckedFields):

@@ -209,8 +209,10 @@ class ViT(Backbone):
     """Whether a norm follows the last block."""
 
     learned_positions = True
-    antialias_positions = False
     """Whether a learned table of positions is added to tokens; a variant may tell its attention of them instead."""
+
+    antialias_positions = False
+    """Whether the table is interpolated with antialias for images of another size."""
 
     INITS = {
         "patch": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),

@@ -18,13 +18,18 @@ from dlcore.pretrained.defaults import fill_defaults
 __all__ = [
     "Family",
     "all_families",
+    "by_name",
     "check_config",
     "classifier",
     "find_family",
     "library_of",
     "map_encoder",
+    "num_classes_of",
+    "read_as",
     "read_network",
+    "square_side",
     "timm_arguments",
+    "token_encoder",
     "without_head",
 ]
 
@@ -59,6 +64,23 @@ def map_encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str,
     (images,) = inputs.values()
     maps = model.apply(variables, images, method="features")
     return {"last_hidden_state": list(maps.values())[-1]} | classifier(model, variables, inputs)
+
+
+def token_encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run a network of stages whose last map transformers gives as tokens.
+
+    Args:
+      model: the flax module, with a method `features`.
+      variables: its variables.
+      inputs: the image batch under any name.
+
+    Returns:
+      {"last_hidden_state": [B, h w, C], "pooler_output": [B, C], their mean}.
+    """
+    (images,) = inputs.values()
+    last = list(model.apply(variables, images, method="features").values())[-1]
+    tokens = last.reshape(len(last), -1, last.shape[-1])
+    return {"last_hidden_state": tokens, "pooler_output": tokens.mean(1)}
 
 
 Read = Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]
@@ -146,6 +168,47 @@ def timm_arguments(
     return arguments
 
 
+def num_classes_of(config: Mapping[str, Any]) -> int:
+    """Read the number of classes of a configuration of timm.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      The number.
+    """
+    return config.get("num_classes", (config.get("model_args") or {}).get("num_classes", 1000))
+
+
+def by_name(config: Mapping[str, Any], fixed: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """Read a network of timm that has the same name here.
+
+    Args:
+      config: content of config.json.
+      fixed: see `timm_arguments`.
+
+    Returns:
+      (its name, the number of classes).
+    """
+    timm_arguments(config, (), fixed)
+    return config["architecture"], {"num_classes": num_classes_of(config)}
+
+
+def square_side(size: int | list[int] | tuple[int, ...]) -> int:
+    """Read the side of square images.
+
+    Args:
+      size: pixels, or [height, width].
+
+    Returns:
+      The side in pixels.
+    """
+    sides = size if isinstance(size, list | tuple) else [size]
+    if len(set(sides)) != 1:
+        raise ValueError(f"image_size={size}: not square; allowed: one number, or two that are equal")
+    return sides[0]
+
+
 def read_network(family: Family, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Read which network a configuration describes.
 
@@ -228,6 +291,19 @@ def library_of(config: Mapping[str, Any]) -> tuple[Library, str]:
         f"config.json: names no network (it has {keys}); allowed: architectures (transformers), architecture (timm), "
         "_class_name (diffusers) or model_cfg (OpenCLIP)"
     )
+
+
+def read_as(architecture: str) -> Read:
+    """Read the configuration of one of transformers' classes as that of another.
+
+    Args:
+      architecture: name of the class that has a family, such as SwinModel.
+
+    Returns:
+      configuration -> (name of the network, its fields), as that family reads it.
+    """
+    names = {"architectures": [architecture]}
+    return lambda config: find_family(names).model({**config, **names})
 
 
 def find_family(config: Mapping[str, Any], source: str = "config.json") -> Family:

@@ -23,10 +23,11 @@ from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models import dinov2, vit
 from dlcore.models.dinov2 import DINOv2
+from dlcore.models.feature_maps import NormalizedMaps
 from dlcore.models.vit import ViT
 from dlcore.nn import Conv, ConvTranspose, Dense, gelu
 from dlcore.nn.precision import compute_dtype
-from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.resize import resize
 
 __all__ = ["DPT", "ClassTokenViT", "DPTNeck", "NormalizedDINOv2"]
@@ -44,18 +45,11 @@ class ClassTokenViT(ViT):
         return jnp.concatenate([patches, token], -1)
 
 
-class NormalizedDINOv2(DINOv2):
+class NormalizedDINOv2(NormalizedMaps, DINOv2):
     """A DINOv2 whose maps have gone through the last norm.
 
     All fields of `DINOv2`.
     """
-
-    final_norm = False
-
-    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        x, maps = super()._stages(x, train)
-        norm = self._norm("norm", acc_dtype_of(x.dtype))
-        return norm(x), {name: norm(value) for name, value in maps.items()}
 
 
 class ResidualUnit(nn.Module):

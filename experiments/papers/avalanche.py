@@ -6,20 +6,20 @@ from dlcore.classification import supervised
 from dlcore.data.augment import to_float
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.data.tfds_source import tfds_source
 from dlcore.models.mlp import MLP
 from dlcore.optim import create_optimizer
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
 from dlcore.transfer.continual import Recipe, TaskData, learn_in_turn
-from experiments.papers.table import Run, Table, data_dir
+from experiments.papers.table import Run, Table
+from experiments.papers.training import source
 
 __all__ = ["TABLES"]
 
 
 def _greedy_sampler(seed: int) -> float:
     """GDumb: a network trained anew on the balanced memory after the last task."""
-    train, rng = tfds_source("mnist", "train", data_dir()), np.random.default_rng(seed)
+    train, rng = source("mnist"), np.random.default_rng(seed)
     labels = np.asarray(train.arrays["label"])
     rows = np.concatenate([rng.choice(np.flatnonzero(labels == c), 440, replace=False) for c in range(10)])
     memory = Source({"image": train.arrays["image"][rows], "label": labels[rows]}, name="memory")
@@ -27,12 +27,12 @@ def _greedy_sampler(seed: int) -> float:
         model=MLP(hidden=(400, 400)), optimizer=create_optimizer("sgd", 0.1, momentum=0.0), preprocess=to_float
     )
     state = fit(learner, Pipeline(memory, 16, seed=seed), steps=2750, seed=seed, progress=False).state
-    return 100 * float(evaluate(learner, state, tfds_source("mnist", "test", data_dir()))["accuracy"])
+    return 100 * float(evaluate(learner, state, source("mnist", "test"))["accuracy"])
 
 
 def _tasks(split: str, rng: np.random.Generator) -> TaskData:
     """MNIST in an order of the seed's, by which batches and memory differ."""
-    arrays = tfds_source("mnist", split, data_dir()).arrays
+    arrays = source("mnist", split).arrays
     order = rng.permutation(len(arrays["label"]))
     return TaskData(arrays["image"][order].astype(np.float32) / 255, np.asarray(arrays["label"])[order])
 

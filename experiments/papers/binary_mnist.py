@@ -11,14 +11,14 @@ from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.data.tfds_source import tfds_source
 from dlcore.generative import vae
 from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
 from dlcore.learner import Learner, State, Sum, example_keys, mask_of
 from dlcore.optim import apply_gradients, create_optimizer, init_state
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
-from experiments.papers.table import Run, Table, data_dir
+from experiments.papers.table import Run, Table
+from experiments.papers.training import source
 
 __all__ = ["TABLES", "DiscreteAutoencoder", "discrete_learner", "relaxed_code"]
 
@@ -26,7 +26,7 @@ Estimator = Literal["straight_through", "gumbel_softmax", "straight_through_gumb
 
 
 def _digits(split: str, first: int, last: int) -> Source:
-    images = tfds_source("mnist", split, data_dir()).arrays["image"][first:last]
+    images = source("mnist", split).arrays["image"][first:last]
     return Source({"image": np.asarray(images)}, name=f"mnist {split}")
 
 

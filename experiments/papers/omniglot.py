@@ -13,7 +13,8 @@ from dlcore.optim import create_optimizer, create_schedule
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
 from dlcore.transfer import prototypical
-from experiments.papers.table import Run, Table, data_dir
+from experiments.papers.table import Run, Table
+from experiments.simple.method import data_dir
 
 __all__ = ["TABLES", "nearest_by_cosine"]
 

@@ -11,7 +11,8 @@ from dlcore.models.gpt2 import GPT2
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
 from dlcore.sequence import language_model
-from experiments.papers.table import Run, Table, data_dir
+from experiments.papers.table import Run, Table
+from experiments.simple.method import data_dir
 
 __all__ = ["TABLES"]
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import importlib
-import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-__all__ = ["Run", "Table", "all_tables", "data_dir"]
+__all__ = ["Run", "Table", "all_tables"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +80,3 @@ def all_tables() -> dict[str, Table]:
     if repeated := {key for key in keys if keys.count(key) > 1}:
         raise ValueError(f"{sorted(repeated)[0]}: two tables of one key; allowed: unique keys")
     return {table.key: table for table in tables}
-
-
-def data_dir() -> str:
-    """Name the folder of the data sets that are files, from the environment variable DATA_DIR."""
-    if "DATA_DIR" not in os.environ:
-        raise ValueError("DATA_DIR: not set; allowed: the folder of the prepared data sets")
-    return os.environ["DATA_DIR"]

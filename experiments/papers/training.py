@@ -12,7 +12,7 @@ from dlcore.data.tfds_source import tfds_source
 from dlcore.learner import Learner
 from dlcore.run.evaluate import predict
 from dlcore.run.fit import fit
-from experiments.papers.table import data_dir
+from experiments.simple.method import data_dir
 
 __all__ = ["draw_head", "error", "pixels", "source", "subset", "train"]
 

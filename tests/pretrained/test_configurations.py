@@ -509,6 +509,8 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
         ("TimesformerModel", {"attention_type": "joint"}, "attention_type='joint': not in dlcore's TimeSformer"),
         ("MobileViTModel", {"output_stride": 16}, "output_stride=16: not in dlcore's network; allowed: 32"),
         ("SegformerModel", {"strides": (4, 2, 2, 1)}, r"strides=\(4, 2, 2, 1\): not in dlcore's network"),
+        ("HGNetV2ForImageClassification", {"hidden_act": "gelu"}, "hidden_act='gelu': not in .*; allowed: 'relu'"),
+        ("HGNetV2ForImageClassification", {"num_channels": 1}, "num_channels=1: not in .*; allowed: 3"),
     ],
 )
 def test_fields_that_a_network_lacks_are_refused(architecture, config, message):

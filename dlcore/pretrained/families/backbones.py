@@ -9,7 +9,7 @@ from dlcore.detection.vitpose import ViTPose
 from dlcore.models.feature_maps import NormalizedDINOv3
 from dlcore.models.registry import create_model
 from dlcore.pretrained.families.detectors import resnet_d_fields, vit_pose_fields
-from dlcore.pretrained.family import Family, Read, check_config, find_family, without_head
+from dlcore.pretrained.family import Family, Read, check_config, read_as, without_head
 from dlcore.vision3d.dpt import NormalizedDINOv2
 
 __all__ = ["FAMILIES"]
@@ -38,12 +38,6 @@ def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return {key: y.reshape(len(y), -1, y.shape[-1]) for key, y in _maps(model, variables, inputs).items()}
 
 
-def _read(architecture: str) -> Read:
-    """Read a configuration as that of a base model."""
-    names = {"architectures": [architecture]}
-    return lambda config: find_family(names).model({**config, **names})
-
-
 def _family(
     architectures: tuple[str, ...], read: Read, prefix: str = "stage", norm: float | None = None, outputs: Any = _maps
 ) -> Family:
@@ -65,23 +59,23 @@ def _family(
 
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, {"add_fpn": False, "reshape_hidden_states": True}, WHERE)
-    name, fields = _read("BeitModel")(config)
+    name, fields = read_as("BeitModel")(config)
     return name, fields | {"pool": "none"}
 
 
 def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    name, fields = _read("SwinModel")(config)
+    name, fields = read_as("SwinModel")(config)
     return name, fields | {"always_shift": True}
 
 
 def _bit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    name, fields = _read("BitModel")(config)
+    name, fields = read_as("BitModel")(config)
     return name, fields | {"last_norm": False}
 
 
 def _focal(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """transformers counts a map behind the convolution that follows its stage, but for the last."""
-    name, fields = _read("FocalNetModel")(config)
+    name, fields = read_as("FocalNetModel")(config)
     last = len(config["depths"])
     indices = [int(i) for i in _stages(config, "")]
     stages = tuple(f"stage{i}" if i == last else f"patches{i + 1}" for i in indices)
@@ -96,7 +90,7 @@ def _normalized(architecture: str, kind: Any) -> Read:
 
     def read(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         check_config(config, NORMALIZED, WHERE)
-        name, fields = _read(architecture)(config)
+        name, fields = read_as(architecture)(config)
         return name, {"backbone": kind(**fields)}
 
     return read
@@ -114,19 +108,19 @@ DINOV2 = ("Dinov2Backbone", "Dinov2WithRegistersBackbone")
 
 
 FAMILIES = (
-    _family(("ResNetBackbone",), _read("ResNetModel"), "layer"),
-    _family(("ConvNextBackbone",), _read("ConvNextModel"), norm=1e-6),
-    _family(("ConvNextV2Backbone",), _read("ConvNextV2Model"), norm=1e-6),
+    _family(("ResNetBackbone",), read_as("ResNetModel"), "layer"),
+    _family(("ConvNextBackbone",), read_as("ConvNextModel"), norm=1e-6),
+    _family(("ConvNextV2Backbone",), read_as("ConvNextV2Model"), norm=1e-6),
     _family(("SwinBackbone", "MaskFormerSwinBackbone"), _swin, norm=1e-5),
-    _family(("Swinv2Backbone",), _read("Swinv2Model")),
+    _family(("Swinv2Backbone",), read_as("Swinv2Model")),
     _family(("BeitBackbone",), _beit, "block"),
     _family(DINOV2, _normalized("Dinov2WithRegistersModel", NormalizedDINOv2), "block"),
     _family(("DINOv3ViTBackbone",), _normalized("DINOv3ViTModel", NormalizedDINOv3), "block"),
-    _family(("DINOv3ConvNextBackbone",), _read("DINOv3ConvNextModel")),
-    _family(("PvtV2Backbone",), _read("PvtV2Model")),
+    _family(("DINOv3ConvNextBackbone",), read_as("DINOv3ConvNextModel")),
+    _family(("PvtV2Backbone",), read_as("PvtV2Model")),
     _family(("VitPoseBackbone",), _vit_pose, "block", outputs=_tokens),
     _family(("RTDetrResNetBackbone",), _resnet_d, "layer"),
     _family(("BitBackbone",), _bit),
     Family("transformers", ("FocalNetBackbone",), _focal, _maps, kind="encoder"),
-    _family(("HGNetV2Backbone",), without_head(_read("HGNetV2ForImageClassification")), "layer"),
+    _family(("HGNetV2Backbone",), without_head(read_as("HGNetV2ForImageClassification")), "layer"),
 )

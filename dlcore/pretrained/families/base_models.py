@@ -11,15 +11,9 @@ from dlcore.models.torch_weights import fill_from_torch
 from dlcore.pretrained.families.detectors import padded_sizes
 from dlcore.pretrained.families.vit import FAMILIES as VITS
 from dlcore.pretrained.families.vit import pooled, pooler_loader
-from dlcore.pretrained.family import Family, Read, check_config, find_family
+from dlcore.pretrained.family import Family, check_config, read_as
 
 __all__ = ["FAMILIES"]
-
-
-def _read(architecture: str) -> Read:
-    """Read a configuration as that of the detector around a base model; its classes do not matter."""
-    names = {"architectures": [architecture]}
-    return lambda config: find_family(names).model({**config, "id2label": {"0": ""}, **names})
 
 
 def _load(method: str) -> Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]:
@@ -61,7 +55,11 @@ INPUTS = ("pixel_values", "pixel_mask")
 
 def _detector(architecture: str, outputs: Any, method: str, inputs: tuple[str, ...] = INPUTS[:1]) -> Family:
     """Build the family of the base model of a detector."""
-    read = _read(architecture.replace("Model", "ForObjectDetection"))
+    detector = read_as(architecture.replace("Model", "ForObjectDetection"))
+
+    def read(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        return detector({**config, "id2label": {"0": ""}})  # its classes do not matter
+
     return Family("transformers", (architecture,), read, outputs, inputs, "encoder", _load(method))
 
 

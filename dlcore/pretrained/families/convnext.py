@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import convnext
-from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
+from dlcore.pretrained.family import (
+    Family,
+    check_config,
+    classifier,
+    map_encoder,
+    num_classes_of,
+    timm_arguments,
+    without_head,
+)
 
 __all__ = ["FAMILIES"]
 
@@ -30,7 +38,7 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(
         config, ("depths", "dims", *(["head_hidden_size"] if "_mlp" in name else [])), TIMM_VALUES | head
     )
-    fields = {"num_classes": config.get("num_classes", 1000)}
+    fields = {"num_classes": num_classes_of(config)}
     fields |= {"stages": tuple(arguments["depths"])} if "depths" in arguments else {}
     fields |= {"widths": tuple(arguments["dims"])} if "dims" in arguments else {}
     if name in TESTS:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import byobnet, cspnet, hrnet
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -12,7 +12,7 @@ __all__ = ["FAMILIES"]
 def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
     arguments = timm_arguments(config, ("block_config", "growth_rate"), {"in_chans": 3, "global_pool": "avg"})
-    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields: dict[str, Any] = {"num_classes": num_classes_of(config)}
     fields |= {"stages": tuple(arguments["block_config"])} if "block_config" in arguments else {}
     if "growth_rate" in arguments:
         fields |= {"growth_rate": arguments["growth_rate"], "stem_width": 2 * arguments["growth_rate"]}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import crossvit
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -25,7 +25,7 @@ def _crossvit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         side = side if isinstance(side, int) else side[0]
         ratio = 384 / 408 if name.endswith("408") else 224 / 240
         fields |= {"image_size": side, "small_size": int(side * ratio)}
-    return name, fields | {"num_classes": config.get("num_classes", 1000)}
+    return name, fields | {"num_classes": num_classes_of(config)}
 
 
 FAMILIES = (Family("timm", tuple(crossvit.MODELS), _crossvit, classifier, ("x",)),)

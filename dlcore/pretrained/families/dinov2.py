@@ -1,4 +1,4 @@
-"""DINOv2 of transformers and timm, with and without registers and heads."""
+"""DINOv2 of transformers, with and without registers and heads."""
 
 from collections.abc import Mapping
 from typing import Any

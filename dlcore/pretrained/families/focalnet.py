@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import focalnet
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments, token_encoder
 
 __all__ = ["FAMILIES"]
 
@@ -32,13 +32,6 @@ def _focalnet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    (images,) = inputs.values()
-    last = model.apply(variables, images, method="features")["last"]
-    tokens = last.reshape(len(last), -1, last.shape[-1])
-    return {"last_hidden_state": tokens, "pooler_output": tokens.mean(1)}
-
-
 TIMM = {
     "focal_levels": "levels",
     "focal_windows": "windows",
@@ -56,11 +49,11 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, tuple(TIMM), {"in_chans": 3, "global_pool": "avg", "head_hidden_size": None})
     fields = {TIMM[key]: arguments[key] for key in arguments if key in TIMM}
     fields |= {key: tuple(fields[key]) for key in ("levels", "windows") if key in fields}
-    return config["architecture"], fields | {"num_classes": config.get("num_classes", 1000)}
+    return config["architecture"], fields | {"num_classes": num_classes_of(config)}
 
 
 FAMILIES = (
     Family("transformers", ("FocalNetForImageClassification",), _focalnet, classifier),
-    Family("transformers", ("FocalNetModel",), _focalnet, _encoder),
+    Family("transformers", ("FocalNetModel",), _focalnet, token_encoder),
     Family("timm", tuple(focalnet.MODELS), _of_timm, classifier, ("x",)),
 )

@@ -1,10 +1,11 @@
 """HGNet of timm, and HGNetV2 of transformers."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.hgnet import MODELS
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, by_name, check_config, classifier
 
 __all__ = ["FAMILIES"]
 
@@ -41,12 +42,13 @@ def _classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "hgnetv2_b4", fields | {"num_classes": len(config["id2label"]), "hidden": 0}
 
 
-def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = timm_arguments(config, (), {"in_chans": 3, "global_pool": "avg"})
-    return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
-
-
 FAMILIES = (
-    Family("timm", tuple(MODELS), _by_name, classifier, ("x",)),
+    Family(
+        "timm",
+        tuple(MODELS),
+        functools.partial(by_name, fixed={"in_chans": 3, "global_pool": "avg"}),
+        classifier,
+        ("x",),
+    ),
     Family("transformers", ("HGNetV2ForImageClassification",), _classifier, classifier),
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import hiera, load_torch
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -19,7 +19,7 @@ def _hiera(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         fields["stages"] = tuple(fields["stages"])
     if isinstance(side := fields.get("image_size"), (list, tuple)):
         fields["image_size"] = side[-1]
-    return config["architecture"], fields | {"num_classes": config.get("num_classes", 1000)}
+    return config["architecture"], fields | {"num_classes": num_classes_of(config)}
 
 
 def _load(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:

@@ -1,36 +1,17 @@
 """Networks of convolutions and attention that bear timm's names here."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import mambaout, maxxvit, metaformer, nextvit, xcit
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, by_name, classifier, num_classes_of, square_side, timm_arguments
 
-__all__ = ["FAMILIES", "square_side"]
+__all__ = ["FAMILIES"]
 
 MODULES = (metaformer,)
 
 FIXED = {"in_chans": 3, "global_pool": "avg"}
-
-
-def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = timm_arguments(config, (), FIXED)
-    return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
-
-
-def square_side(size: int | list[int] | tuple[int, ...]) -> int:
-    """Read the side of square images.
-
-    Args:
-      size: pixels, or [height, width].
-
-    Returns:
-      The side in pixels.
-    """
-    sides = size if isinstance(size, list | tuple) else [size]
-    if len(set(sides)) != 1:
-        raise ValueError(f"image_size={size}: not square; allowed: one number, or two that are equal")
-    return sides[0]
 
 
 def _maxxvit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -38,7 +19,7 @@ def _maxxvit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, ("img_size", "embed_dim", "depths", "stem_width", "head_hidden_size"), FIXED)
     published = config.get("pretrained_cfg") or {}
     side = arguments.get("img_size", published.get("input_size", (3, int(name.rpartition("_")[2])))[-1])
-    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields: dict[str, Any] = {"num_classes": num_classes_of(config)}
     fields["image_size"] = square_side(side)
     for key, field in (("embed_dim", "widths"), ("depths", "stages"), ("stem_width", "stem_widths")):
         if key in arguments:
@@ -64,7 +45,7 @@ XCIT = {
 
 def _xcit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, (*XCIT, "img_size"), FIXED | {"global_pool": "token"})
-    classes = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    classes = {"num_classes": num_classes_of(config)}
     return config["architecture"], classes | {XCIT[key]: arguments[key] for key in arguments if key in XCIT}
 
 
@@ -74,12 +55,18 @@ def _stages(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, tuple(names), FIXED)
     if name in nextvit.MODELS and "depths" in arguments and arguments["depths"][2] % 5:
         raise ValueError(f"depths={arguments['depths']}: not of Next-ViT; allowed: multiples of 5 in the third place")
-    fields = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields = {"num_classes": num_classes_of(config)}
     return name, fields | {names[key]: tuple(arguments[key]) for key in names if key in arguments}
 
 
 FAMILIES = (
-    Family("timm", tuple(name for module in MODULES for name in module.MODELS), _by_name, classifier, ("x",)),
+    Family(
+        "timm",
+        tuple(name for module in MODULES for name in module.MODELS),
+        functools.partial(by_name, fixed=FIXED),
+        classifier,
+        ("x",),
+    ),
     Family("timm", tuple(maxxvit.MODELS), _maxxvit, classifier, ("x",)),
     Family("timm", (*mambaout.MODELS, *nextvit.MODELS), _stages, classifier, ("x",)),
     Family("timm", tuple(xcit.MODELS), _xcit, classifier, ("x",)),

@@ -6,8 +6,16 @@ from typing import Any
 
 from dlcore.models import levit
 from dlcore.models.torch_weights import load_torch
-from dlcore.pretrained.families.hybrids import square_side
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.families.vit import two_heads
+from dlcore.pretrained.family import (
+    Family,
+    check_config,
+    classifier,
+    num_classes_of,
+    square_side,
+    timm_arguments,
+    token_encoder,
+)
 
 __all__ = ["FAMILIES"]
 
@@ -73,22 +81,6 @@ def _load(model: levit.LeViT, config: Mapping[str, Any], arrays: Mapping[str, An
     return load_torch("levit_128", renamed, replace_head=new_head, **fields)
 
 
-def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    (images,) = inputs.values()
-    last = model.apply(variables, images, method="features")[f"stage{len(model.stages)}"]
-    tokens = last.reshape(len(last), -1, last.shape[-1])
-    return {"last_hidden_state": tokens, "pooler_output": tokens.mean(1)}
-
-
-def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    if model.num_classes == 0:
-        return classifier(model, variables, inputs)
-    (images,) = inputs.values()
-    logits, other = model.apply(variables, images, train=False, method="auxiliary")
-    distillation = other["distillation"]
-    return {"logits": (logits + distillation) / 2, "cls_logits": logits, "distillation_logits": distillation}
-
-
 TIMM = {"embed_dim": "widths", "depth": "stages", "num_heads": "num_heads"}
 
 
@@ -96,7 +88,7 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     fixed = {"in_chans": 3, "global_pool": "avg"}
     arguments = timm_arguments(config, (*TIMM, "key_dim", "img_size", "distilled"), fixed)
     published = config.get("pretrained_cfg") or {}
-    fields: dict[str, Any] = {"num_classes": config.get("num_classes", 1000)}
+    fields: dict[str, Any] = {"num_classes": num_classes_of(config)}
     fields["image_size"] = square_side(arguments.get("img_size", published.get("input_size", [3, 224, 224])[-1]))
     fields["distilled"] = arguments.get("distilled", True)
     fields |= {field: tuple(arguments[key]) for key, field in TIMM.items() if key in arguments}
@@ -107,7 +99,7 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 FAMILIES = (
     Family("transformers", ("LevitForImageClassification",), _levit, classifier, load=_load),
-    Family("transformers", ("LevitForImageClassificationWithTeacher",), _levit, _two_heads, load=_load),
-    Family("transformers", ("LevitModel",), _levit, _encoder, load=_load),
+    Family("transformers", ("LevitForImageClassificationWithTeacher",), _levit, two_heads, load=_load),
+    Family("transformers", ("LevitModel",), _levit, token_encoder, load=_load),
     Family("timm", tuple(levit.MODELS), _of_timm, classifier, ("x",)),
 )

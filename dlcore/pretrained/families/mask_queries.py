@@ -8,7 +8,7 @@ from flax import linen as nn
 from dlcore.detection.detr import DETR
 from dlcore.models.swin import Swin
 from dlcore.pretrained.families.detectors import padded_sizes
-from dlcore.pretrained.family import Family, check_config, find_family
+from dlcore.pretrained.family import Family, check_config, read_as
 
 __all__ = ["FAMILIES"]
 
@@ -97,8 +97,7 @@ def _eomt_dinov3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    names = {"architectures": ["DetrForObjectDetection"]}
-    detr = DETR(**find_family(names).model({**config, **names})[1])
+    detr = DETR(**read_as("DetrForObjectDetection")(config)[1])
     depth = len(detr.backbone.stages)
     return "detr_resnet50_panoptic", {
         "detr": detr,

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.registry import create_model
-from dlcore.pretrained.family import Family, find_family
+from dlcore.pretrained.family import Family, read_as
 
 __all__ = ["FAMILIES"]
 
 
 def _read(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     architecture = config["architectures"][0].replace("ForMaskedImageModeling", "Model")
-    config = {**config, "architectures": [architecture]}
-    name, fields = find_family(config).model(config)
+    name, fields = read_as(architecture)(config)
     return "simmim_swin_b_192", {"backbone": create_model(name, **fields), "cell": config.get("encoder_stride", 32)}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from dlcore.models import mobile_variants, mobilenet_v3_variants
 from dlcore.models.mobile_network import read_stages
 from dlcore.models.mobilenet_v2 import round_channels
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -15,7 +15,7 @@ NAMES = (*mobile_variants.MODELS, *mobilenet_v3_variants.MODELS)
 
 def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, ("bn_eps", "pad_type"), {"in_chans": 3, "global_pool": "avg"})
-    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields: dict[str, Any] = {"num_classes": num_classes_of(config)}
     if "bn_eps" in arguments:
         fields["epsilon"] = arguments["bn_eps"]
     if "pad_type" in arguments:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import pit
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -20,7 +20,7 @@ def _pit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     for name in ("head_width", "image_size"):
         if isinstance(value := fields.get(name), (list, tuple)):
             fields[name] = value[0]
-    return config["architecture"], fields | {"num_classes": config.get("num_classes", 1000)}
+    return config["architecture"], fields | {"num_classes": num_classes_of(config)}
 
 
 FAMILIES = (Family("timm", tuple(pit.MODELS), _pit, classifier, ("x",)),)

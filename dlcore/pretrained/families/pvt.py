@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.models import pvt_v2
 from dlcore.models.torch_weights import load_torch
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -43,8 +43,7 @@ def _pvt_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = timm_arguments(config, (*TIMM, "linear"), {"in_chans": 3, "global_pool": "avg", "qkv_bias": True})
     fields = {field: tuple(arguments[key]) for key, field in TIMM.items() if key in arguments}
     fields |= {"linear": arguments["linear"]} if "linear" in arguments else {}
-    classes = config.get("num_classes", arguments.get("num_classes", 1000))
-    return config["architecture"], fields | {"num_classes": classes, "patch_epsilon": 1e-5}
+    return config["architecture"], fields | {"num_classes": num_classes_of(config), "patch_epsilon": 1e-5}
 
 
 def _load(model: pvt_v2.PVTv2, config: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:

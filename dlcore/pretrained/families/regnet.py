@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.choices import check_choice
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -38,7 +38,7 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     size = size.removesuffix("_tv").removesuffix("_h")
     line = (Z if kind == "z" else Y if kind in "yv" else X)[size]
     fields = {
-        "num_classes": config.get("num_classes", arguments.get("num_classes", 1000)),
+        "num_classes": num_classes_of(config),
         "nearest": not name.endswith("_tv"),
     }
     fields |= dict(zip(ARGUMENTS.values(), (*line, 32), strict=True))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import relpos_vit
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -22,7 +22,7 @@ def _relpos(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if "img_size" in arguments:
         side = arguments["img_size"]
         fields["image_size"] = side if isinstance(side, int) else side[-1]
-    return config["architecture"], fields | {"num_classes": config.get("num_classes", 1000)}
+    return config["architecture"], fields | {"num_classes": num_classes_of(config)}
 
 
 FAMILIES = (Family("timm", tuple(relpos_vit.MODELS), _relpos, classifier, ("x",)),)

@@ -9,7 +9,15 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.models.registry import create_model
 from dlcore.models.resnet import MODELS
-from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, timm_arguments, without_head
+from dlcore.pretrained.family import (
+    Family,
+    check_config,
+    classifier,
+    map_encoder,
+    num_classes_of,
+    timm_arguments,
+    without_head,
+)
 
 __all__ = ["FAMILIES", "backbone_of", "stage_fields"]
 
@@ -100,7 +108,7 @@ def stage_fields(
       (name, fields).
     """
     arguments = timm_arguments(config, ("layers", "channels", "stem_width"), {"in_chans": 3, "global_pool": "avg"})
-    fields = {**fields, "num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields = {**fields, "num_classes": num_classes_of(config)}
     fields |= {"stages": tuple(arguments["layers"])} if "layers" in arguments else {}
     fields |= {"widths": tuple(arguments["channels"])} if "channels" in arguments else {}
     if "stem" in fields or is_deep:

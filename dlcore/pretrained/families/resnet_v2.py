@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.resnet_v2 import MODELS
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -47,7 +47,7 @@ def _base(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = config["architecture"]
     arguments = timm_arguments(config, ("layers", "channels", "stem_chs"), {"in_chans": 3, "global_pool": "avg"})
-    fields: dict[str, Any] = {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    fields: dict[str, Any] = {"num_classes": num_classes_of(config)}
     if name in MODELS and arguments.keys() <= {"num_classes", "in_chans", "global_pool"}:
         return name, fields
     match = re.fullmatch(r"resnetv2_(\d+)(?:x(\d)_bit|(d?)(?:_(gn|evos))?)", name)

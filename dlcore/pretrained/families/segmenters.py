@@ -7,7 +7,7 @@ from dlcore.models.beit import BEiT
 from dlcore.models.convnext import ConvNeXt
 from dlcore.models.mit import MiT
 from dlcore.pretrained.families.stages import mit_fields
-from dlcore.pretrained.family import Family, check_config, find_family
+from dlcore.pretrained.family import Family, check_config, read_as
 from dlcore.segmentation.upernet import BEiTPyramid
 
 __all__ = ["FAMILIES"]
@@ -61,7 +61,7 @@ def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     indices = config["out_indices"]  # transformers counts the embedded patches as the first map
     if len(indices) != 4 or min(indices) < 2:
         raise ValueError(f"out_indices={indices}: not in dlcore's UPerNet; allowed: four of 2 to num_hidden_layers + 1")
-    _, fields = find_family({"architectures": ["BeitModel"]}).model(config)
+    _, fields = read_as("BeitModel")(config)
     encoder = BEiT(**{**fields, "pool": "none"})
     return "upernet_beit_base", {
         "backbone": BEiTPyramid(encoder, tuple(f"block{i - 1}" for i in indices)),
@@ -78,7 +78,7 @@ def _map_logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str,
 
 
 def _dpt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    _, fields = find_family({"architectures": ["DPTForDepthEstimation"]}).model(config)
+    _, fields = read_as("DPTForDepthEstimation")(config)
     dropout = config.get("semantic_classifier_dropout", 0.1)
     return "dpt_large_ade", fields | {"num_classes": len(config["id2label"]), "dropout": dropout}
 

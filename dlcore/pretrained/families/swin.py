@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments, without_head
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments, without_head
 
 __all__ = ["FAMILIES"]
 
@@ -55,7 +55,7 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         fields = {"stages": (2, 2, 30, 2)} if size == "base" else {}
     else:
         windows = (int(re.search(r"_window(?:\d+to)?(\d+)", architecture)[1]),) * 4
-    fields = fields | {"num_classes": config.get("num_classes", 1000)}
+    fields = fields | {"num_classes": num_classes_of(config)}
     for name, field in TIMM_FIELDS.items():
         if name in arguments:
             value = arguments[name]

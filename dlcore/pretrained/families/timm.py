@@ -16,7 +16,7 @@ from dlcore.models import (
     xception,
     xception_aligned,
 )
-from dlcore.pretrained.family import Family, classifier, timm_arguments
+from dlcore.pretrained.family import Family, by_name, classifier
 
 __all__ = ["FAMILIES"]
 
@@ -29,13 +29,8 @@ MODULES = (
 NAMES = tuple(name for module in MODULES for name in module.MODELS if not name.endswith("_cifar"))
 
 
-def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = timm_arguments(config, ())
-    return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
-
-
 def _efficientnet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    name, fields = _by_name(config)
+    name, fields = by_name(config)
     as_tensorflow = {"epsilon": 1e-3, "padding": "same"} if name.startswith("tf_") else {"epsilon": 1e-5}
     return name.removeprefix("tf_").replace("netv2_", "net_v2_"), fields | as_tensorflow
 
@@ -44,7 +39,7 @@ SIZES = (*(f"net_b{i}" for i in range(8)), *(f"netv2_{size}" for size in "sml"))
 
 
 FAMILIES = (
-    Family("timm", NAMES, _by_name, classifier, ("x",)),
+    Family("timm", NAMES, by_name, classifier, ("x",)),
     Family(
         "timm",
         tuple(f"{kind}{size}" for size in SIZES for kind in ("efficient", "tf_efficient")),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments
 from dlcore.pretrained.timm_vits import EVA, PARTS, SIZES
 
 __all__ = ["FAMILIES", "vit_arguments"]
@@ -95,7 +95,7 @@ def _fields(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     is_pooled = pool == "avg" if values["fc_norm"] is None else values["fc_norm"]
     has_norm = values["final_norm"] is not False or (is_eva and is_pooled)
     fields = {
-        "num_classes": config.get("num_classes", 1000),
+        "num_classes": num_classes_of(config),
         "image_size": values["img_size"] // values["patch_size"] * values["patch_size"],
         "crop_rest": values["img_size"] % values["patch_size"] != 0,
         "patch_size": values["patch_size"],

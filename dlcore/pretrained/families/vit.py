@@ -11,9 +11,9 @@ import numpy as np
 
 from dlcore.models.deit import DeiT
 from dlcore.models.torch_weights import load_torch
-from dlcore.pretrained.family import Family, check_config, classifier, timm_arguments, without_head
+from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments, without_head
 
-__all__ = ["FAMILIES", "block_fields", "pooled", "pooler_loader", "timm_fields", "transformer_fields"]
+__all__ = ["FAMILIES", "block_fields", "pooled", "pooler_loader", "timm_fields", "transformer_fields", "two_heads"]
 
 
 def block_fields(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,10 +118,21 @@ def _deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "deit_base_distilled_patch16_224", transformer_fields(config)
 
 
-def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run a classifier that was distilled, whose logits are the mean of two heads'.
+
+    Args:
+      model: the flax module, with a method `auxiliary`.
+      variables: its variables.
+      inputs: the image batch under any name.
+
+    Returns:
+      {"logits", "cls_logits", "distillation_logits": [B, num_classes]}; with num_classes=0 see `classifier`.
+    """
     if model.num_classes == 0:
         return classifier(model, variables, inputs)
-    logits, other = model.apply(variables, inputs["pixel_values"], train=False, method="auxiliary")
+    (images,) = inputs.values()
+    logits, other = model.apply(variables, images, train=False, method="auxiliary")
     distillation = other["distillation"]
     return {"logits": (logits + distillation) / 2, "cls_logits": logits, "distillation_logits": distillation}
 
@@ -163,7 +174,7 @@ def timm_fields(config: Mapping[str, Any], pool: str = "token") -> dict[str, Any
     width = arguments.get("embed_dim", width)
     image_size = arguments.get("img_size", published.get("input_size", [3, 224, 224])[-1])
     return {
-        "num_classes": config.get("num_classes", 1000),
+        "num_classes": num_classes_of(config),
         "image_size": image_size if isinstance(image_size, int) else image_size[-1],
         "patch_size": arguments.get("patch_size", int(patch)),
         "depth": arguments.get("depth", depth),
@@ -185,7 +196,7 @@ def _timm_deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 FAMILIES = (
     Family("transformers", ("ViTForImageClassification", "ViTMSNForImageClassification"), _vit, classifier),
     Family("transformers", ("ViTModel", "ViTMSNModel"), _vit_encoder, _tokens, load=_load),
-    Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
+    Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, two_heads),
     Family("transformers", ("DeiTForImageClassification",), _deit_one_head, classifier),
     Family("transformers", ("DeiTModel",), without_head(_deit), _deit_tokens, load=_load),
     Family(
