@@ -1,14 +1,24 @@
 """What pages that fine-tune in parts share: which parameters learn, and from when on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict
 
-from dlcore.optim.partial import Part, layer_parts, layers_of, parse_part, part_labels, scale_by_layer
+from dlcore.optim.partial import (
+    Part,
+    is_matched,
+    layer_parts,
+    layers_of,
+    parse_part,
+    part_labels,
+    part_of,
+    scale_by_layer,
+)
 from dlcore.setting import FlagError
 
-__all__ = ["check_parts", "parts_of", "unfold_gradual"]
+__all__ = ["check_parts", "fit_parts", "parts_of", "unfold_gradual"]
 
 GRADUAL = "gradual"
 
@@ -49,17 +59,50 @@ def unfold_gradual(flags: Any, init: Callable[[], Any]) -> Any:
         return flags
     if len(parts) > 1:
         raise FlagError(f"--parts={','.join(flags.parts)}: more than {GRADUAL}; allowed: {GRADUAL}:DECAY@SHARE alone")
+    try:
+        unfolded = layer_parts(_layers(init), *next((part.rate, part.start) for part in parts))
+    except ValueError as error:
+        raise FlagError(f"--parts={flags.parts[0]}: {error}, such as {GRADUAL}:0.4@0.5") from None
+    return flags.replace(parts=_texts(unfolded))
+
+
+def fit_parts(flags: Any, init: Callable[[], Any]) -> Any:
+    """Read a page's own parts for another network: what names no parameter there names its last stage.
+
+    The last stage is the last quarter of the layers that no earlier part names, such as the blocks 9 to 11 of twelve.
+
+    Args:
+      flags: `parts`, as the page has them.
+      init: initializes the network's variables; it is traced, not run.
+
+    Returns:
+      The flags, as they are where each part names a parameter.
+    """
+    parts, layers, fitted = parts_of(flags), _layers(init), []
+    names = flatten_dict(jax.eval_shape(init)["params"], sep="/")
+    for part in parts:
+        if part.pattern == GRADUAL or any(is_matched(name, part.pattern) for name in names):
+            fitted.append(part)
+            continue
+        left = [paths for paths in layers if any(part_of(path, fitted) is None for path in paths)]
+        last = left[-max(1, len(left) // 4) :]
+        fitted += [part._replace(pattern=path) for paths in last for path in paths if part_of(path, fitted) is None]
+    return flags if tuple(fitted) == parts else flags.replace(parts=_texts(fitted))
+
+
+def _texts(parts: Iterable[Part]) -> tuple[str, ...]:
+    return tuple(f"{part.pattern}:{part.rate!r}@{part.start!r}" for part in parts)
+
+
+def _layers(init: Callable[[], Any]) -> list[tuple[str, ...]]:
+    """List the layers of a network in their order, without computing it."""
     layers: list[tuple[str, ...]] = []
 
     def trace() -> None:
         layers[:] = layers_of(init()["params"])
 
     jax.eval_shape(trace)
-    try:
-        unfolded = layer_parts(layers, *next((part.rate, part.start) for part in parts))
-    except ValueError as error:
-        raise FlagError(f"--parts={flags.parts[0]}: {error}, such as {GRADUAL}:0.4@0.5") from None
-    return flags.replace(parts=tuple(f"{part.pattern}:{part.rate!r}@{part.start!r}" for part in unfolded))
+    return layers
 
 
 def check_parts(flags: Any, params: Any) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range, check_record, root_key
-from dlcore.models import create_model, input_shape
+from dlcore.models import input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.models.network import Zoo
 from dlcore.optim import trained_parts
@@ -53,14 +53,14 @@ class FineTunedNetwork:
             trained_parts.check_parts(flags.replace(parts=run.parts.optimizer.parts), params)
 
     def example(self) -> tuple[nn.Module, jax.Array]:
-        """Build the network and an image for it; the paths of parameters depend on neither size nor classes.
+        """Build the network with a head and an image for it; the paths depend on neither size nor classes.
 
         Returns:
           (the network, [1, H, W, C]).
         """
         height, width, channels = input_shape(self.backbone.zoo_name)
         side = self.backbone.fields.get("image_size")
-        model = self._with_head(create_model(self.backbone.zoo_name, **self.backbone.fields))
+        model = self._with_head(self.backbone.build(2))
         return model, jnp.zeros((1, side or height, side or width, channels))
 
     def init(self) -> Any:
@@ -86,8 +86,11 @@ class FineTuningAdamW(PartsAdamW):
     """AdamW of what `--adapt` lets learn, or of one layer after the other."""
 
     def with_flags(self, flags: Any) -> "FineTuningAdamW":
-        """Return the record with the values of the flags, and a part for each layer in place of `gradual`."""
+        """Return the record with the values of the flags: the page's own parts fit the network that came."""
         values = {name: flags[name] for name in field_settings(self) if name in flags}
         network = FineTunedNetwork(Zoo(flags.model, flags.group("model")), flags.head, flags.head_units)
-        values["parts"] = trained_parts.unfold_gradual(adapter_flags.trained_parts(flags), network.init).parts
+        flags = adapter_flags.trained_parts(flags)
+        if tuple(flags.parts) == self.parts:
+            flags = trained_parts.fit_parts(flags, network.init)
+        values["parts"] = trained_parts.unfold_gradual(flags, network.init).parts
         return dataclasses.replace(self, **values)

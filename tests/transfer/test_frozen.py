@@ -15,7 +15,7 @@ from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, PartsAdamW, layer_parts, layers_of, partial_optimizer
-from dlcore.optim.trained_parts import parts_of, unfold_gradual
+from dlcore.optim.trained_parts import fit_parts, parts_of, unfold_gradual
 from dlcore.setting import FlagError
 from dlcore.transfer.frozen import PartlyFrozen
 
@@ -283,3 +283,19 @@ def test_each_flag_reaches_the_optimizer_of_each_part(monkeypatch):
 def test_a_gradual_unfreezing_is_left_to_the_pages_that_ask_for_it():
     flags = Flags({"parts": ("head", "*:0.5@0.25")})
     assert unfold_gradual(flags, None) is flags
+
+
+def test_the_parts_of_a_page_name_the_last_blocks_of_another_network():
+    """Of eight blocks and an embedding, nine layers, the last two; what names something stays as it is."""
+    kernel, bias = jnp.zeros((2, 2)), jnp.zeros(2)
+    blocks = {f"blocks_{i}": {"kernel": kernel} for i in range(8)}
+
+    def init():
+        return {"params": {"embed": {"kernel": kernel}, **blocks, "norm": {"bias": bias}, "head": {"kernel": kernel}}}
+
+    own = Flags({"parts": ("head:10", "*4_*@0.2", "*:0.3@0.4")})
+    fitted = fit_parts(own, init).parts
+    late = ("blocks_6:1.0@0.2", "blocks_7:1.0@0.2", "norm:1.0@0.2")
+    assert fitted == ("head:10.0@0.0", *late, "*:0.3@0.4")
+    stages = Flags({"parts": ("head", "blocks_4*", "*/bias")})
+    assert fit_parts(stages, init) is stages
