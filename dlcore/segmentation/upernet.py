@@ -7,8 +7,8 @@ Xiao, Liu, Zhou, Jiang & Sun, "Unified perceptual parsing for scene understandin
 
 Every convolution has a batch norm and a rectifier. It is the head by which backbones are compared (Swin, ConvNeXt); any
 backbone with maps will do. Here it is the paper's head of objects alone, as in transformers'
-UperNetForSemanticSegmentation, whose weights on a ConvNeXt (`openmmlab/upernet-convnext-tiny`) load, as do those of
-BeitForSemanticSegmentation on a `BEiTPyramid`.
+UperNetForSemanticSegmentation, whose weights on a ConvNeXt or a Swin (`openmmlab/upernet-convnext-tiny`,
+`openmmlab/upernet-swin-tiny`) load, as do those of BeitForSemanticSegmentation on a `BEiTPyramid`.
 """
 
 from typing import Annotated, Any
@@ -21,6 +21,8 @@ from dlcore.learner import Range
 from dlcore.models import beit
 from dlcore.models.beit import BEiT
 from dlcore.models.convnext import TORCH_LAYOUTS
+from dlcore.models.swin import TORCH_LAYOUTS as SWIN_LAYOUTS
+from dlcore.models.swin import Swin
 from dlcore.nn import BatchNorm, ConvTranspose, LayerNorm, gelu
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
@@ -32,6 +34,7 @@ from dlcore.segmentation.pspnet import PyramidPooling
 __all__ = ["BEiTPyramid", "UPerNet"]
 
 (CONVNEXT,) = TORCH_LAYOUTS
+SWIN = SWIN_LAYOUTS[0]
 BEIT = beit.TORCH_LAYOUTS[0]
 BEIT_OLDER = (
     (r"^fpn1\.0\.", "fpn.fpn1.conv_transpose1."),
@@ -84,6 +87,7 @@ class UPerNet(nn.Module):
       aux_stage: a map that an auxiliary head scores, for the loss; None for none.
       aux_features: channels of the auxiliary head.
       normalize: put a layer norm on each map of the backbone, as transformers' backbones do.
+      norm_epsilon: epsilon of these layer norms.
     """
 
     backbone: nn.Module
@@ -94,6 +98,7 @@ class UPerNet(nn.Module):
     aux_stage: str | None = None
     aux_features: Annotated[int, Range(1)] = 256
     normalize: bool = True
+    norm_epsilon: Annotated[float, "if changed"] = 1e-6
     dtype: Any = None
     axis_name: str | None = REPLICA
 
@@ -116,7 +121,7 @@ class UPerNet(nn.Module):
             )
         return (
             (r"^backbone\.", ""),
-            *CONVNEXT.names,
+            *(SWIN if isinstance(self.backbone, Swin) else CONVNEXT).names,
             (r"^norm_(\w+)\.", r"hidden_states_norms.\1."),
             (r"^auxiliary_head_conv\.", "auxiliary_head.convs.0."),
             (r"^auxiliary_head_", "auxiliary_head."),
@@ -129,10 +134,12 @@ class UPerNet(nn.Module):
     @property
     def TORCH_OLD_NAMES(self) -> tuple:  # noqa: N802
         """Pairs of `re.sub` that turn the keys of older files into today's."""
-        return BEIT_OLDER if isinstance(self.backbone, BEiTPyramid) else ((r"^backbone\.", ""), *CONVNEXT.older)
+        if isinstance(self.backbone, BEiTPyramid):
+            return BEIT_OLDER
+        return ((r"^backbone\.", ""), *(SWIN if isinstance(self.backbone, Swin) else CONVNEXT).older)
 
     TORCH_OPTIONAL = r"\.relative_position_index$|^(layernorm|pooler\.layernorm)\."
-    """What a BEiT's file has and no map reads."""
+    """What the files of a BEiT and a Swin have and no map reads."""
 
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
@@ -159,7 +166,7 @@ class UPerNet(nn.Module):
         named = dict.fromkeys((*self.stages, *([self.aux_stage] if self.aux_stage else [])))
         maps = {stage: named_map(features, stage) for stage in named}
         if self.normalize:
-            maps = {stage: LayerNorm(1e-6, dtype=dtype, name=f"norm_{stage}")(y) for stage, y in maps.items()}
+            maps = {stage: LayerNorm(self.norm_epsilon, dtype=dtype, name=f"norm_{stage}")(y) for stage, y in maps.items()}
         # Pyramid pooling on the coarsest map; laterals on the others.
         pooled = PyramidPooling(self.bins, **shape, features=self.features, name="psp")(maps[self.stages[-1]], train)
         levels = [

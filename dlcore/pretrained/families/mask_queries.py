@@ -6,8 +6,8 @@ from typing import Any
 from flax import linen as nn
 
 from dlcore.detection.detr import DETR
-from dlcore.models.swin import Swin
 from dlcore.pretrained.families.detectors import padded_sizes
+from dlcore.pretrained.families.swin import swin_backbone
 from dlcore.pretrained.family import Family, check_config, read_as
 
 __all__ = ["FAMILIES"]
@@ -17,18 +17,7 @@ def _swin(config: Mapping[str, Any]) -> nn.Module:
     inner = config["backbone_config"]
     if inner.get("model_type") not in ("swin", "maskformer-swin"):
         raise ValueError(f"backbone_config: a {inner.get('model_type')}; allowed: swin")
-    fixed = {"qkv_bias": True, "hidden_act": "gelu", "use_absolute_embeddings": False, "layer_norm_eps": 1e-5}
-    check_config(inner, fixed, "dlcore's Swin")
-    return Swin(
-        num_classes=0,
-        stages=tuple(inner["depths"]),
-        width=inner["embed_dim"],
-        num_heads=tuple(inner["num_heads"]),
-        patch_size=inner["patch_size"],
-        window_size=inner["window_size"],
-        mlp_ratio=inner["mlp_ratio"],
-        always_shift=True,
-    )
+    return swin_backbone(inner)
 
 
 def _maskformer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,12 +1,14 @@
-"""Segmenters of transformers: SegFormer, and UPerNet on a ConvNeXt."""
+"""Segmenters of transformers: SegFormer, DPT, and UPerNet on a ConvNeXt, a Swin or a BEiT."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.choices import check_choice
 from dlcore.models.beit import BEiT
 from dlcore.models.convnext import ConvNeXt
 from dlcore.models.mit import MiT
 from dlcore.pretrained.families.stages import mit_fields
+from dlcore.pretrained.families.swin import swin_backbone
 from dlcore.pretrained.family import Family, check_config, read_as
 from dlcore.segmentation.upernet import BEiTPyramid
 
@@ -26,20 +28,21 @@ def _scores(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return {"logits": model.apply(variables, inputs["pixel_values"], method="scores")}
 
 
-HEAD = {
-    "auxiliary_num_convs": 1,
-    "auxiliary_concat_input": False,
-    "backbone_config": {"model_type": "convnext", "patch_size": 4, "hidden_act": "gelu"},
-}
+HEAD = {"auxiliary_num_convs": 1, "auxiliary_concat_input": False}
 
 
 def _upernet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     backbone = config["backbone_config"]
-    check_config(config, {key: value for key, value in HEAD.items() if key != "backbone_config"}, "dlcore's UPerNet")
-    check_config(backbone, HEAD["backbone_config"], "dlcore's UPerNet")
+    check_config(config, HEAD, "dlcore's UPerNet")
+    check_choice("backbone_config.model_type", backbone.get("model_type"), ("convnext", "swin"))
+    if backbone["model_type"] == "swin":
+        encoder, epsilon = swin_backbone(backbone), 1e-5
+    else:
+        check_config(backbone, {"patch_size": 4, "hidden_act": "gelu"}, "dlcore's UPerNet")
+        encoder = ConvNeXt(num_classes=0, stages=tuple(backbone["depths"]), widths=tuple(backbone["hidden_sizes"]))
+        epsilon = 1e-6
     stages = tuple(backbone["out_features"])
     aux = config.get("use_auxiliary_head", True)
-    encoder = ConvNeXt(num_classes=0, stages=tuple(backbone["depths"]), widths=tuple(backbone["hidden_sizes"]))
     return "upernet_convnext_tiny", {
         "backbone": encoder,
         "num_classes": len(config["id2label"]),
@@ -48,6 +51,7 @@ def _upernet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "bins": tuple(config["pool_scales"]),
         "aux_stage": stages[2] if aux else None,
         "aux_features": config["auxiliary_channels"],
+        "norm_epsilon": epsilon,
     }
 
 
@@ -56,8 +60,7 @@ def _logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
 
 
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    fixed = {"auxiliary_num_convs": 1, "auxiliary_concat_input": False}
-    check_config(config, fixed, "dlcore's UPerNet")
+    check_config(config, HEAD, "dlcore's UPerNet")
     indices = config["out_indices"]  # transformers counts the embedded patches as the first map
     if len(indices) != 4 or min(indices) < 2:
         raise ValueError(f"out_indices={indices}: not in dlcore's UPerNet; allowed: four of 2 to num_hidden_layers + 1")

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.models.swin import Swin
 from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments, without_head
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "swin_backbone"]
 
 
 def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -21,6 +22,19 @@ def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "window_size": config["window_size"],
         "mlp_ratio": config["mlp_ratio"],
     }
+
+
+def swin_backbone(config: Mapping[str, Any]) -> Swin:
+    """Build the Swin whose maps a network of transformers reads.
+
+    Args:
+      config: `backbone_config` of the network.
+
+    Returns:
+      The backbone, which shifts its windows on a map of one window too, as transformers' does.
+    """
+    _, fields = _swin({**config, "id2label": {}})
+    return Swin(**fields, always_shift=True)
 
 
 def _swin_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
