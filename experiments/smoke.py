@@ -182,3 +182,18 @@ PROMPTS = {
     "num_samples": 8,
 }
 """Settings of --smoke."""
+
+
+DEPTH_TRANSFORMER = {
+    **few_steps(2, 4),
+    "eval_batch_size": 4,
+    "image_size": (16, 16),
+    "num_scenes": 8,
+    "model.width": 8,
+    "model.num_heads": 2,
+    "model.mlp_features": 8,
+    "dpt.channels": (4, 4, 4, 4),
+    "dpt.features": 4,
+    "dpt.head_features": 4,
+}
+"""Settings of --smoke."""

@@ -17,8 +17,6 @@ not read.
 """
 
 import io
-import zipfile
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -28,15 +26,14 @@ import numpy as np
 from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image, stretch_image
-from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
 from dlcore.data.mask_files import decode_mask
 from dlcore.data.masks import unpack_masks
+from dlcore.data.paired_files import FilePair, listed, pair_files, read_below
 from dlcore.data.scenes import SHAPES, STUFF, scenes
 from dlcore.data.source import Source, whole_numbers
-from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.text import read_lines
 from dlcore.data.workers import unreadable
 from dlcore.json_content import parse_json
@@ -84,7 +81,6 @@ _CITYSCAPES_IDS = 34
 """Number of label ids of Cityscapes, evaluated or not."""
 
 SCENE_CLASSES = ("background", *SHAPES)
-_SHOWN = 8
 _MOST_UNNAMED = 64
 """Maximum number of classes without a classes.json: masks with more values were most likely resized with smoothing."""
 _CLASSES = "classes.json"
@@ -96,16 +92,6 @@ class _Table(NamedTuple):
 
     classes: np.ndarray
     allowed: str
-
-
-class _Pair(NamedTuple):
-    """One image with its mask: names for messages, and functions that give their bytes."""
-
-    image: str
-    mask: str
-    read_image: Callable[[], bytes]
-    read_mask: Callable[[], bytes]
-    key: str
 
 
 class _Row(NamedTuple):
@@ -178,7 +164,7 @@ def _names_of(values: np.ndarray, data_dir: str) -> tuple[str, ...]:
         raise ValueError(_one_class(data_dir, values))
     if len(class_ids) <= class_ids.max() or len(class_ids) > _MOST_UNNAMED:
         raise ValueError(
-            f"data_dir={data_dir!r}: the training masks hold {len(values)} values, {_listed(values)}; allowed: without "
+            f"data_dir={data_dir!r}: the training masks hold {len(values)} values, {listed(values)}; allowed: without "
             f"classes.json up to {_MOST_UNNAMED} classes, numbered from 0 without gaps, and {VOID} for void (shades "
             f"come from masks that were resized or smoothed); or with the values in classes.json, such as {_TWO}"
         )
@@ -202,23 +188,17 @@ def _classes_seen(
             raise ValueError(f"image_size={size}: leaves {(counts > 0).sum()} classes of {split}; allowed: {least}")
         raise ValueError(_one_class(data_dir, values, split))
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
-    return (f"{source.name or split}: classes without a pixel: {_listed(missing)}",) if missing else ()
+    return (f"{source.name or split}: classes without a pixel: {listed(missing)}",) if missing else ()
 
 
 def _one_class(data_dir: str, values: np.ndarray, split: str = "train") -> str:
     split_name = {"train": "training", "valid": "validation"}.get(split, split)
     few = "fewer than two classes" if split == "train" else "no class"
     return (
-        f"data_dir={data_dir!r}: the {split_name} masks hold {_listed(values)}, {few} besides void ({VOID}, without "
+        f"data_dir={data_dir!r}: the {split_name} masks hold {listed(values)}, {few} besides void ({VOID}, without "
         "classes.json); allowed: 0 for the background and 1 for the foreground, or the masks' values, and a void "
         f"that is none of them, in classes.json, such as {_TWO}"
     )
-
-
-def _listed(values: Any) -> str:
-    formatted = [str(value) for value in values]
-    more = f" and {len(formatted) - _SHOWN} more, to {formatted[-1]}" if len(formatted) > _SHOWN else ""
-    return ", ".join(formatted[:_SHOWN]) + more
 
 
 @whole_numbers
@@ -274,7 +254,7 @@ def _layout_of(path: Path) -> str:
     return "ade20k" if (path / "annotations" / "training").is_dir() else "pairs"
 
 
-_Content = tuple[tuple[str, ...], _Table, dict[str, list[_Pair]], tuple[str, ...]]
+_Content = tuple[tuple[str, ...], _Table, dict[str, list[FilePair]], tuple[str, ...]]
 """Class names (empty if no file states them), the table of the mask values, the pairs of each split, and messages."""
 
 
@@ -320,40 +300,16 @@ def _ade20k(path: Path) -> _Content:
     return names, table, pairs, ()
 
 
-def _on_disk(image: Path, mask: Path, root: Path) -> _Pair:
+def _on_disk(image: Path, mask: Path, root: Path) -> FilePair:
     if not mask.exists():
         raise ValueError(f"{image}: has no mask; allowed: {mask}")
-    return _Pair(str(image), str(mask), image.read_bytes, mask.read_bytes, str(image.relative_to(root)))
+    return FilePair(str(image), str(mask), image.read_bytes, mask.read_bytes, str(image.relative_to(root)))
 
 
 def _pairs(path: Path) -> _Content:
-    files = _files(path)
-    names, table = _described(path, [read() for name, read in files.items() if PurePosixPath(name).name == _CLASSES])
-    kinds = {}
-    for name in files:
-        parts = PurePosixPath(name).parts
-        kind = next((i for i in range(len(parts) - 1) if parts[i].lower() in ("images", "masks")), None)
-        if kind is not None and is_image(parts):
-            kinds[name] = kind
-    split_by_name, messages = _splits_of(kinds, path)
-    groups: dict[str, dict[str, dict[str, str]]] = {}
-    for name, kind in kinds.items():
-        parts = PurePosixPath(name).parts
-        key = str(PurePosixPath(*parts[:kind], *parts[kind + 1 :]).with_suffix(""))
-        group = groups.setdefault(split_by_name[name], {"images": {}, "masks": {}})[parts[kind].lower()]
-        if key in group:
-            raise ValueError(f"{path}: {group[key]} and {name} have the same name; allowed: one of a name")
-        group[key] = name
-    pairs: dict[str, list[_Pair]] = {}
-    for split, group in groups.items():
-        for this, other in (("images", "masks"), ("masks", "images")):
-            if unpaired := sorted(set(group[this]) - set(group[other])):
-                name = group[this][unpaired[0]]
-                raise ValueError(f"{path}: {name} has no file of its name in {other}; allowed: one of each")
-        pairs[split] = [
-            _Pair(f"{path}: {image}", f"{path}: {group['masks'][key]}", files[image], files[group["masks"][key]], image)
-            for key, image in sorted(group["images"].items())
-        ]
+    contents = read_below(path)
+    names, table = _described(path, [read() for name, read in contents.items() if PurePosixPath(name).name == _CLASSES])
+    pairs, messages = pair_files(path, contents, "masks", is_image)
     return names, table, pairs, messages
 
 
@@ -379,9 +335,9 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
     if not 0 <= (void or 0) <= VOID or len(names) > VOID:
         raise ValueError(f"{where} void {void} and {len(names)} classes; allowed: void 0 to 255, at most 255 classes")
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(f"{where} classes {_listed(names)}; allowed: two or more, each name once")
+        raise ValueError(f"{where} classes {listed(names)}; allowed: two or more, each name once")
     if len(numbers) != len(names) or len(set(numbers)) < len(names) or not all(0 <= v <= VOID for v in numbers):
-        raise ValueError(f"{where} values {_listed(numbers)}; allowed: {len(names)} different ones from 0 to {VOID}")
+        raise ValueError(f"{where} values {listed(numbers)}; allowed: {len(names)} different ones from 0 to {VOID}")
     if void in numbers:
         raise ValueError(f"{where} void {void}, which is also class {names[numbers.index(void)]!r}; allowed: another")
     if values is None:
@@ -389,57 +345,10 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
     classes = np.full(256, -1)
     classes[[v for v in (void, VOID) if v is not None]] = VOID
     classes[numbers] = np.arange(len(names))
-    return names, _Table(classes, f"{_listed(numbers)}" + ("" if void is None else f", or {void} for void"))
+    return names, _Table(classes, f"{listed(numbers)}" + ("" if void is None else f", or {void} for void"))
 
 
-def _splits_of(kinds: Mapping[str, int], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Find the split of each file by its folders other than images and masks; and a message if no folder is a split."""
-    split_of_folder, splits, other = {}, set(), {}
-    for name, kind in kinds.items():
-        parts = PurePosixPath(name).parts
-        folders = (*parts[:kind], *parts[kind + 1 : -1])
-        here = [folder for folder in folders if split_of(folder)]
-        if len({split_of(folder) for folder in here}) > 1:
-            raise ValueError(f"{path}: {name} is below {' and below '.join(here)}; allowed: one split")
-        splits |= set(here)
-        split_of_folder[name] = split_of(here[0]) if here else None
-        if not here:
-            other.setdefault(folders[0] if folders else parts[kind], name)
-    check_one_name(splits, str(path))
-    if splits and other:
-        folder, name = next(iter(other.items()))
-        raise ValueError(
-            f"{path}: {name} is in no split, and {', '.join(sorted(splits))} are there; allowed instead of {folder!r}: "
-            f"{allowed_names()}"
-        )
-    folder_names = sorted(other) if len(set(other) - {"images", "masks"}) > 1 else ()
-    messages = (f"{path}: no folder is a split ({allowed_names()}); training data is all of {_listed(folder_names)}",)
-    return {name: split or "train" for name, split in split_of_folder.items()}, messages if folder_names else ()
-
-
-def _files(path: Path) -> Mapping[str, Callable[[], bytes]]:
-    """Return name -> reading function of the files in a folder and the members of its .zip files, or of one .zip."""
-    if path.is_file():
-        return _members(path, "")
-    files: dict[str, Callable[[], bytes]] = {}
-    for file in files_below(path):
-        name = str(PurePosixPath(*file.relative_to(path).parts))
-        if file.suffix.lower() == ".zip" and file.parent == path:
-            files |= _members(file, f"{file.stem}/")
-        else:
-            files[name] = file.read_bytes
-    return files
-
-
-def _members(path: Path, prefix: str) -> dict[str, Callable[[], bytes]]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"data_dir={str(path)!r}: neither a folder nor a .zip")
-    archive = open_zip(path)
-    members = [member.filename for member in archive.infolist() if not member.is_dir()]
-    return {f"{prefix}{name}": lambda name=name: archive.read(name) for name in members}
-
-
-def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> tuple[Source, np.ndarray]:
+def _load(pairs: list[FilePair], size: tuple[int, int] | None, table: _Table) -> tuple[Source, np.ndarray]:
     """Decode the pairs of one split in threads: (source, distinct mask values); raises the first error by name."""
     with ThreadPoolExecutor() as pool:
         rows = list(pool.map(lambda pair: _decoded(pair, size, table), pairs))
@@ -457,14 +366,14 @@ def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> tu
     if rotated := [pair.key for pair, row in zip(pairs, rows, strict=True) if row.turned]:
         messages = (
             f"{len(rotated)} images are turned as their EXIF orientation says; their masks state none and are taken as "
-            f"drawn on the turned images: {_listed(rotated)}",
+            f"drawn on the turned images: {listed(rotated)}",
         )
     sizes = np.array([row.num_bytes for row in rows], np.int64)
     values = np.unique(np.concatenate([row.values for row in rows]))
     return Source(arrays, len(pairs), notes=messages, names=names, sizes=sizes), values
 
 
-def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
+def _decoded(pair: FilePair, size: tuple[int, int] | None, table: _Table) -> _Row:
     from PIL import Image
 
     try:
@@ -474,24 +383,24 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
     except Exception as error:
         raise ValueError(unreadable([(pair.image, error)], False)) from None
     try:
-        content_of_mask = pair.read_mask()
+        content_of_mask = pair.read_other()
         is_rotated = orientation(open_image(io.BytesIO(content_of_mask))) == 1 and is_rotated
     except Exception as error:
-        raise ValueError(unreadable([(pair.mask, error)], False)) from None
+        raise ValueError(unreadable([(pair.other, error)], False)) from None
     try:
         values = decode_mask(content_of_mask)
     except ValueError as error:
-        raise ValueError(f"{pair.mask}: {error}") from None
+        raise ValueError(f"{pair.other}: {error}") from None
     except Exception as error:
-        raise ValueError(unreadable([(pair.mask, error)], False)) from None
+        raise ValueError(unreadable([(pair.other, error)], False)) from None
     if values.shape != image.shape[:2]:
         hint = " (which its EXIF orientation turned; the mask states none)" if is_rotated else ""
-        raise ValueError(f"{pair.mask}: a mask of {values.shape} pixels; allowed: its image's {image.shape[:2]}{hint}")
+        raise ValueError(f"{pair.other}: a mask of {values.shape} pixels; allowed: its image's {image.shape[:2]}{hint}")
     class_ids = np.unique(values)
     inside = (values >= 0) & (values <= 255)
     classes = np.where(inside, table.classes[np.where(inside, values, 0).astype(np.uint8)], -1)
     if (classes < 0).any():
-        raise ValueError(f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}")
+        raise ValueError(f"{pair.other}: value {values[classes < 0][0]}; allowed: {table.allowed}")
     labels, original_size = classes.astype(np.uint8), image.shape[:2]
     if size is not None and image.shape[:2] != size:
         image = stretch_image(image, size)

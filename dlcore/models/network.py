@@ -181,12 +181,15 @@ class OnBackbone:
       backbone: the backbone.
       adaptation: part whose `adapt(module, run)` freezes the backbone and adds an adapter; None trains all.
       prefix: prefix of the network's flags; None takes that of its class.
+      backbone_class: subclass of the backbone's class with the same fields, whose maps the network reads; None for the
+        backbone's own.
     """
 
     network: Callable[..., nn.Module]
     backbone: Zoo
     adaptation: Any = None
     prefix: Annotated[str | None, "no flag"] = None
+    backbone_class: type[nn.Module] | None = None
 
     @property
     def modules(self) -> dict[str, Callable[..., nn.Module]]:
@@ -214,7 +217,11 @@ class OnBackbone:
           **fields: other fields, such as heads.
         """
         backbone = self.backbone.build(num_classes, dtype)
-        return self.network(dtype=dtype, **{"num_classes": num_classes, "backbone": backbone, **fields})
+        if self.backbone_class is not None:
+            names = _field_names(backbone) - {"parent", "name"}
+            backbone = self.backbone_class(**{name: getattr(backbone, name) for name in names})
+        values = {"num_classes": num_classes} if "num_classes" in _field_names(self.network) else {}
+        return self.network(dtype=dtype, **{**values, "backbone": backbone, **fields})
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""

@@ -1,12 +1,78 @@
-"""Panels of predicted depth and surface normals beside the true ones."""
+"""Predicted depth for the report and the modes: panels beside the true maps, and files of one's own photographs."""
+
+from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.facts import Facts
 from dlcore.report.context import ReportContext
 from dlcore.report.panel import Panel
+from dlcore.report.prediction import stretched_images, unique_stems
 
-__all__ = ["panels"]
+__all__ = ["DepthOfImages", "affine_panels", "panels"]
+
+
+class DepthOfImages:
+    """Use of a network of depth: `--mode=predict --input=FILE_OR_FOLDER` writes the map of each image.
+
+    The map is disparity up to scale and shift, or depth of a metric network.
+    """
+
+    def inputs(self, path: str, run: Any) -> tuple[Any, list[str]]:
+        """Read the images under a path, stretched to the size of the training images."""
+        return stretched_images(path, run.facts)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe each image by the least and the greatest number of its map."""
+        ((name, maps),) = outputs.items()
+        limits = [(float(values.min()), float(values.max())) for values in maps]
+        return [{name: [low, high], "text": f"{name} {low:.4g} to {high:.4g}"} for low, high in limits]
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
+        """Write NAME_depth.npy or NAME_disparity.npy, float32 [H, W], and the same as a gray .png of each image."""
+        from PIL import Image
+
+        folder.mkdir(parents=True, exist_ok=True)
+        ((kind, maps),) = outputs.items()
+        files = []
+        for stem, values in zip(unique_stems(names), maps, strict=True):
+            values = np.asarray(values, np.float32)
+            gray = 255 * (values - values.min()) / max(float(np.ptp(values)), 1e-12)
+            files += [folder / f"{stem}_{kind}.npy", folder / f"{stem}_{kind}.png"]
+            np.save(files[-2], values)
+            Image.fromarray(np.rint(gray).astype(np.uint8)).save(files[-1])
+        return files
+
+
+def affine_panels(context: ReportContext) -> list[Panel]:
+    """Draw images, their true depth and the predicted depth, aligned where it is disparity up to scale and shift."""
+    from dlcore.metrics.depth import align_scale_and_shift
+    from dlcore.report.curves import curves
+    from dlcore.report.figure import figure_panel, new_figure, show_image
+
+    test, outputs = context.data.test.arrays, context.outputs
+    count = min(6, len(test["image"]))
+    figure, axes = new_figure((1.9 * count, 5.7), 3, count, squeeze=False)
+    for i in range(count):
+        depth = np.asarray(test["depth"][i])
+        known = depth > 0
+        low, high = (float(depth[known].min()), float(depth[known].max())) if known.any() else (0.0, 1.0)
+        if "depth" in outputs:
+            predicted = np.asarray(outputs["depth"][i])
+        else:
+            truth = 1 / np.where(known, depth, 1)
+            aligned = align_scale_and_shift(
+                jnp.asarray(outputs["disparity"][i]), jnp.asarray(truth), jnp.asarray(known)
+            )
+            predicted = 1 / np.maximum(np.asarray(aligned), 1 / (2 * high))
+        limits = {"vmin": low, "vmax": high, "cmap": "viridis"}
+        show_image(axes[0, i], test["image"][i], "" if i else "image")
+        show_image(axes[1, i], np.where(known, depth, np.nan), "" if i else "true depth", **limits)
+        show_image(axes[2, i], predicted, "" if i else "predicted depth", **limits)
+    caption = "Depth along the camera's axis, dark near and bright far; the colors of a column are those of its truth."
+    return [figure_panel("Depth", figure, caption), curves(context.history)]
 
 
 def panels(context: ReportContext) -> list[Panel]:

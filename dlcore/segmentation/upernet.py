@@ -166,7 +166,9 @@ class UPerNet(nn.Module):
         named = dict.fromkeys((*self.stages, *([self.aux_stage] if self.aux_stage else [])))
         maps = {stage: named_map(features, stage) for stage in named}
         if self.normalize:
-            maps = {stage: LayerNorm(self.norm_epsilon, dtype=dtype, name=f"norm_{stage}")(y) for stage, y in maps.items()}
+            maps = {
+                stage: LayerNorm(self.norm_epsilon, dtype=dtype, name=f"norm_{stage}")(y) for stage, y in maps.items()
+            }
         # Pyramid pooling on the coarsest map; laterals on the others.
         pooled = PyramidPooling(self.bins, **shape, features=self.features, name="psp")(maps[self.stages[-1]], train)
         levels = [

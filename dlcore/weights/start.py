@@ -227,11 +227,12 @@ def start_modules(run: Run, adapted: Adapted | None = None) -> Start | None:
     source = run.flags.get("init_from")
     if source is None:
         return None
-    name, class_names = f"init_from={source!r}", list(run.spec["class_names"])
+    name, class_names = f"init_from={source!r}", run.spec.get("class_names") and list(run.spec["class_names"])
     load = functools.cache(lambda: _load(source))
 
     def fit(initial: dict) -> tuple[dict, list[str]]:
         weights, classes = _in_modules(*load(), run.flags.get("model"), initial, name)
+        classes = None if class_names is None else classes  # data without classes, such as depth
         variables, anew = fit_modules(weights, initial, classes == class_names, name)
         messages = [f"{name}: does not give {', '.join(anew)}, which start anew"] if anew else []
         gives_classes = (initial["params"].keys() & weights["params"].keys()) - {"backbone"}

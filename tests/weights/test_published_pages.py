@@ -38,7 +38,10 @@ PAGES = {
 }
 """{folder: (page, flags)}; texts have a tokenizer of the network's vocabulary, which these folders lack."""
 
-MORE_PAGES = {"nvidia--segformer-tiny": ("segmentation.segformer", "--model={folder}", "--image_size=64,64")}
+MORE_PAGES = {
+    "nvidia--segformer-tiny": ("segmentation.segformer", "--model={folder}", "--image_size=64,64"),
+    "depth-anything--depth-anything-tiny": ("vision3d.depth_anything", "--model={folder}", "--image_size=28,28"),
+}
 """The same of folders that no classifier, pair, text or autoencoder is."""
 
 NO_PAGE = {
