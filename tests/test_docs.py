@@ -96,6 +96,7 @@ def all_commands():
 
 
 STAND_INS = {
+    "hf:depth-anything/Depth-Anything-V2-Small-hf": "depth-anything--depth-anything-tiny",
     "hf:facebook/detr-resnet-50": "facebook--detr-tiny",
     "hf:facebook/vit-mae-base": "facebook--vit-mae-tiny",
     "hf:google-bert/bert-base-uncased": "google-bert--bert-tiny",

@@ -16,6 +16,7 @@ import pytest
 import dlcore
 from dlcore import losses, metrics, nn, ops
 from dlcore.data import augment
+from dlcore.metrics.depth import align_scale_and_shift
 from dlcore.metrics.interval import HalfInterval
 from dlcore.metrics.language import BitsPerDim, Perplexity, token_metrics
 from dlcore.metrics.panoptic import PanopticQuality
@@ -124,6 +125,7 @@ CASES = {
     "accuracy": (lambda s: metrics.accuracy(s, LABELS, KEEP), VECTORS),
     "top_k_accuracy": (lambda s: metrics.top_k_accuracy(s, LABELS, 2, KEEP), VECTORS),
     "mean_loss": (lambda v: metrics.mean_loss(v, KEEP), ((5,), ROWS)),
+    "align_scale_and_shift": (lambda p, g: align_scale_and_shift(p, g, PIXELS)[PIXELS > 0], MAP, MAP),
     "depth_errors": (lambda p, g: metrics.depth_errors(p + 3, g + 3, PIXELS), MAP, MAP),
     "depth_metrics": (
         lambda p, g: metrics.depth_metrics(p + 3, g + 3, mask=KEEP),

@@ -54,13 +54,13 @@ class DepthImages(CheckedRecord):
         return self.dataset == "folder"
 
     def load(self, seed: int = 0) -> Splits:
-        """Load the splits, with the statistics of the training images and the error of their mean depth map.
+        """Load the splits, with the statistics of the training images and the error of their mean map.
 
         Args:
           seed: seed of the held-out validation images.
         """
         from dlcore.data.augment import channel_statistics
-        from dlcore.metrics.depth import depth_metrics
+        from dlcore.metrics.depth import align_scale_and_shift, depth_metrics
 
         train, valid, test, messages = self._scenes() if self.dataset == "scenes" else self._folder(seed)
         mean, std = channel_statistics(train)
@@ -70,11 +70,13 @@ class DepthImages(CheckedRecord):
             mean=tuple(float(m) for m in mean),
             std=tuple(float(s) for s in std),
         )
-        depth, truth = train.arrays["depth"], test.arrays["depth"]
-        known = (depth > 0).sum(0)
-        mean_depth = np.where(known > 0, depth.sum(0) / np.maximum(known, 1), depth[depth > 0].mean())
-        errors = depth_metrics(np.broadcast_to(mean_depth.astype(np.float32), truth.shape), truth)
-        trivial = {"abs_rel": (float(errors["abs_rel"].compute()), "the mean depth map of the training images")}
+        disparity, targets = _disparity(train.arrays["depth"]), test.arrays["depth"]
+        observed = (disparity > 0).sum(0)
+        mean_map = np.where(observed > 0, disparity.sum(0) / np.maximum(observed, 1), disparity[disparity > 0].mean())
+        maps = np.broadcast_to(mean_map.astype(np.float32), targets.shape)
+        aligned = align_scale_and_shift(jnp.asarray(maps), jnp.asarray(_disparity(targets)), jnp.asarray(targets > 0))
+        error = depth_metrics(1 / jnp.maximum(aligned, 1e-6), jnp.asarray(targets))["abs_rel"].compute()
+        trivial = {"abs_rel": (float(error), "the training images' mean disparity map, fitted to each image")}
         return Splits(train, valid, test, {**facts.spec(), "trivial": trivial}, messages)
 
     def arguments(self, run: Any) -> dict[str, Any]:
@@ -175,6 +177,10 @@ def mirror_depth(key: jax.Array, example: dict[str, jax.Array]) -> dict[str, jax
     """
     across = jax.random.bernoulli(key)
     return {**example, **{name: jnp.where(across, v[:, ::-1], v) for name, v in example.items() if v.ndim > 1}}
+
+
+def _disparity(depth: np.ndarray) -> np.ndarray:
+    return np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), 0)
 
 
 def _is_depth(parts: Any) -> bool:

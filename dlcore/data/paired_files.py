@@ -54,15 +54,15 @@ def pair_files(
     kinds = {}
     for name in contents:
         parts = PurePosixPath(name).parts
-        place = next((i for i in range(len(parts) - 1) if parts[i].lower() in ("images", kind)), None)
-        if place is not None and (is_image if parts[place].lower() == "images" else is_other)(parts):
-            kinds[name] = place
+        index = next((i for i in range(len(parts) - 1) if parts[i].lower() in ("images", kind)), None)
+        if index is not None and (is_image if parts[index].lower() == "images" else is_other)(parts):
+            kinds[name] = index
     split_by_name, messages = _splits_of(kinds, path, kind)
     groups: dict[str, dict[str, dict[str, str]]] = {}
-    for name, place in kinds.items():
+    for name, index in kinds.items():
         parts = PurePosixPath(name).parts
-        key = str(PurePosixPath(*parts[:place], *parts[place + 1 :]).with_suffix(""))
-        group = groups.setdefault(split_by_name[name], {"images": {}, kind: {}})[parts[place].lower()]
+        key = str(PurePosixPath(*parts[:index], *parts[index + 1 :]).with_suffix(""))
+        group = groups.setdefault(split_by_name[name], {"images": {}, kind: {}})[parts[index].lower()]
         if key in group:
             raise ValueError(f"{path}: {group[key]} and {name} have the same name; allowed: one of a name")
         group[key] = name

@@ -113,15 +113,15 @@ def backbone_name(model: str, fields: Mapping[str, Any]) -> str:
     usual, backbone = BACKBONES.get(model, model), fields.get("backbone")
     if backbone is None:
         return usual
-    # Networks of the zoo of the backbone's class, or of one that it derives from with other maps.
-    listed = (getattr(sys.modules[kind.__module__], "MODELS", {}) for kind in type(backbone).__mro__)
-    variants = {n: v for models in listed for n, v in models.items() if isinstance(backbone, _class_of(v))}
     simple = {name.partition(".")[2] for name in module_settings("model", type(backbone))}
     fixed = [f.name for f in dataclasses.fields(backbone) if f.name not in {*simple, "num_classes", "parent", "name"}]
-    for name in sorted(variants, key=lambda name: name != usual):
-        network = variants[name]()
-        if all(getattr(network, f) == getattr(backbone, f) for f in fixed):
-            return name
+    # Of the backbone's class, or of one that it derives from with other maps.
+    for kind in type(backbone).__mro__:
+        variants = getattr(sys.modules[kind.__module__], "MODELS", {}) if issubclass(kind, nn.Module) else {}
+        for name in sorted(variants, key=lambda name: name != usual):
+            network = variants[name]()
+            if type(network) is kind and all(getattr(network, f) == getattr(backbone, f) for f in fixed):
+                return name
     return usual
 
 

@@ -24,22 +24,22 @@ from dlcore.ops.square_root import safe_sqrt
 __all__ = ["align_scale_and_shift", "depth_errors", "depth_metrics"]
 
 
-def align_scale_and_shift(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Scale and shift each map to its truth by least squares, as disparity of unknown cameras is measured.
+def align_scale_and_shift(prediction: jax.Array, target: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Scale and shift each map to its target by least squares, as disparity of unknown cameras is measured.
 
     s, t = argmin sum (s p + t - g)^2 over the pixels that count (MiDaS: Ranftl et al. 2020, arXiv:1907.01341).
 
     Args:
       prediction: [..., H, W].
-      truth: [..., H, W]; pixels that are not finite do not count.
+      target: [..., H, W]; pixels that are not finite do not count.
       mask: [..., H, W], 0 where a pixel does not count; None means that all do.
 
     Returns:
-      [..., H, W], s p + t; the mean of the truth where a prediction is constant.
+      [..., H, W], s p + t; the mean of the target where a prediction is constant.
     """
-    check_shapes(prediction=(prediction, "... H W"), truth=(truth, "... H W"), mask=(mask, "mask ... H W or None"))
-    prediction, truth = to_acc_dtype(prediction), to_acc_dtype(truth)
-    valid = jnp.isfinite(truth) if mask is None else jnp.isfinite(truth) & (mask > 0)
+    check_shapes(prediction=(prediction, "... H W"), target=(target, "... H W"), mask=(mask, "mask ... H W or None"))
+    prediction, target = to_acc_dtype(prediction), to_acc_dtype(target)
+    valid = jnp.isfinite(target) if mask is None else jnp.isfinite(target) & (mask > 0)
     count = jnp.maximum(valid.sum((-2, -1), keepdims=True), 1)
 
     def mean(x: jax.Array) -> jax.Array:
@@ -50,8 +50,8 @@ def align_scale_and_shift(prediction: jax.Array, truth: jax.Array, mask: jax.Arr
     largest = jnp.where(valid, jnp.abs(p), 0).max((-2, -1), keepdims=True)
     p = p / jnp.where(largest > 0, largest, 1)
     variance = mean(jnp.square(p))
-    scale = mean(p * (truth - mean(truth))) / jnp.where(variance > 0, variance, 1)
-    return scale * p + mean(truth)
+    scale = mean(p * (target - mean(target))) / jnp.where(variance > 0, variance, 1)
+    return scale * p + mean(target)
 
 
 def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None = None) -> dict[str, jax.Array]:

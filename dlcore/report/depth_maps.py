@@ -57,19 +57,19 @@ def affine_panels(context: ReportContext) -> list[Panel]:
     figure, axes = new_figure((1.9 * count, 5.7), 3, count, squeeze=False)
     for i in range(count):
         depth = np.asarray(test["depth"][i])
-        known = depth > 0
-        low, high = (float(depth[known].min()), float(depth[known].max())) if known.any() else (0.0, 1.0)
+        observed = depth > 0
+        low, high = (float(depth[observed].min()), float(depth[observed].max())) if observed.any() else (0.0, 1.0)
         if "depth" in outputs:
             predicted = np.asarray(outputs["depth"][i])
         else:
-            truth = 1 / np.where(known, depth, 1)
+            targets = 1 / np.where(observed, depth, 1)
             aligned = align_scale_and_shift(
-                jnp.asarray(outputs["disparity"][i]), jnp.asarray(truth), jnp.asarray(known)
+                jnp.asarray(outputs["disparity"][i]), jnp.asarray(targets), jnp.asarray(observed)
             )
             predicted = 1 / np.maximum(np.asarray(aligned), 1 / (2 * high))
         limits = {"vmin": low, "vmax": high, "cmap": "viridis"}
         show_image(axes[0, i], test["image"][i], "" if i else "image")
-        show_image(axes[1, i], np.where(known, depth, np.nan), "" if i else "true depth", **limits)
+        show_image(axes[1, i], np.where(observed, depth, np.nan), "" if i else "true depth", **limits)
         show_image(axes[2, i], predicted, "" if i else "predicted depth", **limits)
     caption = "Depth along the camera's axis, dark near and bright far; the colors of a column are those of its truth."
     return [figure_panel("Depth", figure, caption), curves(context.history)]

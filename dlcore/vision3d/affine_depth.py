@@ -2,7 +2,7 @@
 
     disparity     d = 1 / depth;   L = min over s, t of |s p + t - d|² / 2n + a gradients of s p + t - d
     depth         L = scale-invariant(log p; λ), where the network says metric depth
-    measured      depth of s p + t, s and t by least squares on each image's truth
+    measured      depth of s p + t, s and t by least squares on each image's target
 
 Ranftl, Lasinger, Hafner, Schindler & Koltun, "Towards robust monocular depth estimation" (2020), arXiv:1907.01341; its
 loss trained DPT (arXiv:2103.13413) and Depth Anything (arXiv:2401.10891).
@@ -69,13 +69,13 @@ def learner(
     ) -> tuple:
         y, model_state = forward(params, state.model_state, example["image"], dropout)  # [B, H, W]
         depth = example["depth"]
-        known = depth > 0
+        observed = depth > 0
         if is_metric:
             log_depth = jnp.log(jnp.maximum(y, 1e-6))
-            losses = scale_invariant_depth_loss(log_depth, depth, known, jnp.float32(variance_weight))  # [B]
+            losses = scale_invariant_depth_loss(log_depth, depth, observed, jnp.float32(variance_weight))  # [B]
         else:
-            disparity = jnp.where(known, 1 / jnp.where(known, depth, 1), 0)
-            losses = scale_and_shift_invariant_loss(y, disparity, known, gradient_weight)  # [B]
+            disparity = jnp.where(observed, 1 / jnp.where(observed, depth, 1), 0)
+            losses = scale_and_shift_invariant_loss(y, disparity, observed, gradient_weight)  # [B]
         mask = mask_of(batch)
         return masked_mean(losses, mask), (model_state, {"loss": Sum.of(losses, mask)}, y)
 
@@ -103,11 +103,11 @@ def learner(
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         _, (_, metrics, y) = objective(state.params, state, example_of(batch), batch)
         depth = batch["depth"]
-        known = depth > 0
+        observed = depth > 0
         if not is_metric:
-            disparity = align_scale_and_shift(y, 1 / jnp.where(known, depth, 1), known)
+            disparity = align_scale_and_shift(y, 1 / jnp.where(observed, depth, 1), observed)
             y = 1 / jnp.maximum(disparity, 1 / max_depth)
-        return metrics | depth_metrics(y, depth, known, mask_of(batch))
+        return metrics | depth_metrics(y, depth, observed, mask_of(batch))
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         y, _ = forward(state.params, state.model_state, preprocess(batch["image"]))

@@ -3,12 +3,11 @@
 python -m experiments.segmentation.upernet
 python -m experiments.segmentation.upernet --model=swin_t --model.stages=1,1,1,1 --model.width=16 \\
     --model.num_heads=1,2,4,8 --model.window_size=6
-python -m experiments.segmentation.upernet --model=hf:openmmlab/upernet-convnext-tiny --dataset=folder --data_dir=D \\
-    --image_size=512,512 --batch_size=8 --learning_rate=0.0001                                             (not run)
 
 The small ConvNeXt has a sixth of the channels of ConvNeXt-T and one block a stage; its finest map has a stride of 4.
-`--model=hf:ID` takes backbone, head and weights of a published UPerNet, whose layers of other classes start anew. D is
-as for experiments.segmentation.unet.
+`--model=hf:ID`, such as openmmlab/upernet-convnext-tiny, takes backbone, head and weights of a published UPerNet, whose
+layers of other classes start anew; with --dataset=folder --data_dir=D, as for experiments.segmentation.unet, it is
+fine-tuned on your masks.
 """
 
 from functools import partial

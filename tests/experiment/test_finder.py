@@ -128,7 +128,7 @@ FIRST = {
     "hyperband": "dlcore/search/halving.py",
     "Llama": "dlcore/models/llama.py",
     "dinov3": "dinov3_convnext_base",
-    "depth anything": "depth_anything_base",
+    "depth anything": "vision3d.depth_anything",
     "owl-vit": "owlvit_base_patch32",
     "open vocabulary": "owlvit_base_patch32",
     "LlamaForCausalLM": "LlamaForCausalLM",
