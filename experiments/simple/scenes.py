@@ -1,11 +1,12 @@
 """Simple methods on scenes: regions and their shapes, histograms of solids, trees of pixels."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classical_vision.graph_segmentation import graph_segmentation
 from dlcore.diagnostics.simple_images import point_histograms, region_features
 from dlcore.diagnostics.simple_methods import best_classifier, flat
-from dlcore.metrics.depth import depth_metrics
+from dlcore.metrics.depth import align_scale_and_shift, depth_metrics
 from dlcore.metrics.segmentation import iou_per_class
 from experiments.simple.method import SimpleMethod, page_splits
 
@@ -86,10 +87,24 @@ def point_cloud_histograms(seed: int) -> float:
 
 def depth_trees(seed: int) -> float:
     """Tell the depth of a pixel by trees of its place, its colors, the like run of its column, and the coarse image."""
+    targets, disparity = _disparity_of_trees("vision3d.depth", seed)
+    return float(depth_metrics((1 / disparity).astype(np.float32), targets)["abs_rel"].compute())
+
+
+def aligned_depth_trees(seed: int) -> float:
+    """Measure the same on the scenes of Depth Anything and DPT, scaled and shifted to each image as theirs is."""
+    targets, disparity = _disparity_of_trees("vision3d.depth_anything", seed)
+    aligned = align_scale_and_shift(disparity, 1 / targets)
+    return float(depth_metrics(1 / jnp.maximum(aligned, 1 / 80), targets)["abs_rel"].compute())
+
+
+def _disparity_of_trees(page: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (depth [N, H, W], predicted disparity [N, H, W]) of the test images, by trees of up to 800 images."""
     from scipy.ndimage import gaussian_filter
     from sklearn.ensemble import ExtraTreesRegressor
 
     def rows(images):
+        images = images / np.float32(255) if images.dtype == np.uint8 else images
         y, x = np.broadcast_arrays(*np.mgrid[: images.shape[1], : images.shape[2]])
         parts = [np.broadcast_to(index, images.shape[:3])[..., None] for index in (y, x)]
         parts += [images, *(gaussian_filter(images, (0, sigma, sigma, 0)) for sigma in (1, 2, 4, 8))]
@@ -99,25 +114,28 @@ def depth_trees(seed: int) -> float:
                 run[:, row] = np.where(steps[:, row - 1], run[:, row - 1] + 1, 0)
             parts.append((run if flipped is images else run[:, ::-1])[..., None])
         coarse = gaussian_filter(images, (0, 2, 2, 0))[:, 4::8, 4::8].reshape(len(images), 1, 1, -1)
-        return np.concatenate([*parts, np.broadcast_to(coarse, (*images.shape[:3], coarse.shape[-1]))], -1)
+        parts = [*parts, np.broadcast_to(coarse, (*images.shape[:3], coarse.shape[-1]))]
+        return np.concatenate([part.astype(np.float32) for part in parts], -1)
 
-    train, _, test = page_splits("vision3d.depth")[:3]
-    features, depth = rows(train.arrays["image"]), train.arrays["depth"]
-    sampled = np.random.default_rng(seed).permutation(depth.size)[:100_000]
-    trees = ExtraTreesRegressor(60, min_samples_leaf=10, max_features=0.5, random_state=seed)
-    trees.fit(features.reshape(depth.size, -1)[sampled], 1 / depth.reshape(-1)[sampled])
-    shape = test.arrays["depth"].shape
-    predictions = (1 / trees.predict(rows(test.arrays["image"]).reshape(np.prod(shape), -1))).reshape(shape)
-    measured = depth_metrics(predictions.astype(np.float32), test.arrays["depth"])["abs_rel"]
-    return float(measured.compute())
+    train, _, test = page_splits(page)[:3]
+    images, depth = (train.arrays[name][:800] for name in ("image", "depth"))
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(depth[0].size)[: 100_000 // len(images)] for _ in images]
+    features = np.concatenate(
+        [rows(image[None]).reshape(depth[0].size, -1)[k] for image, k in zip(images, chosen, strict=True)]
+    )
+    disparity = np.concatenate([1 / values.ravel()[k] for values, k in zip(depth, chosen, strict=True)])
+    trees = ExtraTreesRegressor(60, min_samples_leaf=10, max_features=0.5, random_state=seed).fit(features, disparity)
+    targets = test.arrays["depth"]
+    maps = [trees.predict(rows(image[None])[0].reshape(depth[0].size, -1)) for image in test.arrays["image"]]
+    return targets, np.stack(maps).reshape(targets.shape)
 
 
+SEGMENTERS = ("deeplab", "pspnet", "segformer", "lraspp", "full-resolution", "unet", "fcn", "upernet")
 METHODS = [
     SimpleMethod(
         "scenes-regions",
-        tuple(
-            f"scenes-{name}" for name in ("deeplab", "pspnet", "segformer", "lraspp", "full-resolution", "unet", "fcn")
-        ),
+        tuple(f"scenes-{name}" for name in SEGMENTERS),
         "test mean_iou",
         "higher",
         "regions of similar color, extremely randomized trees of 56 numbers of their shape",
@@ -155,5 +173,13 @@ METHODS = [
         "lower",
         "extremely randomized trees of place, colors and runs of the column",
         depth_trees,
+    ),
+    SimpleMethod(
+        "aligned-depth-trees",
+        ("depth-anything-scenes", "dpt-scenes"),
+        "test abs_rel",
+        "lower",
+        "extremely randomized trees of place, colors and runs of the column, scaled and shifted to each image",
+        aligned_depth_trees,
     ),
 ]
