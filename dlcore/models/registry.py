@@ -48,7 +48,7 @@ FILES = {
     "detection": ("dlcore.detection.torch_detectors",),
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.published_depth",),
-    "generative": ("dlcore.generative.torch_networks",),
+    "generative": ("dlcore.generative.torch_networks", "dlcore.generative.swin2sr"),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 
