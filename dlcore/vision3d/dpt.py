@@ -1,11 +1,13 @@
 """DPT: depth of each pixel from the tokens of a vision transformer; Depth Anything is DPT on DINOv2.
 
 Ranftl, Bochkovskiy & Koltun, "Vision transformers for dense prediction" (2021), arXiv:2103.13413; Yang et al., "Depth
-anything" (2024), arXiv:2401.10891, and V2, arXiv:2406.09414.
+anything" (2024), arXiv:2401.10891, and V2, arXiv:2406.09414; Lin et al., "Prompting depth anything for 4K resolution
+accurate metric depth estimation" (2024), arXiv:2412.14015: a coarse depth map, such as a phone's LiDAR, is a prompt.
 
     reassemble   m_k = resize(conv1x1(patches of block b_k)),   4, 2, 1 and 1/2 times as many places, k = 1, ..., 4
     fuse         x = conv1x1(enlarge(R(x + R(conv3x3 m_k)))),   k = 4, ..., 1,   R(y) = y + conv(relu(conv(relu y)))
     depth        relu(conv1x1(relu(conv3x3(enlarge(conv3x3 x)))))
+    prompt       each fused map + convs(resized prompt from 0 to 1), and the output back in the prompt's range
 
 Depth is inverse and known up to a scale and a shift, as its loss (`scale_and_shift_invariant_loss`) asks, unless a
 sigmoid and `max_depth` make it metric. With `readout="project"` each patch is joined by the class token and projected.
@@ -30,7 +32,7 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.resize import resize
 
-__all__ = ["DPT", "ClassTokenViT", "DPTNeck", "NormalizedDINOv2"]
+__all__ = ["DPT", "ClassTokenViT", "DPTNeck", "NormalizedDINOv2", "PromptUnit"]
 
 
 class ClassTokenViT(ViT):
@@ -77,6 +79,33 @@ class ResidualUnit(nn.Module):
         return x + y
 
 
+class PromptUnit(nn.Module):
+    """Three 3x3 convolutions with rectifiers between them.
+
+    Args:
+      features: channels of each.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the unit.
+
+        Args:
+          x: [B, h, w, C].
+
+        Returns:
+          [B, h, w, features].
+        """
+        for i in (1, 2, 3):
+            x = nn.relu(x) if i > 1 else x
+            x = Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name=f"convolution{i}")(x)
+        return x
+
+
 class DPTNeck(nn.Module):
     """Maps of one size become a pyramid, which is fused from the coarsest to the finest map.
 
@@ -97,11 +126,12 @@ class DPTNeck(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, maps: list[jax.Array]) -> jax.Array:
+    def __call__(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> jax.Array:
         """Fuse maps.
 
         Args:
           maps: [B, h, w, C] each, with the class token [B, h, w, 2 C] unless it is ignored.
+          prompt: [B, h', w', 1], depth from 0 to 1, which each fused map is told; None: none.
 
         Returns:
           [B, h', w', features].
@@ -120,6 +150,9 @@ class DPTNeck(nn.Module):
                 y = y if y.shape == fused.shape else resize(y, fused.shape[1:3])
                 y = fused + ResidualUnit(self.dtype, name=f"{name}_residual_layer1")(y)
             y = ResidualUnit(self.dtype, name=f"{name}_residual_layer2")(y)
+            if prompt is not None:
+                unit = PromptUnit(self.features, self.dtype, name=f"{name}_prompt_depth_layer")
+                y = y + unit(resize(prompt.astype(y.dtype), y.shape[1:3]))
             last = i == len(pyramid) - 1
             size = pyramid[-2 - i].shape[1:3] if self.follows_maps and not last else [2 * side for side in y.shape[1:3]]
             y = resize(y, size, align_corners=True)
@@ -161,6 +194,7 @@ class DPT(nn.Module):
       image_sized: enlarge to the patches' pixels, and maps to each other's size (Depth Anything); otherwise by 2.
       max_depth: factor of the output.
       metric: a sigmoid ends the network, whose output is depth; otherwise a rectifier, and it is inverse depth.
+      prompted: a coarse depth map comes with the image, and the output is depth in its range.
       dtype: dtype of the computation; None for that of the input.
     """
 
@@ -174,6 +208,7 @@ class DPT(nn.Module):
     image_sized: bool = False
     max_depth: Annotated[float, Range(1e-6)] = 1.0
     metric: bool = False
+    prompted: Annotated[bool, "if changed"] = False
     dtype: Any = None
 
     @property
@@ -200,26 +235,34 @@ class DPT(nn.Module):
     TORCH_OPTIONAL = r"^neck\.fusion_stage\.layers\.0\.residual_layer1\.|mask_token$"
     """Layers of files that compute nothing."""
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, prompt: jax.Array | None = None) -> jax.Array:
         """Predict depth.
 
         Args:
           x: [B, H, W, C], sides multiples of the backbone's patch size.
           train: apply the backbone's dropout, which needs the rng "dropout".
+          prompt: [B, h, w], coarse depth, where the network is `prompted`; None: none.
 
         Returns:
-          [B, H', W'] inverse depth up to scale and shift, or depth where `metric`; at least float32.
+          [B, H', W'] inverse depth up to scale and shift, or depth where `metric` or with a prompt; at least float32.
         """
-        y = self.scores(x, train)
-        return (nn.sigmoid(y) if self.metric else nn.relu(y)) * self.max_depth
+        if prompt is None:
+            y = self.scores(x, train)
+            return (nn.sigmoid(y) if self.metric else nn.relu(y)) * self.max_depth
+        # The prompt's range becomes 0 to 1, and the output's range the prompt's.
+        prompt = to_acc_dtype(prompt)
+        low, high = (limit(prompt, (1, 2), keepdims=True) for limit in (jnp.min, jnp.max))
+        y = self.scores(x, train, (prompt - low) / jnp.where(high > low, high - low, 1))
+        return (nn.sigmoid(y) if self.metric else nn.relu(y)) * (high - low) + low
 
     @nn.compact
-    def scores(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def scores(self, x: jax.Array, train: bool = False, prompt: jax.Array | None = None) -> jax.Array:
         """Predict depth before the last activation.
 
         Args:
           x: [B, H, W, C], images.
           train: training mode, see `__call__`.
+          prompt: [B, h, w], coarse depth from 0 to 1; None: none.
 
         Returns:
           [B, H', W'], at least float32.
@@ -234,7 +277,9 @@ class DPT(nn.Module):
         if missing := [stage for stage in self.stages if stage not in maps]:
             raise ValueError(f"stages={self.stages}: no {missing[0]} in the backbone; allowed: {', '.join(maps)}")
         neck = DPTNeck(self.channels, self.factors, self.features, self.readout, self.image_sized, dtype, name="neck")
-        y = neck([maps[stage] for stage in self.stages])
+        if self.prompted and prompt is None and self.is_initializing():
+            prompt = jnp.zeros(x.shape[:3])
+        y = neck([maps[stage] for stage in self.stages], None if prompt is None else prompt[..., None])
         return DepthHead(
             (x.shape[1], x.shape[2]) if self.image_sized else None, self.head_features, dtype, name="depth_head"
         )(y)

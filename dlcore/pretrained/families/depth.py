@@ -73,6 +73,11 @@ def _depth_anything(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _prompted(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _depth_anything(config)
+    return name, fields | {"prompted": True, "max_depth": 1.0}
+
+
 def _glpn(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, {"head_in_index": -1}, WHERE)
     return "glpn", {
@@ -86,7 +91,25 @@ def _depth(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return {"predicted_depth": model.apply(variables, inputs["pixel_values"])}
 
 
+def _prompted_depth(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    prompt = inputs.get("prompt_depth")
+    if prompt is not None and prompt.ndim == 4:  # transformers' has a channel
+        prompt = prompt[..., 0] if prompt.shape[-1] == 1 else prompt[:, 0]
+    return {"predicted_depth": model.apply(variables, inputs["pixel_values"], False, prompt)}
+
+
+PROMPTED = Family(
+    "transformers",
+    ("PromptDepthAnythingForDepthEstimation",),
+    _prompted,
+    _prompted_depth,
+    ("pixel_values", "prompt_depth"),
+    kind="depth",
+)
+
+
 FAMILIES = (
+    PROMPTED,
     Family("transformers", ("DPTForDepthEstimation",), _dpt, _depth, kind="depth"),
     Family("transformers", ("DepthAnythingForDepthEstimation",), _depth_anything, _depth, kind="depth"),
     Family("transformers", ("GLPNForDepthEstimation",), _glpn, _depth, kind="depth"),
