@@ -47,7 +47,7 @@ FILES = {
     "video": ("mvit", "s3d", "swin3d", "video_resnet", "video_transformer", "vjepa2_classifier"),
     "detection": ("dlcore.detection.torch_detectors",),
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
-    "depth": ("dlcore.vision3d.published_depth",),
+    "depth": ("dlcore.vision3d.depth_pro", "dlcore.vision3d.published_depth"),
     "generative": ("dlcore.generative.torch_networks", "dlcore.generative.swin2sr"),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have

@@ -1,6 +1,7 @@
-"""Networks of depth of transformers: DPT, Depth Anything and GLPN."""
+"""Networks of depth of transformers: DPT, Depth Anything, Depth Pro and GLPN."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dlcore.choices import check_choice
@@ -8,6 +9,7 @@ from dlcore.models.mit import MiT
 from dlcore.pretrained.families.dinov2 import dinov2_fields
 from dlcore.pretrained.families.stages import mit_fields
 from dlcore.pretrained.family import Family, check_config
+from dlcore.vision3d.depth_pro import TokensAndMaps
 from dlcore.vision3d.dpt import ClassTokenViT, NormalizedDINOv2
 
 __all__ = ["FAMILIES"]
@@ -87,6 +89,42 @@ def _glpn(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+DEPTH_PRO = {"use_batch_norm_in_fusion_residual": False, "use_bias_in_fusion_residual": True}
+
+
+def _depth_pro(config: Mapping[str, Any], depth_head: bool = True) -> tuple[str, dict[str, Any]]:
+    check_config(config, DEPTH_PRO, "dlcore's Depth Pro")
+    encoders = {}
+    for name in ("image", "patch", "fov"):
+        inner = config[f"{name}_model_config"]
+        check_choice(f"{name}_model_config.model_type", inner.get("model_type", "dinov2"), ("dinov2",))
+        sizes = inner["image_size"], inner["patch_size"]
+        expected = config["patch_size"], config["image_model_config"]["patch_size"]
+        if sizes != expected:
+            raise ValueError(f"{name}_model_config: image_size, patch_size={sizes}; allowed: {expected}")
+        encoders[name] = TokensAndMaps(**dinov2_fields(inner))
+    return "depth_pro", {
+        "image_encoder": encoders["image"],
+        "patch_encoder": encoders["patch"],
+        "view_encoder": encoders["fov"] if config.get("use_fov_model") and depth_head else None,
+        "features": config["fusion_hidden_size"],
+        "blocks": tuple(i + 1 for i in config["intermediate_hook_ids"]),
+        "block_features": tuple(config["intermediate_feature_dims"]),
+        "ratios": tuple(float(ratio) for ratio in config["scaled_images_ratios"]),
+        "overlaps": tuple(float(share) for share in config["scaled_images_overlap_ratios"]),
+        "ratio_features": tuple(config["scaled_images_feature_dims"]),
+        "margin": config["merge_padding_value"],
+        "view_layers": config.get("num_fov_head_layers", 2),
+        "depth_head": depth_head,
+    }
+
+
+def _outputs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = model.apply(variables, inputs["pixel_values"])
+    maps = outputs.pop("features", [])
+    return outputs | {f"features.{i}": y for i, y in enumerate(maps)}
+
+
 def _depth(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"predicted_depth": model.apply(variables, inputs["pixel_values"])}
 
@@ -110,6 +148,8 @@ PROMPTED = Family(
 
 FAMILIES = (
     PROMPTED,
+    Family("transformers", ("DepthProForDepthEstimation",), _depth_pro, _outputs, kind="depth"),
+    Family("transformers", ("DepthProModel",), partial(_depth_pro, depth_head=False), _outputs, kind="depth"),
     Family("transformers", ("DPTForDepthEstimation",), _dpt, _depth, kind="depth"),
     Family("transformers", ("DepthAnythingForDepthEstimation",), _depth_anything, _depth, kind="depth"),
     Family("transformers", ("GLPNForDepthEstimation",), _glpn, _depth, kind="depth"),
