@@ -72,6 +72,28 @@ _VITPOSE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 
 _VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 
 
+def _decoder(vocab: int, width: int, mlp: int, depth: int, heads: int, kv_heads: int | None, positions: int) -> dict:
+    """Return a language decoder's defaults."""
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    sizes = (vocab, width, mlp, depth, heads, kv_heads, positions)
+    return dict(zip((*names, "num_key_value_heads", "max_position_embeddings"), sizes, strict=True))
+
+
+_LLAMA = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": False}
+
+
+_GEMMA = {"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "head_dim": 256}
+
+
+_GEMMA_2 = _GEMMA | {"query_pre_attn_scalar": 256, "sliding_window": 4096}
+
+
+_COHERE = _decoder(256000, 8192, 22528, 40, 64, None, 8192) | {"hidden_act": "silu", "logit_scale": 0.0625}
+
+
+_COHERE |= {"layer_norm_eps": 1e-5, "tie_word_embeddings": True}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -90,6 +112,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hgnet_v2": _HGNET_V2,
     "vitpose_backbone": _VITPOSE,
     "detr": _DETR,
+    "llama": _LLAMA | _decoder(32000, 4096, 11008, 32, 32, None, 2048),
+    "mistral": _LLAMA | _decoder(32000, 4096, 14336, 32, 32, 8, 131072) | {"sliding_window": 4096},
+    "qwen2": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"sliding_window": 4096},
+    "qwen3": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"head_dim": 128, "sliding_window": 4096},
+    "gemma": _GEMMA | _decoder(256000, 3072, 24576, 28, 16, 16, 8192),
+    "gemma2": _GEMMA_2
+    | _decoder(256000, 2304, 9216, 26, 8, 4, 8192)
+    | {"final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0},
+    "gemma3_text": _GEMMA_2 | _decoder(262208, 2304, 9216, 26, 8, 4, 131072),
+    "cohere": _COHERE,
+    "cohere2": _COHERE | {"sliding_window": 4096},
 }
 """{type of a model: its class's defaults that shape the network}."""
 
