@@ -396,7 +396,7 @@ class MultiHeadAttention(CheckedModule):
             self-attention (rotary positions of a grid), or [T', 1 or H, D], see `rotate_pairs`; tokens before them,
             such as a class token, do not turn. They replace the field `rotary`, and may have the batch's axes.
           bidirectional: [B, T, T] bool, pairs of new tokens that attend to each other in causal self-attention,
-            whatever their order and the window; None: no pair.
+            whichever comes first; None: no pair.
 
         Returns:
           [..., T, features]; with a cache (that, the cache after it).
@@ -465,8 +465,10 @@ class MultiHeadAttention(CheckedModule):
             visible = cache.visible(query.shape[1], self.window, bidirectional)
             mask, is_causal = visible if mask is None else visible & mask, False
         elif is_causal and not (self.window is None and bidirectional is None):
-            visible = causal_mask(q.shape[-3], k.shape[-3], window=self.window)
+            visible = causal_mask(q.shape[-3], k.shape[-3])
             visible = visible if bidirectional is None else visible | bidirectional[..., None, :, :]
+            if self.window is not None:  # hides earlier tokens, of these pairs, too
+                visible &= jnp.arange(k.shape[-3]) > jnp.arange(q.shape[-3])[:, None] - self.window
             mask, is_causal = visible if mask is None else visible & mask, False
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))

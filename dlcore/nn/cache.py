@@ -91,15 +91,14 @@ class Cache:
         Args:
           num_queries: T.
           window: most tokens that each sees, itself included; None means all.
-          bidirectional: [B, T, T] bool, pairs of the last T tokens that see each other in any case; None: no pair.
+          bidirectional: [B, T, T] bool, pairs of the last T tokens that see each other, whichever comes first; None: no
+            pair.
 
         Returns:
           [B, 1, T, L] bool.
         """
         position = self.length[:, None] - num_queries + jnp.arange(num_queries)
         mask = jnp.arange(self.capacity) <= position[..., None]
-        if window is not None:
-            mask &= jnp.arange(self.capacity) > position[..., None] - window
         if bidirectional is not None:
 
             def place(pairs: jax.Array, first: jax.Array) -> jax.Array:
@@ -108,6 +107,8 @@ class Cache:
                 )
 
             mask |= jax.vmap(place)(bidirectional, self.length - num_queries)
+        if window is not None:
+            mask &= jnp.arange(self.capacity) > position[..., None] - window
         return mask[:, None]
 
     def rewind(self, length: jax.Array) -> Self:

@@ -57,6 +57,15 @@ _HGNET_V2 = {
 }
 
 
+_INTERNVL = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+
+
+_INTERNVL |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": [448, 448], "patch_size": [14, 14]}
+
+
+_INTERNVL |= {"layer_scale_init_value": 0.1}
+
+
 _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
 
 
@@ -101,6 +110,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "metaclip_2_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
     "siglip_text_model": _SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64},
     "siglip_vision_model": _SIGLIP | {"image_size": 224, "patch_size": 16},
+    "idefics3_vision": _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32},
+    "smolvlm_vision": _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32},
+    "internvl_vision": _INTERNVL,
     "dinov2": _DINOV2 | {"patch_size": 14},
     "dinov2_with_registers": _DINOV2 | {"patch_size": 16, "num_register_tokens": 4},
     "swin": _SWIN,

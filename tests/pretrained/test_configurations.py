@@ -445,8 +445,8 @@ KINDS = {
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
     "SiglipVisionModel TableTransformerModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection Cohere2ForCausalLM "
-    "CohereForCausalLM GPT2LMHeadModel Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM MistralForCausalLM "
-    "Qwen2ForCausalLM Qwen3ForCausalLM T5EncoderModel",
+    "CohereForCausalLM GPT2LMHeadModel Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM "
+    "MistralForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM T5EncoderModel",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
     "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
@@ -457,7 +457,7 @@ TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEs
 TASKS |= dict.fromkeys(
     ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
 )
-TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
+TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "ConditionalGeneration": "chat"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
