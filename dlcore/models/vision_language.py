@@ -15,7 +15,7 @@ tokens attend to later ones: none; those of an image (Gemma 3); or all of a prom
 import functools
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.core
@@ -28,11 +28,25 @@ from dlcore.models import llama
 from dlcore.models.fields import CheckedFields
 from dlcore.models.llama import Llama
 from dlcore.models.torch_weights import fill_from_torch
-from dlcore.models.vision_tower import Projector, VisionTower
+from dlcore.models.vision_tower import PixtralTower, Projector, VisionTower
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["MODELS", "VisionLanguage", "example_inputs", "from_torch_names", "place_features"]
+__all__ = ["MODELS", "TiledImages", "VisionLanguage", "example_inputs", "from_torch_names", "place_features"]
+
+
+class TiledImages(NamedTuple):
+    """Images in tiles, and which of the tiles' features stand at the places of image tokens.
+
+    Args:
+      tiles: [N, H, W, C], of all images.
+      index: [M, 4] int, rows of the N T features, and N T for the new line; four where features are interpolated.
+      weights: [M, 4], their weights.
+    """
+
+    tiles: jax.Array
+    index: jax.Array
+    weights: jax.Array
 
 
 class VisionLanguage(CheckedFields):
@@ -43,6 +57,7 @@ class VisionLanguage(CheckedFields):
       projector: features of patches -> features of the decoder's width.
       decoder: language model.
       image_token: token in whose places the images' features stand, in order.
+      newline: a learned feature `image_newline`, which stands behind each row of tiles (LLaVA-NeXT).
       bidirectional: tokens of a prompt that attend to later ones: none; image, to those of the same image; or prompt,
         to all of the prompt.
     """
@@ -52,11 +67,18 @@ class VisionLanguage(CheckedFields):
     decoder: Llama
     image_token: Annotated[int, Range(0)]
     bidirectional: Literal["none", "image", "prompt"] = "none"
+    newline: Annotated[bool, "if changed"] = False
+
+    def setup(self):
+        """Build the feature of a new line."""
+        if self.newline:
+            init = nn.initializers.normal(self.decoder.width**-0.5)
+            self.image_newline = self.param("image_newline", init, (self.decoder.width,))
 
     def __call__(
         self,
         tokens: jax.Array,
-        images: jax.Array | None = None,
+        images: jax.Array | TiledImages | None = None,
         train: bool = False,
         cache: Any = None,
         is_prompt: jax.Array | None = None,
@@ -75,7 +97,7 @@ class VisionLanguage(CheckedFields):
         return self.decoder(tokens, train, cache, **self._options(tokens, images, train, is_prompt))
 
     def prefill(
-        self, tokens: jax.Array, lengths: jax.Array, cache: Any, images: jax.Array | None = None
+        self, tokens: jax.Array, lengths: jax.Array, cache: Any, images: jax.Array | TiledImages | None = None
     ) -> tuple[Any, jax.Array]:
         """Process prompts of several lengths in one call, and fill the cache.
 
@@ -91,16 +113,29 @@ class VisionLanguage(CheckedFields):
         is_prompt = jnp.arange(tokens.shape[1]) < lengths[:, None]
         return self.decoder.prefill(tokens, lengths, cache, **self._options(tokens, images, False, is_prompt))
 
-    def encode_images(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def encode_images(self, images: jax.Array | TiledImages, train: bool = False) -> jax.Array:
         """Compute what stands at the places of image tokens.
 
         Args:
-          images: [N, H, W, C].
+          images: [N, H, W, C], or tiles.
 
         Returns:
-          [N, T, width of the decoder].
+          [M, width of the decoder], all features in order.
         """
-        return self.projector(self.tower(images, train))
+        tiles = images.tiles if isinstance(images, TiledImages) else images
+        grid = tuple(side // self.tower.patch_size for side in tiles.shape[1:3])
+        features = self.projector(self.tower(tiles, train), grid)
+        features = features.reshape(-1, features.shape[-1])
+        if self.newline:
+            features = jnp.concatenate([features, self.image_newline[None].astype(features.dtype)])
+        if isinstance(images, TiledImages):
+            weights = images.weights[..., None].astype(features.dtype)
+            return (features[images.index] * weights).sum(1)
+        return features
+
+    def hidden_states(self, tokens: jax.Array, images: jax.Array | TiledImages | None = None) -> jax.Array:
+        """Return what the head reads, [B, T, width]; see `__call__`."""
+        return self.decoder.features(tokens, **self._options(tokens, images, False, None))
 
     def _options(self, tokens: jax.Array, images: Any, train: bool, is_prompt: jax.Array | None) -> dict[str, Any]:
         """Return the decoder's options: embeddings with the images' features, and pairs that see each other."""
@@ -109,7 +144,6 @@ class VisionLanguage(CheckedFields):
             return {}
         is_image = tokens == self.image_token
         features = self.encode_images(images, train)
-        features = features.reshape(-1, features.shape[-1])
         # An image token may lie outside the decoder's vocabulary.
         words = self.decoder.embedded(jnp.where(is_image, 0, tokens), jnp.arange(tokens.shape[1]), train)
         embeds = place_features(words, features, is_image)
@@ -160,16 +194,20 @@ def example_inputs(model: VisionLanguage) -> tuple[jax.Array, jax.Array]:
     """Build (tokens [1, T] of one image, the image [1, H, W, C])."""
     images = jnp.zeros((1, model.tower.image_size, model.tower.image_size, 3))
     features, _ = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images, method="encode_images"))
-    return jnp.full(features.shape[:2], model.image_token, jnp.int32), images
+    return jnp.full((1, len(features)), model.image_token, jnp.int32), images
 
 
 OLDER = (
-    (r"^model\.(?=(vision|multi_modal|language|text|connector|image_newline))", ""),
+    (r"^model\.(?=(vision|multi_modal|language|text|connector|aligner|image_newline))", ""),
     (r"^language_model\.(model\.|(?=lm_head))", ""),
     (r"^(language_model|text_model)\.", "decoder."),
     (r"^(?=(embed_tokens|layers|norm)\.)", "decoder."),
-    (r"^vision_(tower|model)\.(vision_model\.)?", "tower."),
-    (r"^multi_modal_projector\.(mm_soft_emb_norm|layer_norm|layernorm|projector_layernorm)\.", "projector.norm."),
+    (r"^vision_(tower|model|encoder)\.(vision_model\.)?", "tower."),
+    (r"^tower\.encoder\.layer\.", "tower.layers."),
+    (r"^vision_projection\.|^aligner\.", "multi_modal_projector."),
+    (r"^multi_modal_projector\.linear(\d)\.", r"multi_modal_projector.linear_\1."),
+    (r"^multi_modal_projector\.patch_merger\.merging_layer\.", "projector.merge."),
+    (r"^multi_modal_projector\.(norm|mm_soft_emb_norm|layer_norm|layernorm|projector_layernorm)\.", "projector.norm."),
     (r"^multi_modal_projector\.linear_1\.", "projector.fc1."),
     (r"^(multi_modal_projector\.linear(_2)?|connector\.modality_projection\.proj)\.", "projector.fc2."),
 )
@@ -193,7 +231,7 @@ INTERNVL_NAMES = (
     (r"^patch_embed\.", "embeddings.patch_embeddings.projection."),
     (r"^pos_embed\.weight$", "embeddings.position_embeddings"),
     (r"^norm\.", "layernorm."),
-    (r"^blocks\.", "encoder.layer."),
+    (r"^blocks\.", "layers."),
     (r"\.norm1\.", ".layernorm_before."),
     (r"\.norm2\.", ".layernorm_after."),
     (r"\.layer_scale", ".lambda_"),
@@ -201,7 +239,20 @@ INTERNVL_NAMES = (
     (r"\.attention\.proj\.", ".attention.projection_layer."),
 )
 
-UNUSED = r"^tower\.(encoder\.layers?\.|post_layernorm\.|head\.)|\.mask_token$|position_ids$|rotary_emb\.inv_freq$"
+PIXTRAL_NAMES = (
+    (r"^patch_embed\.", "patch_conv."),
+    (r"^norm_pre\.", "ln_pre."),
+    (r"^blocks\.", "transformer.layers."),
+    (r"\.norm1\.", ".attention_norm."),
+    (r"\.norm2\.", ".ffn_norm."),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"\.attn\.", ".attention."),
+    (r"\.mlp\.gate\.", ".feed_forward.gate_proj."),
+    (r"\.mlp\.fc1\.", ".feed_forward.up_proj."),
+    (r"\.mlp\.fc2\.", ".feed_forward.down_proj."),
+)
+
+UNUSED = r"^tower\.(((encoder|transformer)\.)?layers\.|post_layernorm\.|head\.)|\.(mask_token|position_ids|inv_freq)$"
 """Entries that may be left over: blocks behind the last one that is read, and tables that are computed."""
 
 
@@ -222,7 +273,13 @@ def from_torch_names(model: VisionLanguage, state_dict: Mapping[str, Any]) -> An
     entries = {key: np.asarray(value) for key, value in unwrap_state_dict(state_dict).items()}
     for key in [key for key in entries if key.endswith("mm_input_projection_weight")]:  # Gemma 3's is (in, out)
         entries["projector.fc2.weight"] = entries.pop(key).T
-    tower = INTERNVL_NAMES if any(".cls_token" in key for key in entries) else TOWER_NAMES
+    for key in [
+        key for key in entries if key.endswith("patch_merger.merging_layer.weight")
+    ]:  # (out, channel by square)
+        by_channel = entries[key].reshape(len(entries[key]), -1, model.projector.shuffle**2)
+        entries[key] = by_channel.swapaxes(1, 2).reshape(entries[key].shape)
+    tower = PIXTRAL_NAMES if isinstance(model.tower, PixtralTower) else TOWER_NAMES
+    tower = INTERNVL_NAMES if any(".cls_token" in key for key in entries) else tower
     rules = (
         (r"^(tower\.)(.*)$", _part(tower)),
         (r"^(tower\..*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),

@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
 from dlcore.models.general_vit import GeneralViT
-from dlcore.nn import Dense, LayerNorm, ZeroCenteredRMSNorm
+from dlcore.nn import Dense, LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from dlcore.nn.activations import named_activation
+from dlcore.nn.rotary import Pairs
 
-__all__ = ["Projector", "VisionTower"]
+__all__ = ["PixtralTower", "Projector", "VisionTower"]
 
 
 class VisionTower(GeneralViT):
@@ -51,6 +53,36 @@ class VisionTower(GeneralViT):
         return x
 
 
+class PixtralTower(VisionTower):
+    """Pixtral's vision transformer: RMS norms, gated perceptrons, rotary positions; no biases and no class token.
+
+    All fields of `VisionTower`; an image may have any sides that are multiples of the patch's.
+
+        angles of a patch at (row, column):  row f_0, row f_2, ..., column f_1, column f_3, ...;  f_i = period^(-2i/D)
+
+    Agrawal et al. 2024, arXiv:2410.07073.
+    """
+
+    class_token: bool = False
+    pool: str = "mean"
+    pre_norm: bool = True
+    positions: Literal["all", "patches", "none"] = "none"
+    last_norm: Literal["tokens", "pooled", "none"] = "none"
+    rotary_pairs: Pairs = "halves"
+
+    norm_kind = "rms"
+
+    def _block_fields(self) -> dict[str, Any]:
+        return super()._block_fields() | {"gated": True, "use_bias": False}
+
+    def _relation(self, i: int, grid: tuple[int, int]) -> dict[str, jax.Array]:
+        features = self.width // self.num_heads
+        frequencies = self.rotary_period ** (-np.arange(0, features, 2) / features)
+        rows, columns = np.meshgrid(*map(np.arange, grid), indexing="ij")
+        turns = [a.reshape(-1, 1, 1) * frequencies[i::2] for i, a in enumerate((rows, columns))]
+        return {"angles": jnp.asarray(np.concatenate(turns, -1), jnp.float32)}
+
+
 class Projector(CheckedFields):
     """Features of an image's patches as the decoder's tokens: [N, T, D] -> [N, T', features].
 
@@ -62,7 +94,9 @@ class Projector(CheckedFields):
       shuffle: s, side of the squares of patches that become one token of s s D features (pixel shuffle).
       pool: s, side of the squares of patches whose mean becomes one token.
       pool_first: pool before the layers, not after them.
-      norm: norm before the first layer: none, layer or zero_centered_rms.
+      merge: a layer without bias from a square's features back to D (Mistral 3).
+      norm: norm before the first layer, or before the shuffle where there is a merge: none, layer, rms or
+        zero_centered_rms.
       use_bias: add biases to the layers.
       epsilon: of the norm.
     """
@@ -74,46 +108,56 @@ class Projector(CheckedFields):
     shuffle: Annotated[int, Range(1)] = 1
     pool: Annotated[int, Range(1)] = 1
     pool_first: bool = True
-    norm: Literal["none", "layer", "zero_centered_rms"] = "none"
+    merge: bool = False
+    norm: Literal["none", "layer", "rms", "zero_centered_rms"] = "none"
     use_bias: bool = True
     epsilon: float = 1e-5
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, grid: tuple[int, int]) -> jax.Array:
         """Project.
 
         Args:
-          x: [N, T, D], patches of a square grid.
+          x: [N, T, D].
+          grid: rows and columns of the patches.
 
         Returns:
           [N, T', features].
         """
-        x = self._pooled(_squares(x, self.shuffle).reshape(len(x), -1, self.shuffle**2 * x.shape[-1]), True)
-        if self.norm != "none":
-            kind = LayerNorm if self.norm == "layer" else ZeroCenteredRMSNorm
-            x = kind(self.epsilon, dtype=self.dtype, name="norm")(x)
+        kinds = {"layer": LayerNorm, "rms": RMSNorm, "zero_centered_rms": ZeroCenteredRMSNorm}
+
+        def normalized(x: jax.Array) -> jax.Array:
+            return x if self.norm == "none" else kinds[self.norm](self.epsilon, dtype=self.dtype, name="norm")(x)
+
+        def dense(features: int, name: str, use_bias: bool = self.use_bias) -> Dense:
+            return Dense(features, use_bias=use_bias, dtype=self.dtype, name=name)
+
+        width = x.shape[-1]
+        x = normalized(x) if self.merge else x
+        if self.shuffle > 1:
+            x = _squares(x, self.shuffle, grid)
+            x = x.reshape(len(x), -1, self.shuffle**2 * width)
+        x = dense(width, "merge", False)(x) if self.merge else x
+        x = _means(x, self.pool, grid) if self.pool_first else x
+        x = x if self.merge else normalized(x)
         if self.layers != "linear":
-            hidden = self.hidden_features or self.features
-            x = Dense(hidden, use_bias=self.use_bias, dtype=self.dtype, name="fc1")(x)
+            x = dense(self.hidden_features or self.features, "fc1")(x)
             if self.layers == "swiglu":
                 value, gate = jnp.split(x, 2, -1)
                 x = nn.silu(gate) * value
             else:
                 x = named_activation(self.activation)(x)
-        return self._pooled(Dense(self.features, use_bias=self.use_bias, dtype=self.dtype, name="fc2")(x), False)
-
-    def _pooled(self, x: jax.Array, is_first: bool) -> jax.Array:
-        if self.pool == 1 or is_first != self.pool_first:
-            return x
-        return _squares(x, self.pool).mean((3, 4)).reshape(len(x), -1, x.shape[-1])
+        x = dense(self.features, "fc2")(x)
+        return x if self.pool_first else _means(x, self.pool, grid)
 
 
-def _squares(x: jax.Array, side: int) -> jax.Array:
-    """Cut a square grid [N, T, D] in squares, [N, rows, columns, side, side, D]; what is left over is cut off."""
-    grid = round(x.shape[1] ** 0.5)
-    if grid * grid != x.shape[1]:
-        raise ValueError(f"x.shape={x.shape}: {x.shape[1]} patches are no square; allowed: square images")
-    n = grid // side
-    x = x.reshape(len(x), grid, grid, -1)[:, : n * side, : n * side]
-    return x.reshape(len(x), n, side, n, side, -1).swapaxes(2, 3)
+def _squares(x: jax.Array, side: int, grid: tuple[int, int]) -> jax.Array:
+    """Cut a grid [N, T, D] in squares, [N, rows, columns, side, side, D]; what is left over is cut off."""
+    rows, columns = (n // side for n in grid)
+    x = x.reshape(len(x), *grid, -1)[:, : rows * side, : columns * side]
+    return x.reshape(len(x), rows, side, columns, side, -1).swapaxes(2, 3)
+
+
+def _means(x: jax.Array, side: int, grid: tuple[int, int]) -> jax.Array:
+    return x if side == 1 else _squares(x, side, grid).mean((3, 4)).reshape(len(x), -1, x.shape[-1])

@@ -138,7 +138,7 @@ def answer_file(
     features = jax.eval_shape(lambda: net.model.apply(net.variables, images, method="encode_images"))
     token = net.model.image_token
     prompt = prompt_of(folder, architecture, words, tokenizer.id_to_token(token))
-    tokens = expand_image(tokenizer, prompt, architecture, token, features.shape[0] * features.shape[1])
+    tokens = expand_image(tokenizer, prompt, architecture, token, len(features))
     stops = stop_tokens_of(net, folder)
     answer = answer_tokens(net, tokens, images, stops, max_tokens, temperature, seed)
     return tokenizer.decode(answer, skip_special_tokens=True).strip()

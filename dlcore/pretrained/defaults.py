@@ -66,6 +66,12 @@ _INTERNVL |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": [448, 
 _INTERNVL |= {"layer_scale_init_value": 0.1}
 
 
+_PIXTRAL = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+
+
+_PIXTRAL |= {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "image_size": 1024, "patch_size": 16}
+
+
 _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
 
 
@@ -113,6 +119,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "idefics3_vision": _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32},
     "smolvlm_vision": _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32},
     "internvl_vision": _INTERNVL,
+    "qianfan_ocr_vision": _INTERNVL,
+    "pixtral": _PIXTRAL,
     "dinov2": _DINOV2 | {"patch_size": 14},
     "dinov2_with_registers": _DINOV2 | {"patch_size": 16, "num_register_tokens": 4},
     "swin": _SWIN,

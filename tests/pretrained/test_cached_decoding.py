@@ -27,8 +27,10 @@ def test_a_prompt_and_single_tokens_give_the_logits_of_the_whole_sequence(name, 
     if (types := inputs.get("token_type_ids")) is not None:
         whole["token_type_ids"] = np.where(np.arange(tokens.shape[1]) < length, types * 0, 1)
     expected = net(**whole)["logits"][:, length - 1 :]
-    pixels = jnp.moveaxis(jnp.asarray(inputs["pixel_values"]), -3, -1) if "pixel_values" in inputs else None
-    images = () if pixels is None else (pixels.reshape(-1, *pixels.shape[-3:]),)
+    images = ()
+    if net.family.prepare is not None:
+        arrays = {key: jnp.moveaxis(jnp.asarray(inputs[key]), -3, -1) for key in inputs if key == "pixel_values"}
+        images = (net.family.prepare(net.config, {**inputs, **arrays})["images"],)
 
     @jax.jit
     def prefill(variables, tokens, *images):

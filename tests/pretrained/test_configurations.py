@@ -447,6 +447,7 @@ KINDS = {
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection Cohere2ForCausalLM "
     "CohereForCausalLM GPT2LMHeadModel Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM "
     "MistralForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM T5EncoderModel",
+    "chat": "Cohere2VisionModel ShieldGemma2ForImageClassification",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
     "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
