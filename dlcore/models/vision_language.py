@@ -13,7 +13,6 @@ tokens attend to later ones: none; those of an image (Gemma 3); or all of a prom
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,11 +23,11 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models import llama
 from dlcore.models.fields import CheckedFields
 from dlcore.models.llama import Llama
 from dlcore.models.torch_weights import fill_from_torch
-from dlcore.models.vision_tower import PixtralTower, Projector, VisionTower
+from dlcore.models.vision_language_names import OLDER, UNUSED, names_of
+from dlcore.models.vision_tower import Projector, VisionTower
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.ops.checks import check_shapes
 
@@ -197,77 +196,6 @@ def example_inputs(model: VisionLanguage) -> tuple[jax.Array, jax.Array]:
     return jnp.full((1, len(features)), model.image_token, jnp.int32), images
 
 
-OLDER = (
-    (r"^model\.(?=(vision|multi_modal|language|text|connector|aligner|image_newline))", ""),
-    (r"^language_model\.(model\.|(?=lm_head))", ""),
-    (r"^(language_model|text_model)\.", "decoder."),
-    (r"^(?=(embed_tokens|layers|norm)\.)", "decoder."),
-    (r"^vision_(tower|model|encoder)\.(vision_model\.)?", "tower."),
-    (r"^tower\.encoder\.layer\.", "tower.layers."),
-    (r"^vision_projection\.|^aligner\.", "multi_modal_projector."),
-    (r"^multi_modal_projector\.linear(\d)\.", r"multi_modal_projector.linear_\1."),
-    (r"^multi_modal_projector\.patch_merger\.merging_layer\.", "projector.merge."),
-    (r"^multi_modal_projector\.(norm|mm_soft_emb_norm|layer_norm|layernorm|projector_layernorm)\.", "projector.norm."),
-    (r"^multi_modal_projector\.linear_1\.", "projector.fc1."),
-    (r"^(multi_modal_projector\.linear(_2)?|connector\.modality_projection\.proj)\.", "projector.fc2."),
-)
-"""What turns the names of transformers' files, of today and before, into those of the parts here."""
-
-TOWER_NAMES = (
-    (r"^cls_token$", "embeddings.class_embedding"),
-    (r"^patch_embed\.", "embeddings.patch_embedding."),
-    (r"^pos_embed\.", "embeddings.position_embedding."),
-    (r"^norm_pre\.", "pre_layrnorm."),
-    (r"^norm\.", "post_layernorm."),
-    (r"^blocks\.", "encoder.layers."),
-    (r"\.norm(\d)\.", r".layer_norm\1."),
-    (r"\.attn\.", ".self_attn."),
-    (r"\.self_attn\.proj\.", ".self_attn.out_proj."),
-)
-"""Of CLIP and SigLIP."""
-
-INTERNVL_NAMES = (
-    (r"^cls_token$", "embeddings.cls_token"),
-    (r"^patch_embed\.", "embeddings.patch_embeddings.projection."),
-    (r"^pos_embed\.weight$", "embeddings.position_embeddings"),
-    (r"^norm\.", "layernorm."),
-    (r"^blocks\.", "layers."),
-    (r"\.norm1\.", ".layernorm_before."),
-    (r"\.norm2\.", ".layernorm_after."),
-    (r"\.layer_scale", ".lambda_"),
-    (r"\.attn\.", ".attention."),
-    (r"\.attention\.proj\.", ".attention.projection_layer."),
-)
-
-PIXTRAL_NAMES = (
-    (r"^patch_embed\.", "patch_conv."),
-    (r"^norm_pre\.", "ln_pre."),
-    (r"^blocks\.", "transformer.layers."),
-    (r"\.norm1\.", ".attention_norm."),
-    (r"\.norm2\.", ".ffn_norm."),
-    (r"\.attn\.proj\.", ".attention.o_proj."),
-    (r"\.attn\.", ".attention."),
-    (r"\.mlp\.gate\.", ".feed_forward.gate_proj."),
-    (r"\.mlp\.fc1\.", ".feed_forward.up_proj."),
-    (r"\.mlp\.fc2\.", ".feed_forward.down_proj."),
-)
-
-UNUSED = r"^tower\.(((encoder|transformer)\.)?layers\.|post_layernorm\.|head\.)|\.(mask_token|position_ids|inv_freq)$"
-"""Entries that may be left over: blocks behind the last one that is read, and tables that are computed."""
-
-
-def _part(names: tuple) -> Any:
-    """Return a replacement of `re.sub` that renames what follows the name of a part."""
-
-    def replace(match: re.Match) -> str:
-        name = match[2]
-        for pattern, replacement in names:
-            name = re.sub(pattern, replacement, name)
-        return match[1] + name
-
-    return replace
-
-
 def from_torch_names(model: VisionLanguage, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of one of transformers' classes `*ForConditionalGeneration` of images and words."""
     entries = {key: np.asarray(value) for key, value in unwrap_state_dict(state_dict).items()}
@@ -278,18 +206,11 @@ def from_torch_names(model: VisionLanguage, state_dict: Mapping[str, Any]) -> An
     ]:  # (out, channel by square)
         by_channel = entries[key].reshape(len(entries[key]), -1, model.projector.shuffle**2)
         entries[key] = by_channel.swapaxes(1, 2).reshape(entries[key].shape)
-    tower = PIXTRAL_NAMES if isinstance(model.tower, PixtralTower) else TOWER_NAMES
-    tower = INTERNVL_NAMES if any(".cls_token" in key for key in entries) else tower
-    rules = (
-        (r"^(tower\.)(.*)$", _part(tower)),
-        (r"^(tower\..*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),
-        (r"^decoder\.(?=head\.)", ""),
-        (r"^(decoder\.)(.*)$", _part(llama.TORCH_NAMES)),
-        (r"^head\.", "lm_head."),
-    )
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     unused = UNUSED + (r"|^lm_head\." if model.decoder.tied else "")
-    return fill_from_torch(shapes, entries, rules, what="VisionLanguage", older=OLDER, optional=unused)
+    return fill_from_torch(
+        shapes, entries, names_of(model.tower, entries), what="VisionLanguage", older=OLDER, optional=unused
+    )
 
 
 _CLIP_LARGE = {"width": 1024, "depth": 23, "num_heads": 16, "mlp_features": 4096, "image_size": 336, "patch_size": 14}

@@ -31,11 +31,11 @@ class VisionTower(GeneralViT):
     Args:
       reads: blocks whose outputs are read, from 1; side by side where there are several. The norm after the last block
         belongs to its output.
-      skips_class_token: leave the class token's output out.
+      skips_first_token: leave the output of the first token out, which is the class token.
     """
 
     reads: tuple[int, ...] = (12,)
-    skips_class_token: bool = True
+    skips_first_token: bool = True
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -47,7 +47,7 @@ class VisionTower(GeneralViT):
         last, states = self._stages(images, train)
         states[f"block{self.depth}"] = last
         tokens = jnp.concatenate([states[f"block{i}"] for i in self.reads], -1)
-        return tokens[:, 1:] if self.class_token and self.skips_class_token else tokens
+        return tokens[:, 1:] if self.skips_first_token else tokens
 
     def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
         return x

@@ -72,6 +72,9 @@ _PIXTRAL = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads":
 _PIXTRAL |= {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "image_size": 1024, "patch_size": 16}
 
 
+_IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32}
+
+
 _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
 
 
@@ -116,8 +119,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "metaclip_2_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
     "siglip_text_model": _SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64},
     "siglip_vision_model": _SIGLIP | {"image_size": 224, "patch_size": 16},
-    "idefics3_vision": _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32},
-    "smolvlm_vision": _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32},
+    **dict.fromkeys(("idefics3", "idefics3_vision", "smolvlm", "smolvlm_vision"), _IDEFICS3),
     "internvl_vision": _INTERNVL,
     "qianfan_ocr_vision": _INTERNVL,
     "pixtral": _PIXTRAL,

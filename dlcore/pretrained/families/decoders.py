@@ -39,12 +39,15 @@ PATTERNS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}
 
 def _layer_types(config: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     depth, window = config["num_hidden_layers"], config.get("sliding_window")
-    if window is None or (kind.startswith("qwen") and not config.get("use_sliding_window")):
-        return ()
-    if types := config.get("layer_types"):
-        if unknown := {*types} - {"full_attention", "sliding_attention"}:
-            raise ValueError(f"layer_types={unknown}: not in dlcore; allowed: full_attention, sliding_attention")
-        return tuple(types)
+    types = tuple(config.get("layer_types") or ())
+    if unknown := {*types} - {"full_attention", "sliding_attention"}:
+        raise ValueError(f"layer_types={sorted(unknown)}: not in dlcore; allowed: full_attention, sliding_attention")
+    if kind.startswith("qwen"):
+        if config.get("use_sliding_window") and window is None:
+            raise ValueError("sliding_window=None: missing beside use_sliding_window; allowed: a number")
+        window = window if config.get("use_sliding_window") else None
+    if window is None or types:
+        return types if window is not None else ()
     if kind in PATTERNS:
         every = config.get("sliding_window_pattern", PATTERNS[kind])
         is_sliding = [bool((i + 1) % every) for i in range(depth)]
@@ -64,8 +67,10 @@ def _rotary(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
         check_config(sliding, {"rope_type": "default"}, "dlcore's sliding attention")
         rope, sliding_period = rope["full_attention"], sliding.get("rope_theta", sliding_period)
     scale = rope.get("rope_type", rope.get("type", "default"))  # "type" in files of 2023
-    if scale not in ("default", "mrope", "linear", "llama3"):
-        raise ValueError(f"rope_type={scale!r}: not in dlcore's Llama; allowed: default, linear, llama3, mrope")
+    if scale not in ("default", "dynamic", "mrope", "linear", "llama3"):  # dynamic: the default within the window
+        raise ValueError(
+            f"rope_type={scale!r}: not in dlcore's Llama; allowed: default, dynamic, linear, llama3, mrope"
+        )
     factors = ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     return {
         "period": rope.get("rope_theta", period),
@@ -115,9 +120,9 @@ def decoder_fields(config: Mapping[str, Any], kind: str = "") -> dict[str, Any]:
     if config.get("use_bidirectional_attention"):
         raise ValueError("use_bidirectional_attention=true: not in dlcore's decoder; allowed: false")
     layer_types, scalar = _layer_types(config, kind), config.get("query_pre_attn_scalar")
-    activation = config.get("hidden_activation") or config["hidden_act"]
+    activation = config["hidden_act"] if kind == "gemma" else config.get("hidden_activation") or config["hidden_act"]
     fields = _rotary(config, kind) | {
-        "activation": "gelu_pytorch_tanh" if kind == "gemma" else activation,  # files of 2024 say gelu
+        "activation": activation,
         "attention_scale": None if scalar is None else scalar**-0.5,
         "attention_softcap": config.get("attn_logit_softcapping"),
         "embed_scale": config["hidden_size"] ** 0.5 if kind.startswith("gemma") else 1.0,

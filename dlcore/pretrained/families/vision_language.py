@@ -40,6 +40,8 @@ def _internvl(vision: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pixtral(vision: Mapping[str, Any]) -> dict[str, Any]:
     rope = vision.get("rope_parameters") or {}
+    if (kind := rope.get("rope_type", "axial")) not in ("axial", "default"):
+        raise ValueError(f"rope_type={kind!r}: not in dlcore's Pixtral; allowed: axial, default")
     check_config(vision, {"head_dim": vision["hidden_size"] // vision["num_attention_heads"]}, "dlcore's Pixtral")
     return {"patch_size": vision["patch_size"], "rotary_period": rope.get("rope_theta", vision.get("rope_theta", 1e4))}
 
@@ -47,8 +49,7 @@ def _pixtral(vision: Mapping[str, Any]) -> dict[str, Any]:
 TOWERS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "clip_vision_model": _clip,
     "siglip_vision_model": _siglip,
-    "idefics3_vision": _siglip,
-    "smolvlm_vision": _siglip,
+    **dict.fromkeys(("idefics3", "idefics3_vision", "smolvlm", "smolvlm_vision"), _siglip),
     "internvl_vision": _internvl,
     "qianfan_ocr_vision": _internvl,
     "pixtral": _pixtral,
@@ -66,6 +67,8 @@ def _tower(vision: Mapping[str, Any], layers: int | Sequence[int], select: str, 
     """
     if (kind := vision["model_type"]) not in TOWERS:
         raise ValueError(f"vision_config: model_type={kind!r}: not in dlcore; allowed: {', '.join(TOWERS)}")
+    if select not in ("default", "full"):
+        raise ValueError(f"vision_feature_select_strategy={select!r}: unknown; allowed: default, full")
     vision = {**DEFAULTS[kind], **vision}
     depth = vision["num_hidden_layers"]
     reads = tuple(i if i >= 0 else depth + 1 + i for i in ([layers] if isinstance(layers, int) else layers))
@@ -76,7 +79,7 @@ def _tower(vision: Mapping[str, Any], layers: int | Sequence[int], select: str, 
     fields |= {} if kind == "pixtral" else {"last_norm": "tokens" if normalize else "none"}
     return tower(
         num_classes=0,
-        image_size=square_side(vision["image_size"]),
+        image_size=square_side(vision["image_size"]) // fields["patch_size"] * fields["patch_size"],
         depth=max(reads),
         width=vision["hidden_size"],
         num_heads=vision["num_attention_heads"],
@@ -84,7 +87,7 @@ def _tower(vision: Mapping[str, Any], layers: int | Sequence[int], select: str, 
         activation=vision["hidden_act"],
         epsilon=vision["layer_norm_eps"],
         reads=reads,
-        skips_class_token=select == "default",
+        skips_first_token=select == "default",
         **fields,
     )
 
@@ -174,7 +177,11 @@ def _paligemma(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _gemma3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     tower = _tower(config["vision_config"], -1, "full", True)
-    patches, side = tower.image_size // tower.patch_size, round(config.get("mm_tokens_per_image", 256) ** 0.5)
+    patches, count = tower.image_size // tower.patch_size, config.get("mm_tokens_per_image", 256)
+    if (side := round(count**0.5)) > patches:
+        raise ValueError(
+            f"mm_tokens_per_image={count}: too many; allowed: at most the {patches**2} patches of an image"
+        )
     projector = {
         "layers": "linear",
         "pool": patches // side,
