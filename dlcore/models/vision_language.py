@@ -206,6 +206,8 @@ def from_torch_names(model: VisionLanguage, state_dict: Mapping[str, Any]) -> An
     ]:  # (out, channel by square)
         by_channel = entries[key].reshape(len(entries[key]), -1, model.projector.shuffle**2)
         entries[key] = by_channel.swapaxes(1, 2).reshape(entries[key].shape)
+    for key in [key for key in entries if key.endswith("vision_tower.pos_embed")]:  # of SAM's ViTDet, (1, h, w, D)
+        entries[key] = entries[key].reshape(1, -1, entries[key].shape[-1])
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     unused = UNUSED + (r"|^lm_head\." if model.decoder.tied else "")
     return fill_from_torch(

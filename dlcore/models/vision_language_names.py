@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from dlcore.models import llama
+from dlcore.models.got_tower import GotTower
 from dlcore.models.vision_tower import PixtralTower
 
 __all__ = ["OLDER", "UNUSED", "names_of"]
@@ -16,6 +17,8 @@ OLDER = (
     (r"^vision_(tower|model|encoder)\.(vision_model\.)?", "tower."),
     (r"^tower\.encoder\.layer\.", "tower.layers."),
     (r"^vision_projection\.|^aligner\.", "multi_modal_projector."),
+    (r"^multi_modal_projector\.conv_upsampler(\d)\.", r"tower.down\1."),
+    (r"^multi_modal_projector\.multimodal_projector\.", "projector.fc2."),
     (r"^multi_modal_projector\.linear(\d)\.", r"multi_modal_projector.linear_\1."),
     (r"^multi_modal_projector\.patch_merger\.merging_layer\.", "projector.merge."),
     (r"^multi_modal_projector\.(norm|mm_soft_emb_norm|layer_norm|layernorm|projector_layernorm)\.", "projector.norm."),
@@ -63,6 +66,18 @@ PIXTRAL_NAMES = (
     (r"\.mlp\.fc2\.", ".feed_forward.down_proj."),
 )
 
+GOT_NAMES = (
+    (r"^(conv|layer_norm)(\d)\.", r"neck.\1\2."),
+    (r"^encoder\.", ""),
+    (r"^patch_embed\.", "patch_embed.projection."),
+    (r"^pos_embed\.weight$", "pos_embed"),
+    (r"^blocks\.", "layers."),
+    (r"^(layers\.\d+)\.norm", r"\1.layer_norm"),
+    (r"\.rel_pos\.rows$", ".rel_pos_h"),
+    (r"\.rel_pos\.columns$", ".rel_pos_w"),
+    (r"\.mlp\.fc(\d)\.", r".mlp.lin\1."),
+)
+
 UNUSED = r"^tower\.(((encoder|transformer)\.)?layers\.|post_layernorm\.|head\.)|\.(mask_token|position_ids|inv_freq)$"
 """Entries that may be left over: blocks behind the last one that is read, and tables that are computed."""
 
@@ -91,9 +106,15 @@ def names_of(tower: object, keys: Iterable[str]) -> tuple:
     """
     names = PIXTRAL_NAMES if isinstance(tower, PixtralTower) else TOWER_NAMES
     names = INTERNVL_NAMES if any(".cls_token" in key for key in keys) else names
+    names = GOT_NAMES if isinstance(tower, GotTower) else names
+    joined = (
+        ()
+        if isinstance(tower, GotTower)
+        else ((r"^(tower\..*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),)
+    )
     return (
         (r"^(tower\.)(.*)$", _part(names)),
-        (r"^(tower\..*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),
+        *joined,
         (r"^decoder\.(?=head\.)", ""),
         (r"^(decoder\.)(.*)$", _part(llama.TORCH_NAMES)),
         (r"^head\.", "lm_head."),

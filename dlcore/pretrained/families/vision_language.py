@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.models.got_tower import GotTower
 from dlcore.models.llama import Llama
 from dlcore.models.vision_language import TiledImages
 from dlcore.models.vision_tower import PixtralTower, Projector, VisionTower
+from dlcore.models.vitdet import ViTDet
 from dlcore.pretrained.defaults import DEFAULTS
 from dlcore.pretrained.families.decoders import decoder_fields
 from dlcore.pretrained.family import Family, Read, check_config, square_side
@@ -150,6 +152,32 @@ def _lighton(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _deepseek(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return _fields(config, _tower(config["vision_config"], -1, "full", True), {}, True, image_token=100015)
+
+
+GOT = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_abs_pos": True}
+
+
+def _got(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = config["vision_config"]
+    check_config(vision, GOT, "dlcore's GOT-OCR 2.0")
+    size = square_side(vision.get("image_size", 1024))
+    encoder = ViTDet(
+        num_classes=0,
+        image_size=size,
+        pretrain_size=size,
+        patch_size=square_side(vision.get("patch_size", 16)),
+        depth=vision.get("num_hidden_layers", 12),
+        width=vision.get("hidden_size", 768),
+        num_heads=vision.get("num_attention_heads", 12),
+        mlp_features=vision.get("mlp_dim", 3072),
+        window_size=vision.get("window_size", 14),
+        global_blocks=tuple(vision.get("global_attn_indexes", (2, 5, 8, 11))),
+        relative_positions=vision.get("use_rel_pos", True),
+        drop_path=0.0,
+    )
+    width = decoder_fields(config["text_config"])["width"]
+    tower = GotTower(encoder, vision.get("output_channels", 256), width)
+    return _fields(config, tower, {"layers": "linear"}, True, image_token=151859)
 
 
 def _vipllava(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -321,6 +349,7 @@ CHATS: dict[str, Read] = {
     "Mistral3": _mistral3,
     "LightOnOcr": _lighton,
     "DeepseekVL": _deepseek,
+    "GotOcr2": _got,
 }
 
 
