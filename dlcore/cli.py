@@ -7,7 +7,7 @@ dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlc
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
 dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters and what they read; a pattern is looked
                                               for in all kinds: image, tokens, pairs, encoder, video, detection,
-                                              segmentation, depth, generative; --published: what from_pretrained loads
+                                              segmentation, depth, generative, chat; --published: to be loaded
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
@@ -16,6 +16,7 @@ dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file 
 dlcore draw FOLDER --words="a red square"     images of a text by a published pipeline of diffusers
 dlcore detect FOLDER --input=IMAGE            objects of your photograph; --words="a cat,a dog" for OWL-ViT and OWLv2
 dlcore depth FOLDER --input=IMAGE             depth of your photograph by GLPN, DPT or Depth Anything
+dlcore ask FOLDER --input=IMAGE --words=TEXT  an answer about your photograph by a LLaVA, Gemma 3, SmolVLM ...
 
 experiments, run and search work in a checkout of dlcore.
 """
@@ -93,7 +94,7 @@ def _main(argv: list[str]) -> int:
     )
     models = command("models", "List the models.")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
-    kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative")
+    kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative", "chat")
     models.add_argument("--kind", choices=kinds, help="what they read or give; a pattern is looked for in all")
     models.add_argument(
         "--published", action="store_true", help="list the architectures that from_pretrained and hf:ORG/NAME take"
@@ -151,6 +152,14 @@ def _main(argv: list[str]) -> int:
     depth.add_argument("folder", type=Path, help="a network as a hub serves it: GLPN, DPT or Depth Anything")
     depth.add_argument("--input", type=Path, required=True, help="the photograph")
     depth.add_argument("--output", type=Path, help=".png file of 16 bits (default samples/NAME_depth.png)")
+    ask = command("ask", "Ask a published vision-language model about a photograph.")
+    ask.add_argument("folder", help="a network as a hub serves it, with tokenizer.json; or a hub id")
+    ask.add_argument("--input", type=Path, required=True, help="the photograph")
+    ask.add_argument("--words", required=True, help="the question")
+    ask.add_argument("--max_tokens", type=int, default=128, help="tokens of the longest answer (default %(default)s)")
+    ask.add_argument("--temperature", type=float, default=0.0, help="0 takes the most probable token (the default)")
+    ask.add_argument("--seed", type=int, default=0, help="seed of the tokens, above temperature 0")
+    ask.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the stored weights")
     if not argv:
         parser.print_help()
         return 1
@@ -162,7 +171,8 @@ def _main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
-        {**handlers, "convert": _convert, "draw": _draw, "detect": _detect, "depth": _depth}[options.command](options)
+        handlers |= {"convert": _convert, "draw": _draw, "detect": _detect, "depth": _depth, "ask": _ask}
+        handlers[options.command](options)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError) as error:
@@ -361,6 +371,13 @@ def _depth(options: argparse.Namespace) -> None:
     from dlcore.modes.photograph_depth import depth_file
 
     depth_file(options.folder, options.input, output)
+
+
+def _ask(options: argparse.Namespace) -> None:
+    from dlcore.modes.photograph_answer import answer_file
+
+    sampling = options.max_tokens, options.temperature, options.seed
+    print(answer_file(options.folder, options.input, options.words, *sampling, options.dtype))
 
 
 def _picture_path(options: argparse.Namespace, what: str) -> Path:

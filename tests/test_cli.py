@@ -45,7 +45,19 @@ def test_help_names_each_command_once(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for command in ("experiments", "run", "search", "compare", "models", "cost", "convert", "draw", "detect", "depth"):
+    for command in (
+        "experiments",
+        "run",
+        "search",
+        "compare",
+        "models",
+        "cost",
+        "convert",
+        "draw",
+        "detect",
+        "depth",
+        "ask",
+    ):
         lines = [line for line in text.splitlines() if line.split()[:2] in (["dlcore", command], [command])]
         assert len(lines) == 1, command
 
@@ -482,7 +494,7 @@ def test_a_list_is_at_most_120_columns_wide(monkeypatch):
     assert [width for _, width in asked] == [119, 120]
 
 
-COMMANDS = ("experiments", "compare", "models", "cost", "convert", "draw", "detect", "depth")
+COMMANDS = ("experiments", "compare", "models", "cost", "convert", "draw", "detect", "depth", "ask")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

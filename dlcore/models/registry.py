@@ -28,7 +28,9 @@ __all__ = [
     "list_models",
 ]
 
-Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative"]
+Kind = Literal[
+    "image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative", "chat"
+]
 
 FILES = {
     "image": (
@@ -49,6 +51,7 @@ FILES = {
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.depth_pro", "dlcore.vision3d.published_depth"),
     "generative": ("dlcore.generative.torch_networks", "dlcore.generative.swin2sr"),
+    "chat": ("vision_language",),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 
@@ -162,7 +165,8 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
     Args:
       pattern: such as "resnet*_cifar"; "*" matches all.
       kind: what the models read or give: image (classifiers and backbones), tokens, pairs (images and their texts),
-        encoder (of images or clips), video (classifiers of clips), detection, segmentation, depth or generative.
+        encoder (of images or clips), video (classifiers of clips), detection, segmentation, depth, generative or chat
+        (words about images).
 
     Returns:
       The names, sorted.

@@ -117,6 +117,7 @@ lazy_exports(
         "interpolate_positions": "position",
         "inverted_dropout": "stochastic",
         "leaky_relu": "activations",
+        "ZeroCenteredRMSNorm": "group_norm",
         "local_response_norm": "group_norm",
         "log_sigmoid": "activations",
         "log_softmax": "activations",

@@ -33,7 +33,7 @@ from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
-from dlcore.nn.group_norm import LayerNorm, RMSNorm
+from dlcore.nn.group_norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.attention_kernels import log_plain_attention, suitable_kernels
 from dlcore.ops.checks import check_indices, check_shapes
@@ -133,6 +133,10 @@ def _wide_product_tangent(formula: str, primals: tuple, tangents: tuple) -> tupl
     return y, (jnp.einsum(formula, query_dot, key) + jnp.einsum(formula, query, key_dot)).astype(y.dtype)
 
 
+def _capped(scores: jax.Array, softcap: float | None) -> jax.Array:
+    return scores if softcap is None else softcap * jnp.tanh(scores / softcap)
+
+
 def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Array | None) -> jax.Array:
     if bias is not None:
         # A bias of -inf hides a key; a query that it hides all keys from gets their mean, as with a mask.
@@ -171,6 +175,7 @@ def dot_product_attention(
     bias: jax.Array | None = None,
     scale: float | None = None,
     is_causal: bool = False,
+    softcap: float | None = None,
 ) -> jax.Array:
     """Scaled dot-product attention: the mean of the values under `attention_weights`.
 
@@ -183,6 +188,7 @@ def dot_product_attention(
       scale: factor of the scores; None means 1 / sqrt(D).
       is_causal: hide later keys, as `causal_mask` does. On a CPU long sequences are then computed in four blocks of
         queries, each with the keys that it may see, which spares three eighths of the products.
+      softcap: c of scores c tanh(scores / c) before the mask (Gemma 2, arXiv:2408.00118); None leaves them.
 
     Returns:
       [..., T, H, E].
@@ -191,6 +197,8 @@ def dot_product_attention(
     if value.shape[:-1] != key.shape[:-1]:
         raise ValueError(f"value.shape={value.shape}: does not fit key; allowed: {(*key.shape[:-1], 'E')}")
     value, length, size = value.astype(result_dtype(value)), query.shape[-3], key.shape[-3]
+    if softcap is not None:
+        return _attend(query, key, value, scale, mask, bias, is_causal, softcap=softcap)
 
     def plain(query, key, value, mask, bias):
         return _attend(query, key, value, scale, mask, bias, is_causal)
@@ -230,13 +238,15 @@ def _attend_block(query, key, value, scale) -> jax.Array:
     return (y / weights.sum(-1, keepdims=True)).astype(value.dtype)
 
 
-def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop=lambda weights: weights) -> jax.Array:
+def _attend(
+    query, key, value, scale, mask=None, bias=None, is_causal=True, drop=lambda weights: weights, softcap=None
+) -> jax.Array:
     """Attention with heads before tokens: XLA:CPU multiplies such batches of matrices without moving them."""
     query, key, value = map(_swap_heads, (query, key, value))
     if is_causal:
         earlier = causal_mask(query.shape[-2], key.shape[-2])
         mask = earlier if mask is None else mask & earlier
-    scores = _scores("...td,...sd->...ts", query, key, scale)  # [..., H, T, S]
+    scores = _capped(_scores("...td,...sd->...ts", query, key, scale), softcap)  # [..., H, T, S]
     weights = drop(_softmax_of_scores(scores, mask, bias))
     return _swap_heads(jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value))
 
@@ -327,6 +337,10 @@ class MultiHeadAttention(CheckedModule):
         Dehghani et al. 2023, arXiv:2302.05442); None for no norms.
       out_norm: epsilon of a layer norm `norm` of all heads' means before `proj` (sub-LN; Wang et al. 2022,
         arXiv:2210.06423); None for no norm.
+      qk_norm_zero_centered: the factors of the norms of queries and keys are 1 + scale (Gemma 3).
+      biased_qkv: add biases to queries, keys and values where `use_bias` adds none (Qwen 2).
+      window: most keys that a query of causal attention sees, itself included; None means all.
+      softcap: c of scores c tanh(scores / c), see `dot_product_attention`; None leaves them.
     """
 
     num_heads: Count
@@ -347,6 +361,10 @@ class MultiHeadAttention(CheckedModule):
     talking_heads: bool = False
     qk_norm: float | None = None
     out_norm: float | None = None
+    qk_norm_zero_centered: bool = False
+    biased_qkv: bool = False
+    window: int | None = None
+    softcap: float | None = None
 
     @nn.compact
     def __call__(
@@ -361,6 +379,7 @@ class MultiHeadAttention(CheckedModule):
         is_causal: bool = False,
         cache: Cache | Memory | None = None,
         angles: jax.Array | None = None,
+        bidirectional: jax.Array | None = None,
     ) -> Any:
         """Attend from every query to all keys.
 
@@ -375,7 +394,9 @@ class MultiHeadAttention(CheckedModule):
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
           angles: [T', 1 or H, D / 2] radians by which the pairs of channels of the last T' queries and keys turn, of
             self-attention (rotary positions of a grid), or [T', 1 or H, D], see `rotate_pairs`; tokens before them,
-            such as a class token, do not turn.
+            such as a class token, do not turn. They replace the field `rotary`, and may have the batch's axes.
+          bidirectional: [B, T, T] bool, pairs of new tokens that attend to each other in causal self-attention,
+            whichever comes first; None: no pair.
 
         Returns:
           [..., T, features]; with a cache (that, the cache after it).
@@ -396,7 +417,7 @@ class MultiHeadAttention(CheckedModule):
 
         def dense(features: int, name: str, init: Initializer) -> Dense:
             bare = {"qkv": (), "qv": ("key", "qkv"), "none": ("query", "key", "value", "qkv")}[self.qkv_bias]
-            use_bias = self.use_bias and name not in bare
+            use_bias = (self.use_bias and name not in bare) or (self.biased_qkv and name != "proj")
             return Dense(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
@@ -418,12 +439,13 @@ class MultiHeadAttention(CheckedModule):
             key = query if key is None else key
             q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
         if self.qk_norm is not None:
-            q = RMSNorm(self.qk_norm, dtype=self.dtype, name="q_norm")(q)
-            k = RMSNorm(self.qk_norm, dtype=self.dtype, name="k_norm")(k)
-        if self.rotary is not None and is_self_attention and not isinstance(cache, Memory):
+            norm = ZeroCenteredRMSNorm if self.qk_norm_zero_centered else RMSNorm
+            q = norm(self.qk_norm, dtype=self.dtype, name="q_norm")(q)
+            k = norm(self.qk_norm, dtype=self.dtype, name="k_norm")(k)
+        if self.rotary is not None and angles is None and is_self_attention and not isinstance(cache, Memory):
             position = jnp.arange(query.shape[-2])
             position = position if cache is None else cache.length[:, None] + position
-            q, k = (rotary(x, position, self.rotary) for x in (q, k))
+            q, k = (rotary(x, position, self.rotary, self.rotary_pairs) for x in (q, k))
         if angles is not None:
             first = query.shape[-2] - angles.shape[-3]
             halves = [jnp.split(x, [first], -3) for x in (q, k)]
@@ -439,7 +461,14 @@ class MultiHeadAttention(CheckedModule):
         elif cache is not None:
             check_shapes(query=(query, "B T D"))
             cache = cache.append(k, v)
-            k, v, visible = _swap_heads(cache.key), _swap_heads(cache.value), cache.visible(query.shape[1])
+            k, v = _swap_heads(cache.key), _swap_heads(cache.value)
+            visible = cache.visible(query.shape[1], self.window, bidirectional)
+            mask, is_causal = visible if mask is None else visible & mask, False
+        elif is_causal and not (self.window is None and bidirectional is None):
+            visible = causal_mask(q.shape[-3], k.shape[-3])
+            visible = visible if bidirectional is None else visible | bidirectional[..., None, :, :]
+            if self.window is not None:  # hides earlier tokens, of these pairs, too
+                visible &= jnp.arange(k.shape[-3]) > jnp.arange(q.shape[-3])[:, None] - self.window
             mask, is_causal = visible if mask is None else visible & mask, False
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
@@ -454,9 +483,11 @@ class MultiHeadAttention(CheckedModule):
             y = _mean_of_values(drop(weights), v)
         elif train and self.dropout_rate > 0:
             log_plain_attention("weights are dropped in training")
-            y = _attend(q, k, v, scale, mask, bias, is_causal, drop)
+            y = _attend(q, k, v, scale, mask, bias, is_causal, drop, self.softcap)
         else:
-            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal)
+            y = dot_product_attention(
+                q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal, softcap=self.softcap
+            )
         y = y.reshape(*y.shape[:-2], inner)
         if self.out_norm is not None:
             y = LayerNorm(self.out_norm, dtype=self.dtype, name="norm")(y)
@@ -467,7 +498,8 @@ class MultiHeadAttention(CheckedModule):
         self, q: jax.Array, k: jax.Array, mask: jax.Array | None, bias: jax.Array | None, scale: float | None
     ) -> jax.Array:
         if not self.talking_heads:
-            return attention_weights(q, k, mask=mask, bias=bias, scale=scale)
+            scores = _capped(_scores("...thd,...shd->...hts", q, k, scale), self.softcap)
+            return _softmax_of_scores(scores, mask, bias)
 
         def mix(x: jax.Array, name: str) -> jax.Array:
             layer = Dense(self.num_heads, dtype=self.dtype, kernel_init=self.kernel_init, name=name)

@@ -85,17 +85,31 @@ class Cache:
 
         return Cache(write_rows(self.key, key), write_rows(self.value, value), self.length + new)
 
-    def visible(self, num_queries: int) -> jax.Array:
+    def visible(self, num_queries: int, window: int | None = None, bidirectional: jax.Array | None = None) -> jax.Array:
         """Mask of the last T tokens stored: each sees itself and what came before, in its own row.
 
         Args:
           num_queries: T.
+          window: most tokens that each sees, itself included; None means all.
+          bidirectional: [B, T, T] bool, pairs of the last T tokens that see each other, whichever comes first; None: no
+            pair.
 
         Returns:
           [B, 1, T, L] bool.
         """
         position = self.length[:, None] - num_queries + jnp.arange(num_queries)
-        return (jnp.arange(self.capacity) <= position[..., None])[:, None]
+        mask = jnp.arange(self.capacity) <= position[..., None]
+        if bidirectional is not None:
+
+            def place(pairs: jax.Array, first: jax.Array) -> jax.Array:
+                return jax.lax.dynamic_update_slice_in_dim(
+                    jnp.zeros((num_queries, self.capacity), bool), pairs, first, 1
+                )
+
+            mask |= jax.vmap(place)(bidirectional, self.length - num_queries)
+        if window is not None:
+            mask &= jnp.arange(self.capacity) > position[..., None] - window
+        return mask[:, None]
 
     def rewind(self, length: jax.Array) -> Self:
         """Truncate each row to its first tokens.

@@ -5,7 +5,7 @@
     layer norm      mean and var over the channels of each location
     group norm      over the locations and a group of channels
     instance norm   over the locations of one channel
-    RMS norm        y = x / sqrt(mean x^2 + eps) * scale, over the channels of each location
+    RMS norm        y = x / sqrt(mean x^2 + eps) * scale, over the channels of each location; zero-centered: 1 + scale
     global response G_c = |x_c| over the locations of a channel;  y = scale x G / mean_c G + bias + x
     local response  y = x / (k + alpha mean over the n neighboring channels of x^2)^beta
 
@@ -34,7 +34,15 @@ from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
-__all__ = ["GlobalResponseNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_norm"]
+__all__ = [
+    "GlobalResponseNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "RMSNorm",
+    "ZeroCenteredRMSNorm",
+    "local_response_norm",
+]
 
 
 class LayerNorm(CheckedModule, nn.LayerNorm):
@@ -62,6 +70,32 @@ class RMSNorm(CheckedModule, nn.RMSNorm):
 
     epsilon: Annotated[float, Range(0)] = 1e-5
     use_fast_variance: bool = False
+
+
+class ZeroCenteredRMSNorm(CheckedModule):
+    """RMS norm whose factor is 1 + scale, so that weight decay pulls it to 1 (Gemma), [..., C] -> [..., C].
+
+    Args:
+      epsilon: added to the mean square.
+      dtype: dtype of the output; None means the input's.
+    """
+
+    epsilon: Annotated[float, Range(0)] = 1e-6
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalize.
+
+        Args:
+          x: [..., C].
+
+        Returns:
+          [..., C].
+        """
+        scale, y = self.param("scale", nn.initializers.zeros, x.shape[-1:]), to_acc_dtype(x)
+        y = y * lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
+        return (y * (1 + scale.astype(y.dtype))).astype(self.dtype or result_dtype(x))
 
 
 class GroupNorm(CheckedModule):

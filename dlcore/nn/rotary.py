@@ -89,13 +89,14 @@ def axial_angles(
     return jnp.concatenate(turns, -1).reshape(-1, 1, features // 2)
 
 
-def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.Array:
+def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0, pairs: Pairs = "halves") -> jax.Array:
     """Turn the pairs of channels of queries or keys by their position's angles, computed in at least float32.
 
     Args:
       x: [..., T, H, D], D even.
       positions: [..., T] int.
       period: the wavelength of the last pair approaches 2 pi times this.
+      pairs: channels that turn together, see `rotate_pairs`.
 
     Returns:
       The shape and dtype of x.
@@ -109,4 +110,4 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
     check_shapes(period=(period, "> 0"))
     acc_dtype = acc_dtype_of(x.dtype)
     frequencies = jnp.asarray(period ** (-np.arange(0, features, 2) / features), acc_dtype)
-    return rotate_pairs(x, positions[..., None, None].astype(acc_dtype) * frequencies)
+    return rotate_pairs(x, positions[..., None, None].astype(acc_dtype) * frequencies, pairs)

@@ -11,6 +11,7 @@ after each layer of the perceptron.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax
@@ -23,7 +24,7 @@ from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.attention import Initializer, MultiHeadAttention, QKVBias
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
-from dlcore.nn.group_norm import LayerNorm, RMSNorm
+from dlcore.nn.group_norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from dlcore.nn.rotary import Pairs
 from dlcore.nn.stochastic import StochasticDepth
 from dlcore.ops.checks import check_shapes
@@ -110,6 +111,7 @@ class FeedForward(CheckedModule):
 ATTENTION_FIELDS = (
     *("qkv_features", "num_kv_heads", "scale", "rotary", "rotary_pairs", "use_bias", "qkv_bias", "qk_norm"),
     *("out_norm", "cosine", "talking_heads", "dtype", "kernel_init", "out_kernel_init"),
+    *("biased_qkv", "softcap"),
 )
 """Fields of a block that are those of its attention, under the same names."""
 
@@ -129,7 +131,7 @@ class TransformerBlock(CheckedModule):
       kernel_init: initializer of all kernels but those of `out_kernel_init`.
       out_kernel_init: initializer of the last kernels of branches, see the block; None means `kernel_init`.
       bias_init: initializer of the perceptron's biases.
-      norm: layer or rms.
+      norm: layer, rms, zero_centered_rms (its factor is 1 + scale), or unbiased_layer.
       use_bias: add biases to the layers of attention and perceptron.
       gated: multiply the perceptron's first layer by a gate.
       qkv_features: features of all heads together; None means those of a token.
@@ -143,6 +145,8 @@ class TransformerBlock(CheckedModule):
       mlp_norm: normalize the perceptron's units before its second layer (sub-LN).
       qk_norm: epsilon of RMS norms of each head's queries and keys, see `MultiHeadAttention`; None for none.
       out_norm: epsilon of a norm before the attention's last layer, see `MultiHeadAttention`; None for none.
+      biased_qkv: add biases to queries, keys and values alone, see `MultiHeadAttention`.
+      softcap: cap of the attention's scores, see `dot_product_attention`; None for none.
     """
 
     num_heads: Count
@@ -157,7 +161,7 @@ class TransformerBlock(CheckedModule):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
     bias_init: Initializer = nn.initializers.zeros
-    norm: Literal["layer", "rms"] = "layer"
+    norm: Literal["layer", "rms", "zero_centered_rms", "unbiased_layer"] = "layer"
     use_bias: bool = True
     gated: bool = False
     qkv_features: Count | None = None
@@ -171,10 +175,13 @@ class TransformerBlock(CheckedModule):
     talking_heads: bool = False
     qk_norm: float | None = None
     out_norm: float | None = None
+    biased_qkv: bool = False
+    softcap: float | None = None
 
     @nn.nowrap
-    def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
-        shared = {field: getattr(self, field) for field in ATTENTION_FIELDS}
+    def _attention(self, name: str, fused_qkv: bool, **fields: Any) -> MultiHeadAttention:
+        shared = {field: getattr(self, field) for field in ATTENTION_FIELDS} | fields
+        shared["qk_norm_zero_centered"] = self.norm == "zero_centered_rms"
         return MultiHeadAttention(
             self.num_heads, fused_qkv=fused_qkv, dropout_rate=self.attention_dropout_rate, name=name, **shared
         )
@@ -197,8 +204,9 @@ class TransformerBlock(CheckedModule):
 
     @nn.nowrap
     def _norm(self, i: int) -> nn.Module:
-        kinds = {"layer": LayerNorm, "rms": RMSNorm}
-        check_choice("norm", self.norm, ("layer", "rms"))
+        kinds: dict[str, Any] = {"layer": LayerNorm, "rms": RMSNorm, "zero_centered_rms": ZeroCenteredRMSNorm}
+        kinds["unbiased_layer"] = partial(LayerNorm, use_bias=False)
+        check_choice("norm", self.norm, tuple(kinds))
         return kinds[self.norm](self.epsilon, dtype=self.dtype, name=f"norm{i}")
 
 
@@ -284,9 +292,15 @@ class TransformerDecoderBlock(TransformerBlock):
 
     Args:
       cross: attend to a memory; False leaves the cross-attention out (GPT).
+      window: most tokens that a token sees, itself included, of causal self-attention; None means all.
+      sandwich: normalize what a branch gives, too, before it is added (Gemma 2); norms count in order of use.
+      parallel: one norm for all branches, which are added together (GPT-J, Cohere).
     """
 
     cross: bool = True
+    window: int | None = None
+    sandwich: bool = False
+    parallel: bool = False
 
     @nn.compact
     def __call__(
@@ -301,6 +315,8 @@ class TransformerDecoderBlock(TransformerBlock):
         is_causal: bool = False,
         position: jax.Array | None = None,
         memory_position: jax.Array | None = None,
+        angles: jax.Array | None = None,
+        bidirectional: jax.Array | None = None,
     ) -> Any:
         """Apply the block.
 
@@ -316,6 +332,9 @@ class TransformerDecoderBlock(TransformerBlock):
           position: added to queries and to the keys of the self-attention, not to values (DETR); broadcasts to x; not
             with `fused_qkv` or a cache. None adds nothing.
           memory_position: added to the keys of the memory; broadcasts to it. None adds nothing.
+          angles: [B or none, T, 1, features of a head / 2] radians by which queries and keys of the self-attention
+            turn, in place of the field `rotary`; None leaves it.
+          bidirectional: [B, T, T] bool, pairs that attend to each other whatever their order; None: no pair.
 
         Returns:
           [B, T, D]; with a cache (that, the cache after it).
@@ -324,7 +343,8 @@ class TransformerDecoderBlock(TransformerBlock):
 
         def attend(x: jax.Array) -> jax.Array:
             self_attention = {"mask": mask, "bias": bias, "train": train, "is_causal": is_causal}
-            y = self._attention("attn", self.fused_qkv)(
+            self_attention |= {"angles": angles, "bidirectional": bidirectional}
+            y = self._attention("attn", self.fused_qkv, window=self.window)(
                 *_placed(x, position), **self_attention, cache=after.get("self")
             )
             if cache is not None:
@@ -342,10 +362,17 @@ class TransformerDecoderBlock(TransformerBlock):
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)
 
         mlp = self._perceptron(self.out_kernel_init)
-        branches = [attend, look] if self.cross else [attend]
-        for i, branch in enumerate([*branches, lambda x: mlp(x, train)], 1):
-            norm = self._norm(i)
-            x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
+        branches = [*([attend, look] if self.cross else [attend]), lambda x: mlp(x, train)]
+        if self.parallel:
+            y = self._norm(1)(x)
+            x = x + sum(branch(y) for branch in branches)
+            return x if cache is None else (x, after)
+        for i, branch in enumerate(branches, 1):
+            norm = self._norm(2 * i - 1 if self.sandwich else i)
+            if self.sandwich:
+                x = x + self._norm(2 * i)(branch(norm(x)))
+            else:
+                x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
             # Else XLA:CPU sums the residual stream anew, from all branches before, for whatever reads it.
             x = jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
             x = split_batch(x)

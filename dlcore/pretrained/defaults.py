@@ -57,6 +57,24 @@ _HGNET_V2 = {
 }
 
 
+_INTERNVL = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+
+
+_INTERNVL |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": [448, 448], "patch_size": [14, 14]}
+
+
+_INTERNVL |= {"layer_scale_init_value": 0.1}
+
+
+_PIXTRAL = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+
+
+_PIXTRAL |= {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "image_size": 1024, "patch_size": 16}
+
+
+_IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "image_size": 224, "patch_size": 32}
+
+
 _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
 
 
@@ -72,6 +90,28 @@ _VITPOSE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 
 _VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 
 
+def _decoder(vocab: int, width: int, mlp: int, depth: int, heads: int, kv_heads: int | None, positions: int) -> dict:
+    """Return a language decoder's defaults."""
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    sizes = (vocab, width, mlp, depth, heads, kv_heads, positions)
+    return dict(zip((*names, "num_key_value_heads", "max_position_embeddings"), sizes, strict=True))
+
+
+_LLAMA = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": False}
+
+
+_GEMMA = {"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "head_dim": 256}
+
+
+_GEMMA_2 = _GEMMA | {"query_pre_attn_scalar": 256, "sliding_window": 4096}
+
+
+_COHERE = _decoder(256000, 8192, 22528, 40, 64, None, 8192) | {"hidden_act": "silu", "logit_scale": 0.0625}
+
+
+_COHERE |= {"layer_norm_eps": 1e-5, "tie_word_embeddings": True}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -79,6 +119,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "metaclip_2_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
     "siglip_text_model": _SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64},
     "siglip_vision_model": _SIGLIP | {"image_size": 224, "patch_size": 16},
+    **dict.fromkeys(("idefics3", "idefics3_vision", "smolvlm", "smolvlm_vision"), _IDEFICS3),
+    "internvl_vision": _INTERNVL,
+    "qianfan_ocr_vision": _INTERNVL,
+    "pixtral": _PIXTRAL,
     "dinov2": _DINOV2 | {"patch_size": 14},
     "dinov2_with_registers": _DINOV2 | {"patch_size": 16, "num_register_tokens": 4},
     "swin": _SWIN,
@@ -90,6 +134,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hgnet_v2": _HGNET_V2,
     "vitpose_backbone": _VITPOSE,
     "detr": _DETR,
+    "llama": _LLAMA | _decoder(32000, 4096, 11008, 32, 32, None, 2048),
+    "mistral": _LLAMA | _decoder(32000, 4096, 14336, 32, 32, 8, 131072) | {"sliding_window": 4096},
+    "qwen2": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"sliding_window": 4096},
+    "qwen3": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"head_dim": 128, "sliding_window": 4096},
+    "gemma": _GEMMA | _decoder(256000, 3072, 24576, 28, 16, 16, 8192),
+    "gemma2": _GEMMA_2
+    | _decoder(256000, 2304, 9216, 26, 8, 4, 8192)
+    | {"final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0},
+    "gemma3_text": _GEMMA_2 | _decoder(262208, 2304, 9216, 26, 8, 4, 131072),
+    "cohere": _COHERE,
+    "cohere2": _COHERE | {"sliding_window": 4096},
 }
 """{type of a model: its class's defaults that shape the network}."""
 

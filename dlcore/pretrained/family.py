@@ -116,6 +116,8 @@ class Family(NamedTuple):
       call: (compiled `outputs` of inputs by name, the inputs, the processor) -> outputs, for what is not compiled:
         checks of values, and outputs whose size depends on the photograph; None calls the compiled function alone.
       constants: names of arrays of the file that the network computes itself, such as a table of positions.
+      prepare: (configuration, inputs by name) -> what `outputs` takes, on concrete arrays, such as where tiles of an
+        image of this size belong; None takes the inputs.
     """
 
     library: Library
@@ -129,6 +131,7 @@ class Family(NamedTuple):
         None
     )
     constants: tuple[str, ...] = ()
+    prepare: Callable[[Mapping[str, Any], dict[str, jax.Array]], dict[str, Any]] | None = None
 
 
 def check_config(config: Mapping[str, Any], allowed: Mapping[str, Any], where: str) -> None:

@@ -88,13 +88,14 @@ class Pretrained:
         self._check(arrays)
         run = functools.partial(self._outputs, self.variables)
         try:
+            arrays = arrays if self.family.prepare is None else self.family.prepare(self.config, arrays)
             return run(arrays) if self.family.call is None else self.family.call(run, arrays, self.preprocess)
         except KeyError as error:
             if error.args[0] not in names.values():
                 raise
             raise ValueError(f"{error.args[0]}: missing; allowed: {', '.join(self.family.inputs)}") from error
         except (TypeError, ScopeParamShapeError) as error:
-            shapes = ", ".join(f"{name}={list(array.shape)}" for name, array in arrays.items())
+            shapes = ", ".join(f"{k}={list(array.shape)}" for k, array in arrays.items() if hasattr(array, "shape"))
             raise ValueError(f"{shapes}: no inputs of {self.name} ({error}); allowed: shapes as published") from error
 
     @property

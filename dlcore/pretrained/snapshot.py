@@ -17,7 +17,7 @@ from dlcore.models.stored_arrays import read_config, read_safetensors
 from dlcore.models.stored_counts import all_stored_models
 from dlcore.models.weight_files import read_state_dict
 
-__all__ = ["Snapshot", "open_snapshot"]
+__all__ = ["Snapshot", "open_snapshot", "text_folder"]
 
 CONFIGS = ("config.json", "open_clip_config.json")
 
@@ -34,6 +34,16 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
 )
 """Files of weights in the order in which they are taken."""
+
+
+TEXT_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+"""Files of a language model beside its weights; a repository may lack some."""
 
 
 FILES = tuple(file for name in WEIGHTS for file in (name, f"{name}.index.json"))
@@ -113,6 +123,22 @@ def open_snapshot(
     return _open_folder(folder, str(source), verify=True)
 
 
+def text_folder(source: str | Path) -> Path:
+    """Find the folder of a language model's files, with its tokenizer where the repository has one.
+
+    Args:
+      source: a hub id or a local folder, see `open_snapshot`, of which the network is already there.
+
+    Returns:
+      The folder.
+    """
+    path = Path(str(source).removeprefix("hf:"))
+    match = HUB_ID.match(str(source))
+    if path.is_dir() or match is None:
+        return path
+    return _download(match[1], None, None, None, False, TEXT_FILES)
+
+
 def _hub_id(source: str | Path) -> str:
     """Return an example of a hub id, for errors: that of trained weights of the network that a name stands for."""
     models = {name for rows in all_stored_models().values() for name in rows}
@@ -169,7 +195,14 @@ def _check_hash(path: Path, is_new: bool = False) -> None:
         )
 
 
-def _download(name: str, revision: str | None, token: str | None, cache_dir: str | Path | None, offline: bool) -> Path:
+def _download(
+    name: str,
+    revision: str | None,
+    token: str | None,
+    cache_dir: str | Path | None,
+    offline: bool,
+    more: tuple[str, ...] = (),
+) -> Path:
     """Return the folder of a repository's files in the hub's cache; what the cache lacks is downloaded."""
     require("huggingface_hub", what=f"source={name!r}")
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
@@ -189,7 +222,7 @@ def _download(name: str, revision: str | None, token: str | None, cache_dir: str
                 absent = error
             except errors.EntryNotFoundError:
                 pass
-        if absent is not None and files is not PROCESSORS:
+        if absent is not None and files is not PROCESSORS and files[0] not in more:
             raise absent
         return None
 
@@ -201,6 +234,8 @@ def _download(name: str, revision: str | None, token: str | None, cache_dir: str
             lacks = "config.json" if config is None else "weights of a known name"
             raise FileNotFoundError(f"source={name!r}: the repository lacks {lacks}; allowed: {', '.join(WEIGHTS)}")
         fetch(PROCESSORS)
+        for file in more:
+            fetch((file,))
         if weights.name.endswith(".index.json"):
             for shard in sorted(set(read_config(weights)["weight_map"].values())):
                 fetch((shard,))

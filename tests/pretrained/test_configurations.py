@@ -250,7 +250,7 @@ TRANSFORMERS = [
         {**TEXT, "rms_norm_eps": 1e-4, "rope_theta": 500.0}
         | {"rope_parameters": {"rope_type": "default", "rope_theta": 900.0}},
         "qwen3_0_6b",
-        LLAMA | {"period": 900.0, "qk_norm": True},
+        LLAMA | {"period": 900.0, "qk_norm": True, "num_kv_heads": 32, "head_features": 128},
     ),
     ("SegformerModel", LABELS, "mit_b0", MIT_FIELDS | {"drop_path": 0.1, "num_classes": 0}),
     (
@@ -444,8 +444,10 @@ KINDS = {
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
     "SiglipVisionModel TableTransformerModel",
-    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
-    "Qwen3ForCausalLM T5EncoderModel",
+    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection Cohere2ForCausalLM "
+    "CohereForCausalLM GPT2LMHeadModel Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM "
+    "MistralForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM T5EncoderModel",
+    "chat": "Cohere2VisionModel ShieldGemma2ForImageClassification",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
     "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
@@ -456,7 +458,7 @@ TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEs
 TASKS |= dict.fromkeys(
     ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
 )
-TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
+TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "ConditionalGeneration": "chat"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
@@ -494,7 +496,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
         ("LlamaForCausalLM", {"rope_scaling": {"rope_type": "yarn"}}, "rope_type='yarn': not in dlcore's Llama"),
         ("LlamaForCausalLM", {"attention_bias": True}, "attention_bias, mlp_bias: not in dlcore's Llama"),
         ("LlamaForCausalLM", {"mlp_bias": True}, "attention_bias, mlp_bias: not in dlcore's Llama"),
-        ("Qwen3ForCausalLM", {"use_sliding_window": True}, "use_sliding_window=true: not in dlcore's Llama"),
+        ("Gemma2ForCausalLM", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True: not in dlcore"),
         ("DINOv3ViTModel", {"rope_theta": 10.0}, "rope_theta, key_bias: not in dlcore's DINOv3"),
         ("DINOv3ViTModel", {"key_bias": True}, "rope_theta, key_bias: not in dlcore's DINOv3"),
         (

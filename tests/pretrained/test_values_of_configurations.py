@@ -129,8 +129,8 @@ def test_each_value_of_a_configuration_counts(name):
         ("microsoft--swin-tiny", {"depths": 3}, r"config\.json: no SwinForImageClassification has its values \('int'"),
         (
             "Qwen--qwen3-tiny",
-            {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
-            "rope_type='linear': not in dlcore's Llama; allowed: default",
+            {"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 2.0}},
+            "rope_type='yarn': not in dlcore's Llama; allowed: default",
         ),
         ("stabilityai--sd-unet-tiny", {"act_fn": "gelu"}, "act_fn='gelu': not in dlcore's U-Net; allowed: 'silu'"),
     ],

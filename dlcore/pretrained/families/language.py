@@ -1,11 +1,11 @@
-"""Language models of transformers: BERT, GPT-2, Llama, Qwen3."""
+"""Language models of transformers: BERT, GPT-2; see decoders.py for Llama and its relatives."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from dlcore.pretrained.family import Family, check_config
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "next_token"]
 
 
 def _bert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -75,37 +75,6 @@ def next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
     return {"logits": model.apply(variables, inputs["input_ids"])}
 
 
-def _llama(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))  # "type" in files of 2023
-    if kind != "default":
-        raise ValueError(f"rope_type={kind!r}: not in dlcore's Llama; allowed: default")
-    if config.get("attention_bias") or config.get("mlp_bias"):
-        raise ValueError("attention_bias, mlp_bias: not in dlcore's Llama; allowed: false")
-    check_config(config, {"hidden_act": "silu"}, "dlcore's Llama")
-    if {*(config.get("layer_types") or ())} - {"full_attention"}:
-        raise ValueError(f"layer_types={config['layer_types']}: not in dlcore's Llama; allowed: full_attention alone")
-    return "llama2_7b", {
-        "vocab_size": config["vocab_size"],
-        "window": config["max_position_embeddings"],
-        "num_layers": config["num_hidden_layers"],
-        "num_heads": config["num_attention_heads"],
-        "num_kv_heads": config.get("num_key_value_heads") or config["num_attention_heads"],
-        "head_features": config.get("head_dim"),
-        "width": config["hidden_size"],
-        "mlp_features": config["intermediate_size"],
-        "period": rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
-        "tied": config.get("tie_word_embeddings", False),
-        "epsilon": config["rms_norm_eps"],
-    }
-
-
-def _qwen3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    if config.get("use_sliding_window"):
-        raise ValueError("use_sliding_window=true: not in dlcore's Llama; allowed: false")
-    return "qwen3_0_6b", _llama(config)[1] | {"qk_norm": True}
-
-
 TEXT = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -113,6 +82,4 @@ FAMILIES = (
     Family("transformers", ("BertModel",), _bert, _pooled, TEXT, "tokens"),
     Family("transformers", ("BertForMaskedLM",), _bert, _masked_tokens, TEXT, "tokens"),
     Family("transformers", ("GPT2LMHeadModel",), _gpt2, next_token, ("input_ids",), "tokens"),
-    Family("transformers", ("LlamaForCausalLM",), _llama, next_token, ("input_ids",), "tokens"),
-    Family("transformers", ("Qwen3ForCausalLM",), _qwen3, next_token, ("input_ids",), "tokens"),
 )
