@@ -17,6 +17,10 @@ from dlcore.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES", "CLIPText"]
 
+TORCH_OLD_NAMES = ((r"^(embeddings|encoder|final_layer_norm)\.", r"text_model.\1."),)
+"""CLIPTextModel of transformers 5 leaves out what stands before all of its names."""
+
+
 OLD_END = 2
 """The end token that files of 2023 name; texts are then read at their largest token."""
 
@@ -89,7 +93,8 @@ def _load_clip_text(model: Any, config: Mapping[str, Any], weights: Mapping[str,
     entries = {name: np.asarray(value) for name, value in weights.items() if not name.endswith("position_ids")}
     half = _text_half(model, "text_projection.weight" in entries)
     shapes = jax.eval_shape(half.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
-    return fill_from_torch(shapes, entries, (*TORCH_NAMES, (r"^text_head\.", "text_projection.")), what="CLIPText")
+    rules = (*TORCH_NAMES, (r"^text_head\.", "text_projection."))
+    return fill_from_torch(shapes, entries, rules, what="CLIPText", older=TORCH_OLD_NAMES)
 
 
 def _words(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
