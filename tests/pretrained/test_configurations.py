@@ -499,7 +499,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
         ("DINOv3ViTModel", {"key_bias": True}, "rope_theta, key_bias: not in dlcore's DINOv3"),
         (
             "BeitForImageClassification",
-            {"use_absolute_position_embeddings": True},
+            {"use_shared_relative_position_bias": True},
             "dlcore's BEiT; allowed: False",
         ),
         ("T5EncoderModel", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj='gated-silu': not in dlcore's T5"),

@@ -14,7 +14,9 @@ __all__ = ["FAMILIES"]
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, FIXED, "dlcore's BEiT")
     pool = {} if config.get("use_mean_pooling", True) else {"pool": "token"}
-    fields = transformer_fields(config) | {"layer_scale": config.get("layer_scale_init_value", 0.1) or None} | pool
+    fields = transformer_fields(config) | pool
+    if config.get("layer_scale_init_value") == 0:
+        fields["layer_scale"] = None
     if not config.get("use_relative_position_bias", False):
         fields["relative_bias"] = False
     if config.get("use_absolute_position_embeddings"):
