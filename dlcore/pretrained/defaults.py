@@ -72,6 +72,9 @@ _VITPOSE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 
 _VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 
 
+_VITPOSE |= {"part_features": 256}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},

@@ -6,10 +6,9 @@ python tests/pretrained/write_golden.py hf_swin_model transformers SwinModel \\
 python tests/pretrained/write_golden.py timm_resnet26d timm resnet26d --config='{"num_classes": 5}'
 python tests/pretrained/write_golden.py --again tests/goldens/published/*.npz
 
-It needs torch, transformers, timm and diffusers. All weights are those of the goldens' rule, none is loaded. `--config` holds
-arguments of the configuration's class, or of timm's `create_model`; the golden keeps the configuration as the hub would
-serve it.
-An output that is a tuple of maps, such as `feature_maps`, becomes `feature_maps.0` and so on.
+It needs torch, transformers, timm and diffusers. All weights are those of the goldens' rule, none is loaded.
+`--config` holds arguments of the configuration's class, or of timm's `create_model`; the golden keeps the configuration
+as the hub would serve it. An output that is a tuple of maps, such as `feature_maps`, becomes `feature_maps.0` and so on.
 """
 
 import argparse
