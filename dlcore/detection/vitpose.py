@@ -145,10 +145,10 @@ class ViTPose(nn.Module):
         fields |= {"kernel_init": INIT}
         if self.num_experts > 1:
             fields |= {"num_experts": self.num_experts, "part_features": self.part_features}
-            dataset = jnp.zeros(len(x), jnp.int32) if dataset is None else dataset
+        expert = jnp.zeros(len(x), jnp.int32) if dataset is None else dataset
         for i in range(self.depth):
             if self.num_experts > 1:
-                z = ExpertBlock(self.num_heads, self.mlp_features, **fields, name=f"blocks_{i}")(z, dataset)
+                z = ExpertBlock(self.num_heads, self.mlp_features, **fields, name=f"blocks_{i}")(z, expert)
             else:
                 z = TransformerEncoderBlock(self.num_heads, self.mlp_features, **fields, name=f"blocks_{i}")(z, train)
             maps[f"block{i + 1}"] = norm(z).reshape(patches.shape)

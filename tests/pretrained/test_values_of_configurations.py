@@ -415,5 +415,5 @@ def test_poses_by_oblong_patches_are_refused_and_experts_of_a_backbone():
     with pytest.raises(ValueError, match=r"^patch_size=\[16, 8\]: not in dlcore's ViTPose; allowed: \[16, 16\]"):
         read_network(find_family(config), config)
     backbone = {"architectures": ["VitPoseBackbone"], "num_experts": 6}
-    with pytest.raises(ValueError, match="^num_experts=6: not in dlcore's"):
+    with pytest.raises(ValueError, match=r"^num_experts=6: not in dlcore's"):
         read_network(find_family(backbone), backbone)

@@ -8,7 +8,7 @@ python tests/pretrained/write_golden.py --again tests/goldens/published/*.npz
 
 It needs torch, transformers, timm and diffusers. All weights are those of the goldens' rule, none is loaded.
 `--config` holds arguments of the configuration's class, or of timm's `create_model`; the golden keeps the configuration
-as the hub would serve it. An output that is a tuple of maps, such as `feature_maps`, becomes `feature_maps.0` and so on.
+as the hub would serve it. An output that is a tuple, such as `feature_maps`, becomes `feature_maps.0` and so on.
 """
 
 import argparse
