@@ -110,6 +110,7 @@ class Pretrained:
         ids, pixels = arrays.get("input_ids"), arrays.get("pixel_values")
         for name, field, what in (
             ("input_ids", "vocab_size", "tokens"),
+            ("decoder_input_ids", "vocab_size", "tokens"),
             ("token_type_ids", "num_segments", "segments"),
         ):
             if name in arrays:

@@ -445,7 +445,8 @@ KINDS = {
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
     "SiglipVisionModel TableTransformerModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
-    "Qwen3ForCausalLM T5EncoderModel",
+    "Qwen3ForCausalLM T5EncoderModel T5ForConditionalGeneration DistilBertForMaskedLM DistilBertModel RobertaModel "
+    "RobertaForMaskedLM XLMRobertaModel XLMRobertaForMaskedLM CamembertModel CamembertForMaskedLM",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
     "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "

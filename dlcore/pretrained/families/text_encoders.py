@@ -1,4 +1,4 @@
-"""Text encoders of published pipelines: the text half of CLIP, and the encoder of T5, of transformers."""
+"""Text encoders of published pipelines: the text half of CLIP, and T5, whole or its encoder, of transformers."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -137,10 +137,37 @@ def _states(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return {"last_hidden_state": model.apply(variables, tokens, False, mask, method="encode")["states"]}
 
 
+def _t5_whole(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _t5(config)
+    return name, fields | {
+        "decoder_layers": config.get("num_decoder_layers") or config["num_layers"],
+        # transformers 5 calls what it says of the head `scale_decoder_outputs`.
+        "tied": config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True)),
+    }
+
+
+def _next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    tokens = inputs["input_ids"]
+    memory = model.apply(variables, tokens, False, inputs.get("attention_mask", jnp.ones_like(tokens)), method="encode")
+    logits = model.apply(variables, memory, inputs["decoder_input_ids"], method="decode")
+    return {"logits": logits, "encoder_last_hidden_state": memory["states"]}
+
+
 TEXTS = ("CLIPTextModel", "CLIPTextModelWithProjection")
+
+
+TOKENS = ("input_ids", "attention_mask")
 
 
 FAMILIES = (
     Family("transformers", TEXTS, _clip_text, _words, ("input_ids",), "tokens", _load_clip_text),
-    Family("transformers", ("T5EncoderModel",), _t5, _states, ("input_ids", "attention_mask"), "tokens", _load_t5),
+    Family("transformers", ("T5EncoderModel",), _t5, _states, TOKENS, "tokens", _load_t5),
+    Family(
+        "transformers",
+        ("T5ForConditionalGeneration",),
+        _t5_whole,
+        _next_token,
+        (*TOKENS, "decoder_input_ids"),
+        "tokens",
+    ),
 )
