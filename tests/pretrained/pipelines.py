@@ -159,3 +159,41 @@ def write_pipeline(folder, kind, scheduler=None, **changes):
     write_json(folder / "scheduler" / "scheduler_config.json", scheduler or (FLOW if flow else DIFFUSION))
     write_json(folder / "model_index.json", index | changes)
     return folder
+
+
+CALLS = {
+    "StableDiffusionPipeline": {"guidance_scale": 3.0},
+    "StableDiffusionXLPipeline": {"guidance_scale": 3.0},
+    "StableDiffusion3Pipeline": {"guidance_scale": 3.0},
+    "FluxPipeline": {"guidance_scale": 1.0},
+    "PixArtAlphaPipeline": {"guidance_scale": 3.0, "use_resolution_binning": False, "clean_caption": False},
+}
+"""Arguments of diffusers' pipelines, beside the prompt and SIZES."""
+LATENTS = {
+    "StableDiffusionXLPipeline": {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 0.5, 1.0, 2.0]},
+    "StableDiffusion3Pipeline": {"shift_factor": 0.1},
+    "FluxPipeline": {"shift_factor": 0.1},
+}
+"""What the autoencoders' configurations say of the latents."""
+SIZES = {"height": 16, "width": 8, "num_inference_steps": 3}
+DDIM = {**DIFFUSION, "_class_name": "DDIMScheduler", "clip_sample": False}
+
+
+def write_all(folder):
+    """Write the pipelines of the goldens, what they are called with, and the noise that they start from."""
+    from tests.pretrained.test_pipeline import WORDS, latents
+
+    for kind, call in CALLS.items():
+        scheduler = None if kind in ("StableDiffusion3Pipeline", "FluxPipeline") else DDIM
+        path = write_pipeline(folder / kind, kind, scheduler)
+        vae = json.loads((path / "vae" / "config.json").read_text())
+        write_json(path / "vae" / "config.json", vae | LATENTS.get(kind, {}))
+        write_json(path / "call.json", {"prompt": WORDS, **SIZES, **call})
+        np.save(path / "start.npy", latents((8, 4, 1 if kind == "FluxPipeline" else 4)))
+
+
+if __name__ == "__main__":
+    import pathlib
+    import sys
+
+    write_all(pathlib.Path(sys.argv[1]))
