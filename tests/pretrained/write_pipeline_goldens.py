@@ -1,7 +1,7 @@
 """Write the goldens of whole pipelines: images that diffusers draws of a prompt, from given noise.
 
-python -m tests.pretrained.pipelines FOLDER                      writes tiny pipelines and the noise that they start from
-python tests/pretrained/write_pipeline_goldens.py FOLDER         in an environment with torch, diffusers and transformers
+python -m tests.pretrained.pipelines FOLDER                 writes tiny pipelines and their noise
+python tests/pretrained/write_pipeline_goldens.py FOLDER    needs torch, diffusers and transformers
 """
 
 import json
