@@ -6,13 +6,15 @@ coordinate representation of keypoints" (2019), arXiv:1910.06278.
 
     maps = conv3x3(enlarge(relu(ViT(x))))                      simple decoder
     maps = conv1x1(up(up(ViT(x)))),   up = relu(BN(transposed conv 4x4 of stride 2))          classic decoder
+    MLP(x) = [W_2 h; V_d h],   h = gelu(W_1 x)                 ViTPose++ (arXiv:2212.04246): V_d of dataset d
     place = m - H^-1 g,   g and H the gradient and Hessian of log map at its maximum m
 
 The last line is exact for a map that is a Gaussian: its logarithm is a parabola. Weights are those of transformers'
-VitPoseForPoseEstimation without experts (`usyd-community/vitpose-base-simple`); position 0 of the table is added to all
-patches, which overlap the image's border by two pixels.
+VitPoseForPoseEstimation (`usyd-community/vitpose-base-simple`, `usyd-community/vitpose-plus-base`); position 0 of the
+table is added to all patches, which overlap the image's border by two pixels.
 """
 
+import functools
 from typing import Annotated, Any
 
 import jax
@@ -22,8 +24,9 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.inputs import check_images
 from dlcore.models.vit import TRANSFORMERS
-from dlcore.nn import BatchNorm, Conv, ConvTranspose, LayerNorm, TransformerEncoderBlock, gelu
+from dlcore.nn import BatchNorm, Conv, ConvTranspose, Dense, LayerNorm, TransformerEncoderBlock, gelu
 from dlcore.nn.precision import compute_dtype
+from dlcore.nn.transformer import TransformerBlock
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
@@ -34,6 +37,48 @@ __all__ = ["ViTPose", "dark_keypoints"]
 INIT = nn.initializers.truncated_normal(0.02)
 LEAST = 1e-3
 """Least value of a map before its logarithm."""
+
+
+class ExpertBlock(TransformerBlock):
+    """Encoder block before whose second shortcut a part of the channels is computed by the expert of a dataset.
+
+    All fields of `TransformerBlock`.
+
+    Args:
+      num_experts: number of datasets.
+      part_features: channels of an expert; the others are computed for all datasets alike.
+    """
+
+    num_experts: int = 1
+    part_features: int = 192
+
+    @nn.compact
+    def __call__(self, x: jax.Array, dataset: jax.Array) -> jax.Array:
+        """Apply the block: x [B, N, D]; dataset [B] int -> [B, N, D]."""
+        x = x + self._attention("attn", self.fused_qkv)(self._norm(1)(x))
+        return x + ExpertMLP(
+            self.hidden_features, self.part_features, self.num_experts, self.dtype, self.kernel_init, name="mlp"
+        )(self._norm(2)(x), dataset)
+
+
+class ExpertMLP(nn.Module):
+    """Perceptron whose second layer has a part for each dataset, see `ExpertBlock`."""
+
+    hidden_features: int
+    part_features: int
+    num_experts: int
+    dtype: Any = None
+    kernel_init: Any = INIT
+
+    @nn.compact
+    def __call__(self, x: jax.Array, dataset: jax.Array) -> jax.Array:
+        """Apply the layers: x [B, N, D]; dataset [B] int -> [B, N, D]."""
+        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        h = gelu(dense(self.hidden_features, name="fc1")(x))
+        shared = dense(x.shape[-1] - self.part_features, name="fc2")(h)
+        parts = [dense(self.part_features, name=f"experts_{i}")(h) for i in range(self.num_experts)]
+        part = jnp.stack(parts)[dataset, jnp.arange(len(x))]  # [B, N, part_features]
+        return jnp.concatenate([shared, part], -1)
 
 
 class ViTPose(nn.Module):
@@ -51,6 +96,8 @@ class ViTPose(nn.Module):
       simple: enlarge and convolve once; otherwise two transposed convolutions.
       decoder_features: channels of the transposed convolutions.
       epsilon: added to variances by the layer norms.
+      num_experts: datasets that ViTPose++ tells apart, each with an expert in every MLP; 1: no experts.
+      part_features: channels of a token that the expert computes.
     """
 
     num_keypoints: int = 17
@@ -64,6 +111,8 @@ class ViTPose(nn.Module):
     simple: bool = True
     decoder_features: Annotated[int, Range(1)] = 256
     epsilon: Annotated[float, Range(0)] = 1e-12
+    num_experts: Annotated[int, Range(1), "if changed"] = 1
+    part_features: Annotated[int, Range(1), "if changed"] = 192
     dtype: Any = None
     axis_name: str | None = REPLICA
 
@@ -72,13 +121,14 @@ class ViTPose(nn.Module):
         *TRANSFORMERS.names,
         (r"^keypoint_head_", "head."),
     )
-    TORCH_OLD_NAMES = ((r"^backbone\.", ""), *TRANSFORMERS.older)
+    TORCH_OLD_NAMES = ((r"^backbone\.", ""), (r"\.experts\.experts\.", ".experts."), *TRANSFORMERS.older)
 
     @nn.compact
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+    def features(self, x: jax.Array, train: bool = False, dataset: jax.Array | None = None) -> dict[str, jax.Array]:
         """Describe patches after each block, behind the last norm, which all blocks share.
 
-        x [B, H, W, C], of the field's image size -> {"block1": [B, h, w, width], ...}.
+        x [B, H, W, C], of the field's image size; dataset [B] int, whose expert is taken (None: the first) ->
+        {"block1": [B, h, w, width], ...}.
         """
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
@@ -91,28 +141,27 @@ class ViTPose(nn.Module):
         z = z + table[:, 1:] + table[:, :1]
         # Vision transformer.
         norm, maps = LayerNorm(self.epsilon, dtype=dtype, name="norm"), {}
+        fields: dict[str, Any] = {"pre_norm": True, "activation": gelu, "epsilon": self.epsilon, "dtype": dtype}
+        fields |= {"kernel_init": INIT}
+        if self.num_experts > 1:
+            fields |= {"num_experts": self.num_experts, "part_features": self.part_features}
+        expert = jnp.zeros(len(x), jnp.int32) if dataset is None else dataset
         for i in range(self.depth):
-            z = TransformerEncoderBlock(
-                self.num_heads,
-                self.mlp_features,
-                pre_norm=True,
-                activation=gelu,
-                epsilon=self.epsilon,
-                dtype=dtype,
-                kernel_init=INIT,
-                name=f"blocks_{i}",
-            )(z, train)
+            if self.num_experts > 1:
+                z = ExpertBlock(self.num_heads, self.mlp_features, **fields, name=f"blocks_{i}")(z, expert)
+            else:
+                z = TransformerEncoderBlock(self.num_heads, self.mlp_features, **fields, name=f"blocks_{i}")(z, train)
             maps[f"block{i + 1}"] = norm(z).reshape(patches.shape)
         return maps
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, dataset: jax.Array | None = None) -> jax.Array:
         """Predict heat maps.
 
-        x [B, H, W, C], of the field's image size; train, whether the classic decoder's batch norm uses the batch -> [B,
-        h, w, K], at least float32.
+        x [B, H, W, C], of the field's image size; train, whether the classic decoder's batch norm uses the batch;
+        dataset, see `features` -> [B, h, w, K], at least float32.
         """
-        y = self.features(x, train)[f"block{self.depth}"]
+        y = self.features(x, train, dataset)[f"block{self.depth}"]
         grid, dtype = y.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         # Decoder.
         if self.simple:

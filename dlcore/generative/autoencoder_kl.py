@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -114,6 +115,8 @@ class AutoencoderKL(nn.Module):
         channels (Stable Diffusion 3, Flux) do not.
       shift_factor: subtracted from latents that a diffusion model learns, see `scale_latents`.
       scaling_factor: multiplies them after that.
+      latents_mean: mean of each channel of the latents, subtracted before that; () subtracts none.
+      latents_std: standard deviation of each channel, which the latents are divided by; () divides by none.
     """
 
     channels: tuple[int, ...] = (16, 32)
@@ -124,6 +127,8 @@ class AutoencoderKL(nn.Module):
     use_quant_conv: Annotated[bool, "if changed"] = True
     shift_factor: Annotated[float, "if changed"] = 0.0
     scaling_factor: Annotated[float, "if changed"] = 1.0
+    latents_mean: Annotated[tuple[float, ...], Range(), "if changed"] = ()
+    latents_std: Annotated[tuple[float, ...], "if changed"] = ()
     dtype: Any = None
 
     @property
@@ -162,16 +167,26 @@ class AutoencoderKL(nn.Module):
     def scale_latents(self, z: jax.Array) -> jax.Array:
         """Shift and scale latents to the range that a diffusion model learns.
 
-        [..., latent_channels], as `encode` gives -> (z - shift_factor) scaling_factor.
+        [..., latent_channels], as `encode` gives -> (z - shift_factor - latents_mean) scaling_factor / latents_std.
         """
-        return (z - self.shift_factor) * self.scaling_factor
+        shift, scale = self._shift_and_scale()
+        return (z - shift) * scale
 
     def unscale_latents(self, latents: jax.Array) -> jax.Array:
         """Undo `scale_latents`.
 
-        [..., latent_channels], of a diffusion model -> latents / scaling_factor + shift_factor, as `decode` takes.
+        [..., latent_channels], of a diffusion model -> latents latents_std / scaling_factor + latents_mean +
+        shift_factor, as `decode` takes.
         """
-        return latents / self.scaling_factor + self.shift_factor
+        shift, scale = self._shift_and_scale()
+        return latents / scale + shift
+
+    @nn.nowrap
+    def _shift_and_scale(self) -> tuple[Any, Any]:
+        """Numbers, or one for each channel where the latents have statistics."""
+        mean, std = (np.asarray(values, np.float32) for values in (self.latents_mean, self.latents_std))
+        shift = self.shift_factor + mean if mean.size else self.shift_factor
+        return shift, self.scaling_factor / std if std.size else self.scaling_factor
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Encode images and decode the mean: [B, H, W, C] in [-1, 1] -> (decoded, mean, logvar)."""

@@ -9,7 +9,8 @@ Esser et al. 2024, arXiv:2403.03206, in the form of the diffusers library, whose
 
 The text is the words of the text encoders (CLIP and T5), the pooled text one vector of CLIP's. Positions are sines and
 cosines of a large grid, whose center an image takes. The network predicts the velocity of flow matching
-(`dlcore.generative.flow_matching`). Version 3.5's second attention of some blocks is not here.
+(`dlcore.generative.flow_matching`). In version 3.5 medium (MMDiT-X) the image of the first blocks attends to itself a
+second time, beside the joint attention.
 """
 
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ class MMDiT(nn.Module):
       max_grid: patches on a side of the grid of positions, whose center an image takes.
       base_grid: patches on a side that the waves of the positions are made for; the large grid has as many periods.
       norm_keys: root-mean-square norm of each head's queries and keys, as in version 3.5.
+      dual_attention_layers: indices of the blocks with a second attention of the image to itself, see `TwoStreamBlock`.
     """
 
     width: Annotated[int, Range(4)] = 64
@@ -53,6 +55,7 @@ class MMDiT(nn.Module):
     max_grid: Annotated[int, Range(1)] = 192
     base_grid: Annotated[int, Range(1)] = 64
     norm_keys: bool = False
+    dual_attention_layers: Annotated[tuple[int, ...], Range(0), "if changed"] = ()
     dtype: Any = None
 
     @nn.nowrap
@@ -84,7 +87,12 @@ class MMDiT(nn.Module):
         context = Dense(self.width, dtype=dtype, name="context_embedder")(context)
         for k in range(self.depth):
             block = TwoStreamBlock(
-                self.num_heads, self.norm_keys, k + 1 == self.depth, dtype, name=f"transformer_blocks_{k}"
+                self.num_heads,
+                self.norm_keys,
+                k + 1 == self.depth,
+                k in self.dual_attention_layers,
+                dtype,
+                name=f"transformer_blocks_{k}",
             )
             x, context = block(x, context, c)
         # The head starts at zero.

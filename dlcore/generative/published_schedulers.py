@@ -21,6 +21,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.flow_matching import solve_flow
+from dlcore.generative.plms import plms_sample
 from dlcore.generative.samplers import Denoise, integrate
 from dlcore.generative.schedules import (
     SamplingGrid,
@@ -124,12 +125,17 @@ ONLY = {
 }
 """Values of keys that dlcore has, whatever the class; all of the others are read as numbers."""
 DIFFUSION_ONLY = {"use_flow_sigmas": (False,), "use_dynamic_shifting": (False,), "shift_terminal": (None,)}
-SOLVERS = {  # diffusers takes "midpoint" and "bh2" for the names of each other's
+SOLVERS = {
+    "PNDMScheduler": {
+        "skip_prk_steps": (True,),
+        "timestep_spacing": ("leading",),
+        "prediction_type": ("epsilon", "v_prediction"),
+    },
+    # diffusers takes "midpoint" and "bh2" for the names of each other's
     "DPMSolverMultistepScheduler": {"solver_type": ("midpoint", "logrho", "bh1", "bh2")},
     "UniPCMultistepScheduler": {"solver_type": ("bh2", "midpoint", "heun", "logrho")},
 }
 UNREAD = {
-    "skip_prk_steps": "PNDM's first steps; DDIM's are taken",
     "variance_type": "of the noise of each step; DDIM's have none, and a predicted variance is cut off",
     "dynamic_thresholding_ratio": "of thresholding, which is refused",
     "sample_max_value": "of thresholding, which is refused",
@@ -270,7 +276,7 @@ def _is_exact(name: str) -> bool:
 
 
 def diffusion_solver(config: Mapping[str, Any], steps: int) -> Callable[[Denoise, jax.Array], jax.Array]:
-    """Make the sampler of a diffusion's scheduler: DPM-Solver++, UniPC, or DDIM's steps for all other classes.
+    """Make the sampler of a diffusion's scheduler: DPM-Solver++, UniPC, PLMS, or DDIM's steps for all other classes.
 
     Args:
       As `diffusion_grid`.
@@ -296,6 +302,8 @@ def diffusion_solver(config: Mapping[str, Any], steps: int) -> Callable[[Denoise
             )
         sampler, more = (unipc_sample, {}) if is_unipc else (dpmpp_sample, {"order": c["solver_order"]})
         return lambda network, start: sampler(network, start, lambda k: 0, grid, **options, **more)
+    if name == "PNDMScheduler":
+        return lambda network, start: plms_sample(network, start, grid, prediction=prediction)
     bound = c["clip_sample_range"] if c.get("clip_sample") else np.inf
 
     def step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s):

@@ -154,11 +154,13 @@ class TwoStreamBlock(nn.Module):
       num_heads: divides D.
       norm_keys: root-mean-square norm of each head's queries and keys.
       is_last: leave the text as it is after attention, since no block follows; it has one scale and one shift.
+      dual_attention: a second attention of the image to itself, with a shift, a scale and a gate of its own (MMDiT-X).
     """
 
     num_heads: int
     norm_keys: bool = False
     is_last: bool = False
+    dual_attention: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -171,22 +173,27 @@ class TwoStreamBlock(nn.Module):
         ([B, N, D], [B, T, D]).
         """
         width = x.shape[-1]
-        vectors = Modulation(6, width, self.dtype, name="norm1")(c)
+        vectors = Modulation(9 if self.dual_attention else 6, width, self.dtype, name="norm1")(c)
         text_vectors = Modulation(2 if self.is_last else 6, width, self.dtype, name="norm1_context")(c)
         # The last block has the scale of the text before the shift.
         shift, scale = text_vectors[1::-1] if self.is_last else text_vectors[:2]
         attend = JointAttention(self.num_heads, self.norm_keys, True, not self.is_last, self.dtype, name="attn")
+        normed = plain_norm(x, self.dtype)
         y, text = attend(
-            modulate(plain_norm(x, self.dtype), *vectors[:2]),
+            modulate(normed, *vectors[:2]),
             modulate(plain_norm(context, self.dtype), shift, scale),
             angles,
         )
 
         def add(stream: jax.Array, attention: jax.Array, vectors: list[jax.Array], name: str) -> jax.Array:
-            _, _, gate1, shift, scale, gate2 = vectors
+            _, _, gate1, shift, scale, gate2 = vectors[:6]
             stream += gate1[:, None] * attention
             mlp = FeedForward(4 * width, nn.gelu, dtype=self.dtype, name=name)
             return stream + gate2[:, None] * mlp(modulate(plain_norm(stream, self.dtype), shift, scale))
 
+        if self.dual_attention:
+            *modulation, gate = vectors[6:]
+            second = JointAttention(self.num_heads, self.norm_keys, dtype=self.dtype, name="attn2")
+            x += gate[:, None] * second(modulate(normed, *modulation))[0]
         x = add(x, y, vectors, "ff")
         return x, context if text is None else add(context, text, text_vectors, "ff_context")

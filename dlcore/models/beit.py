@@ -1,7 +1,8 @@
 """BEiT: a ViT whose attention has a relative position bias in every block, in place of a table of positions.
 
 Bao et al., "BEiT: BERT pre-training of image transformers" (2021), arXiv:2106.08254; Peng et al., "BEiT v2" (2022),
-arXiv:2208.06366, and Baevski et al., "data2vec" (2022), arXiv:2202.03555, train the same network.
+arXiv:2208.06366, and Baevski et al., "data2vec" (2022), arXiv:2202.03555, train the same network. Li et al., "DiT"
+(2022), arXiv:2203.02378, train it on scanned documents with a table of positions, which is added to the tokens.
 
     weights = softmax(Q K^T / sqrt(d) + B),   B_h(i, j) = T_h[y_i - y_j, x_i - x_j]       a table T for each block
     z = z + g_1 MHA(LN(z)),   z = z + g_2 MLP(LN(z))                                      g: a factor of each channel
@@ -14,7 +15,7 @@ a pooler is `pool="none", num_classes=0`. For images of another size T is interp
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,9 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a table of relative position biases to another square grid."""
+    """Interpolate a table of positions, or of relative position biases, to another square grid."""
+    if path.endswith("pos_embed/embedding"):
+        return vit.from_torch(path, value, shape)
     if not path.startswith("params/bias_table_") or value.shape == shape:
         return None
     old, new = (round(((rows - 3) ** 0.5 + 1) / 2) for rows in (len(value), shape[0]))
@@ -76,16 +79,24 @@ class BEiT(ViT):
       pool: what the head sees: mean, the normalized mean over patches; token, the class token after a norm of all
         tokens; or none, for num_classes=0: a call gives all tokens [B, 1 + N, width].
       layer_scale: initial factor of each channel of a block's branches, which is learned.
+      relative_bias: whether attention has a relative position bias in every block.
+      absolute_positions: whether a learned table of positions is added to the tokens.
     """
 
     pool: str = "mean"
     layer_scale: float | None = 0.1
+    relative_bias: Annotated[bool, "if changed"] = True
+    absolute_positions: Annotated[bool, "if changed"] = False
 
     pools = ("mean", "token", "none")
     moves_token = False
-    learned_positions = False
 
     INITS = TRUNCATED_INITS
+
+    @property
+    def learned_positions(self) -> bool:
+        """Whether a table of positions is added, see `ViT`."""
+        return self.absolute_positions
 
     @property
     def final_norm(self) -> bool:
@@ -96,6 +107,8 @@ class BEiT(ViT):
         return {"qkv_bias": "qv"}
 
     def _relation(self, i: int, grid: tuple[int, int]) -> dict[str, jax.Array]:
+        if not self.relative_bias:
+            return {}
         side = self.image_size // self.patch_size
         table = RelativePositionBias(
             (side, side), self.num_heads, nn.initializers.zeros, class_token=True, name=f"bias_table_{i}"

@@ -7,8 +7,12 @@
 Devlin et al. 2018, arXiv:1810.04805. It embeds a text in one call and generates none. `features` returns the tokens'
 vectors, for a head of your own. Kernels and embeddings start as N(0, 0.02^2), so the first loss is about log V.
 
+RoBERTa (Liu et al. 2019, arXiv:1907.11692; multilingual: XLM-R, arXiv:1911.02116) is the same network, whose positions
+count the tokens that are not padding, from `pad_token` + 1; DistilBERT (Sanh et al. 2019, arXiv:1910.01108) has half
+the blocks, no segments and no pooled vector.
+
 `load_torch` takes the state dict of transformers, with or without the prefix `bert.`, and of its heads the one that the
-field `head` names.
+field `head` names; also that of RoBERTa and of DistilBERT.
 """
 
 import functools
@@ -21,6 +25,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Dense
 from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
@@ -49,15 +54,50 @@ TORCH_NAMES = (
     (r"^head_bias$", "cls.predictions.bias"),
 )
 TORCH_OLD_NAMES = (
-    (r"^bert\.", ""),
+    (r"^(bert|roberta)\.", ""),
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
 )
 TORCH_IGNORED = r"embeddings\.position_ids$"
 TORCH_OPTIONAL = r"^(pooler|cls)\."
+TORCH_LAYOUTS = (
+    Layout(  # RobertaForMaskedLM
+        r"^lm_head\.",
+        names=(
+            *TORCH_NAMES,
+            (r"^cls\.predictions\.transform\.dense\.", "lm_head.dense."),
+            (r"^cls\.predictions\.transform\.LayerNorm\.", "lm_head.layer_norm."),
+            (r"^cls\.predictions\.bias$", "lm_head.bias"),
+        ),
+        older=TORCH_OLD_NAMES,
+        ignored=TORCH_IGNORED,
+        optional=r"^(pooler|lm_head)\.",
+    ),
+    Layout(  # DistilBertModel, DistilBertForMaskedLM
+        r"^transformer\.layer\.",
+        names=(
+            (r"^blocks\.", "transformer.layer."),
+            (r"\.attn\.(query|key|value)\.", lambda m: f".attention.{m[1][0]}_lin."),
+            (r"\.attn\.proj\.", ".attention.out_lin."),
+            (r"\.norm1\.", ".sa_layer_norm."),
+            (r"\.mlp\.fc(\d)\.", r".ffn.lin\1."),
+            (r"\.norm2\.", ".output_layer_norm."),
+            (r"^transform\.", "vocab_transform."),
+            (r"^transform_norm\.", "vocab_layer_norm."),
+            (r"^head_bias$", "vocab_projector.bias"),
+            *TORCH_NAMES,
+        ),
+        older=((r"^distilbert\.", ""), *TORCH_OLD_NAMES),
+        ignored=TORCH_IGNORED,
+        optional=r"^vocab_",
+    ),
+)
 TORCH_TIED = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
+    "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
+    "lm_head.decoder.bias": "lm_head.bias",
+    "vocab_projector.weight": "embeddings.word_embeddings.weight",
 }
 
 
@@ -70,11 +110,13 @@ class BERT(CheckedFields):
       num_layers: blocks.
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
-      num_segments: kinds of segments, such as a question and a text.
+      num_segments: kinds of segments, such as a question and a text; 0: it reads none.
       hidden_act: activation of the MLPs and of the head of tokens, by transformers' name, such as gelu or relu.
-      head: what a call gives: tokens, logits of each token, or pooled, a vector of the text.
+      head: what a call gives: tokens, logits of each token, pooled, a vector of the text, or none, the tokens' vectors.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
       dtype: dtype of the computation; None takes the parameters'.
+      pad_token: token of padding, which positions do not count; they start behind its number. None: they count all
+        tokens from 0.
     """
 
     vocab_size: int
@@ -83,17 +125,18 @@ class BERT(CheckedFields):
     num_heads: Annotated[int, Range(1)] = 12
     width: Annotated[int, Range(1)] = 768
     mlp_features: Annotated[int, Range(1)] = 3072
-    num_segments: Annotated[int, Range(1)] = 2
-    head: Literal["tokens", "pooled"] = "tokens"
+    num_segments: Annotated[int, Range(0)] = 2
+    head: Literal["tokens", "pooled", "none"] = "tokens"
     dropout: Annotated[float, Range(0, 1)] = 0.1
     epsilon: float = 1e-12
     hidden_act: str = "gelu"
     dtype: Any = None
     remat: Remat = "none"
+    pad_token: Annotated[int | None, "if changed"] = None
 
     def setup(self):
         """Build the embeddings, the blocks and the head."""
-        check_choice("head", self.head, ("tokens", "pooled"))
+        check_choice("head", self.head, ("tokens", "pooled", "none"))
         self.activate = named_activation(self.hidden_act, "hidden_act")
         init = nn.initializers.normal(0.02)
 
@@ -101,8 +144,9 @@ class BERT(CheckedFields):
             return Embed(size, self.width, embedding_init=init, dtype=self.dtype)
 
         self.word_embeddings = embed(self.vocab_size)
-        self.position_embeddings = embed(self.window)
-        self.token_type_embeddings = embed(self.num_segments)
+        self.position_embeddings = embed(self.window if self.pad_token is None else self.window + self.pad_token + 1)
+        if self.num_segments:
+            self.token_type_embeddings = embed(self.num_segments)
         self.embeddings_norm = LayerNorm(self.epsilon, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         block = remat(TransformerEncoderBlock, self.remat, static_argnums=(2,))
@@ -122,7 +166,7 @@ class BERT(CheckedFields):
         ]
         if self.head == "pooled":
             self.pooler = Dense(self.width, dtype=self.dtype, kernel_init=init)
-        else:
+        elif self.head == "tokens":
             self.transform = Dense(self.width, dtype=self.dtype, kernel_init=init)
             self.transform_norm = LayerNorm(self.epsilon, dtype=self.dtype)
             self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
@@ -144,9 +188,14 @@ class BERT(CheckedFields):
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
-        segments = jnp.zeros_like(tokens) if segments is None else segments
-        x = self.word_embeddings(tokens) + self.token_type_embeddings(segments)
-        x = self.drop(self.embeddings_norm(x + self.position_embeddings(jnp.arange(length))), deterministic=not train)
+        x = self.word_embeddings(tokens)
+        if self.num_segments:
+            x = x + self.token_type_embeddings(jnp.zeros_like(tokens) if segments is None else segments)
+        positions = jnp.arange(length)
+        if self.pad_token is not None:
+            is_token = tokens != self.pad_token
+            positions = is_token.cumsum(1) * is_token + self.pad_token
+        x = self.drop(self.embeddings_norm(x + self.position_embeddings(positions)), deterministic=not train)
         attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
         for block in self.blocks:
             x = block(x, train, attention_mask)
@@ -163,9 +212,11 @@ class BERT(CheckedFields):
           segments: [B, T] int, the segment of each token; None: all are in the first.
 
         Returns:
-          [B, T, V] logits, at least float32; with head="pooled" [B, width].
+          [B, T, V] logits, at least float32; with head="pooled" [B, width], with "none" [B, T, width].
         """
         x = self.features(tokens, train, mask, segments)
+        if self.head == "none":
+            return x
         if self.head == "pooled":
             return jnp.tanh(self.pooler(x[:, 0]))
         logits = self.word_embeddings.attend(self.transform_norm(self.activate(self.transform(x))))

@@ -57,6 +57,7 @@ class BlockSetting(NamedTuple):
       base_width: channels that the expansion multiplies; 0: the input's.
       num_experts: kernels that a router mixes; 0: one kernel and no router.
       space_to_depth: begin with a 2x2 convolution of stride 2 to four times the channels, and halve the kernel.
+      divisor: what the inner channels are a multiple of.
     """
 
     kind: Literal["conv", "separable", "inverted", "fused"]
@@ -74,6 +75,7 @@ class BlockSetting(NamedTuple):
     base_width: int = 0
     num_experts: int = 0
     space_to_depth: bool = False
+    divisor: int = 8
 
 
 _NUMBERS = {
@@ -249,7 +251,7 @@ class MobileBlock(CheckedFields):
             x = norm(_conv(4 * x.shape[-1], 2, 2, 1, "same", self.dtype, "conv_s2d")(x), "bn_s2d")
             sizes = tuple((size + 1) // 2 for size in sizes)
             padding = "same" if sizes == (2,) else padding
-        width = round_channels((setting.base_width or x.shape[-1]) * setting.expansion)
+        width = round_channels((setting.base_width or x.shape[-1]) * setting.expansion, setting.divisor)
         conv = functools.partial(self._conv, routing=routing)
         names = iter(("bn1", "bn2", "bn3"))
         if setting.kind == "conv":

@@ -90,6 +90,9 @@ _VITPOSE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 
 _VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 
 
+_VITPOSE |= {"part_features": 256}
+
+
 def _decoder(vocab: int, width: int, mlp: int, depth: int, heads: int, kv_heads: int | None, positions: int) -> dict:
     """Return a language decoder's defaults."""
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

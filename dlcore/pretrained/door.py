@@ -106,6 +106,7 @@ def from_pretrained(
     token: str | None = None,
     cache_dir: str | Path | None = None,
     offline: bool = False,
+    subfolder: str = "",
     sharding: Sharding | Callable[[str, tuple[int, ...]], Sharding] | None = None,
     param_dtype: Any = None,
     **fields: Any,
@@ -124,6 +125,7 @@ def from_pretrained(
       token: access token of the hub; None takes HF_TOKEN or the stored one.
       cache_dir: folder of the hub's cache; None for huggingface_hub's own.
       offline: read the cache alone.
+      subfolder: folder of the source that holds the network, such as "unet" of a pipeline of diffusers.
       sharding: sharding of all arrays, or (path such as "params/stem/kernel", shape) -> the array's, such as
         `dlcore.run.sharding.sharding_of(mesh, "fsdp")`; each array goes to its shards before the next one is read. None
         keeps all on the default device.
@@ -146,7 +148,9 @@ def from_pretrained(
         return _of_torchvision(str(source), published, file, num_classes, {"dtype": dtype, **fields}, put)
     if file is not None:
         raise ValueError(f"file={str(file)!r}: of no use beside {str(source)!r}; allowed: with a name of torchvision's")
-    snapshot = open_snapshot(source, revision=revision, token=token, cache_dir=cache_dir, offline=offline)
+    snapshot = open_snapshot(
+        source, revision=revision, token=token, cache_dir=cache_dir, offline=offline, subfolder=subfolder
+    )
     if not snapshot.config:
         raise ValueError(
             f"source={str(source)!r}: weights without a configuration; allowed: a folder with config.json, or "
@@ -174,7 +178,8 @@ def from_pretrained(
     processor, side = _processor(snapshot), fields.get("image_size")
     if isinstance(processor, Processor) and side is not None and side != published.get("image_size"):
         processor = processor.at_size(*((side, side) if isinstance(side, int) else side))
-    return Pretrained(name, fields, model, variables, family, snapshot.config, processor, classes)
+    folder = snapshot.folder
+    return Pretrained(name, fields, model, variables, family, snapshot.config, processor, classes, folder)
 
 
 def _with_new_head(

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -41,6 +42,7 @@ class Pretrained:
       config: content of its config.json.
       preprocess: its processor; None where it takes no photograph or none was published.
       classes: names of its classes; None without classes.
+      folder: folder of its files, which may hold its tokenizer.
     """
 
     def __init__(
@@ -53,9 +55,12 @@ class Pretrained:
         config: Mapping[str, Any],
         preprocess: Processor | PatchProcessor | None,
         classes: tuple[str, ...] | None,
+        folder: Path | None = None,
     ):
         self.name, self.fields, self.model, self.variables = name, fields, model, variables
+        self.folder = folder
         self.family, self.config, self.preprocess, self.classes = family, dict(config), preprocess, classes
+        self._tokenizer: Any = None
         self._outputs = jax.jit(functools.partial(family.outputs, model))
 
     def __repr__(self) -> str:
@@ -70,11 +75,13 @@ class Pretrained:
             H, W, 3], or several of them.
           **inputs: inputs by the library's names, in place of photographs or beside them, such as `input_ids`. Arrays
             of images and maps have channels last; torch's order, channels first, is recognized by the number of
-            channels.
+            channels. A network that reads `input_ids` also reads `text`, one or a list, by the folder's tokenizer.
 
         Returns:
           Outputs by the library's names, such as `logits`; images and maps have channels last.
         """
+        if "text" in inputs and "input_ids" in self.family.inputs:
+            inputs = {**self._tokens(inputs.pop("text")), **inputs}
         names = {alias: key.split("|")[0] for key in self.family.inputs for alias in key.split("|")}
         if unknown := [key for key in inputs if key not in names]:
             raise ValueError(f"{unknown[0]}: no input of {self.name}; allowed: {', '.join(self.family.inputs)}")
@@ -111,6 +118,7 @@ class Pretrained:
         ids, pixels = arrays.get("input_ids"), arrays.get("pixel_values")
         for name, field, what in (
             ("input_ids", "vocab_size", "tokens"),
+            ("decoder_input_ids", "vocab_size", "tokens"),
             ("token_type_ids", "num_segments", "segments"),
         ):
             if name in arrays:
@@ -153,6 +161,32 @@ class Pretrained:
         batch = self.preprocess(images)
         arrays = {key: jnp.asarray(batch[key]) for key in self.family.inputs[1:] if key in batch}
         return {first: jnp.asarray(batch["pixel_values"]), **arrays}
+
+    def _tokens(self, texts: Any) -> dict[str, np.ndarray]:
+        """Read texts by the folder's tokenizer, filled up to the longest; a CLIP reads none of what fills them up."""
+        from dlcore.models.clip import SigLIP
+        from dlcore.pretrained.prompt_encoder import open_tokenizer, pad_token_of
+
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"text={texts!r}: no texts; allowed: a str, or a list of them")
+        if self.folder is None or isinstance(self.model, SigLIP):
+            raise ValueError(f"text: {self.name} has no tokenizer here; allowed: input_ids, [B, T] int")
+        if self._tokenizer is None:
+            self._tokenizer = open_tokenizer(self.folder)
+        rows = [self._tokenizer.encode(text).ids for text in texts]
+        length = max(map(len, rows))
+        window = getattr(self.model, "window", length)
+        if length > window:
+            raise ValueError(f"text: {length} tokens with start and end; allowed: at most {window}")
+        is_token = np.arange(length) < np.array([len(row) for row in rows])[:, None]
+        tokens = np.full(is_token.shape, pad_token_of(self.folder, self._tokenizer), np.int32)
+        tokens[is_token] = np.concatenate(rows)
+        if "attention_mask" in self.family.inputs:
+            return {"input_ids": tokens, "attention_mask": is_token.astype(np.int32)}
+        if not is_token.all() and self.family.architectures[0] != "CLIPTextModel":
+            raise ValueError(f"text: of {len({*map(len, rows)})} lengths; allowed: of one, without a mask")
+        return {"input_ids": tokens}
 
     def _array(self, name: str, value: Any) -> jax.Array:
         if isinstance(value, np.ndarray) and jnp.issubdtype(value.dtype, jnp.floating):

@@ -18,7 +18,7 @@ from dlcore.extras import require
 from dlcore.models.stored_arrays import read_config
 from dlcore.pretrained import Pretrained, from_pretrained
 
-__all__ = ["PromptEncoder", "check_words", "open_prompt_encoder", "open_tokenizer", "word_tokens"]
+__all__ = ["PromptEncoder", "check_words", "open_prompt_encoder", "open_tokenizer", "pad_token_of", "word_tokens"]
 
 CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -103,7 +103,7 @@ def open_prompt_encoder(
             f"{folder / tokenizer}: {built.get_vocab_size()} tokens; allowed: at most {size}, the vocabulary of {name}"
         )
     window = min(window, getattr(network.model, "window", window))
-    return PromptEncoder(name, network, built, _pad_token(folder / tokenizer, built), window)
+    return PromptEncoder(name, network, built, pad_token_of(folder / tokenizer, built), window)
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -147,8 +147,16 @@ def open_tokenizer(folder: Path) -> Any:
     return built
 
 
-def _pad_token(folder: Path, tokenizer: Any) -> int:
-    """The token of `pad_token`, by the tokenizer's files; CLIP's end token without one, else 0."""
+def pad_token_of(folder: Path, tokenizer: Any) -> int:
+    """Find the token of padding.
+
+    Args:
+      folder: folder of the tokenizer's files.
+      tokenizer: a `tokenizers.Tokenizer`.
+
+    Returns:
+      The token that the files name; CLIP's end token where they name none, else 0.
+    """
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / file).is_file():
             word = read_config(folder / file).get("pad_token")

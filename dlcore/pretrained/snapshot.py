@@ -36,13 +36,9 @@ WEIGHTS = (
 """Files of weights in the order in which they are taken."""
 
 
-TEXT_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-)
+TOKENIZERS = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+"""Files of a tokenizer; a repository may lack some."""
+TEXT_FILES = (*TOKENIZERS, "chat_template.jinja", "chat_template.json", "generation_config.json")
 """Files of a language model beside its weights; a repository may lack some."""
 
 
@@ -64,12 +60,14 @@ class Snapshot(NamedTuple):
       config: content of the network's configuration; {} for a file of weights alone.
       processor: content of the processor's configuration; {} without one.
       weights: name -> array.
+      folder: folder of its files; None for a file of weights alone.
     """
 
     source: str
     config: dict[str, Any]
     processor: dict[str, Any]
     weights: Mapping[str, Any]
+    folder: Path | None = None
 
 
 def open_snapshot(
@@ -79,6 +77,7 @@ def open_snapshot(
     token: str | None = None,
     cache_dir: str | Path | None = None,
     offline: bool = False,
+    subfolder: str = "",
 ) -> Snapshot:
     """Open a snapshot, and download it where it is a hub's and not in the cache.
 
@@ -88,6 +87,7 @@ def open_snapshot(
       token: access token of the hub; None takes HF_TOKEN or the stored one.
       cache_dir: folder of the hub's cache; None for huggingface_hub's own.
       offline: read the cache alone.
+      subfolder: folder within the repository or the folder, such as "unet" of a pipeline.
 
     Returns:
       The snapshot; its arrays are read when they are used.
@@ -105,6 +105,7 @@ def open_snapshot(
         ("token", token, str | None),
         ("cache_dir", cache_dir, str | Path | None),
         ("offline", offline, bool),
+        ("subfolder", subfolder, str),
     ):
         if not isinstance(value, kinds):
             raise ValueError(f"{name}: a {type(value).__name__}; allowed: {getattr(kinds, '__name__', kinds)}")
@@ -112,15 +113,15 @@ def open_snapshot(
     if path.is_file():
         return Snapshot(str(source), {}, {}, _read_weights(path, str(source)))
     if path.is_dir():
-        return _open_folder(path, str(source))
+        return _open_folder(path / subfolder, str(path / subfolder) if subfolder else str(source))
     match = HUB_ID.match(str(source))
     if match is None or str(source).startswith((".", "/", "~")):
         raise FileNotFoundError(
             f"source={str(source)!r}: no such folder or file; allowed: a hub id such as {_hub_id(source)}, a folder "
             "with config.json and weights, or a file of weights"
         )
-    folder = _download(match[1], revision, token, cache_dir, offline)
-    return _open_folder(folder, str(source), verify=True)
+    folder = _download(match[1], revision, token, cache_dir, offline, subfolder)
+    return _open_folder(folder, f"{source}/{subfolder}" if subfolder else str(source), verify=True)
 
 
 def text_folder(source: str | Path) -> Path:
@@ -136,7 +137,7 @@ def text_folder(source: str | Path) -> Path:
     match = HUB_ID.match(str(source))
     if path.is_dir() or match is None:
         return path
-    return _download(match[1], None, None, None, False, TEXT_FILES)
+    return _download(match[1], None, None, None, False, more=TEXT_FILES)
 
 
 def _hub_id(source: str | Path) -> str:
@@ -169,7 +170,7 @@ def _open_folder(folder: Path, source: str, verify: bool = False) -> Snapshot:
     entries: dict[str, Any] = {}
     for file in files:
         entries |= _read_weights(file, source)
-    return Snapshot(source, config, processor, entries)
+    return Snapshot(source, config, processor, entries, folder)
 
 
 def _read_weights(path: Path, source: str) -> Mapping[str, Any]:
@@ -201,6 +202,7 @@ def _download(
     token: str | None,
     cache_dir: str | Path | None,
     offline: bool,
+    subfolder: str = "",
     more: tuple[str, ...] = (),
 ) -> Path:
     """Return the folder of a repository's files in the hub's cache; what the cache lacks is downloaded."""
@@ -210,7 +212,7 @@ def _download(
     def fetch(files: tuple[str, ...]) -> Path | None:
         """Return the first of the files that there is."""
         absent: Exception | None = None
-        for file in files:
+        for file in (f"{subfolder}/{file}" if subfolder else file for file in files):
             options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
             try:
                 cached = try_to_load_from_cache(name, file, cache_dir=cache_dir, revision=revision)
@@ -222,7 +224,7 @@ def _download(
                 absent = error
             except errors.EntryNotFoundError:
                 pass
-        if absent is not None and files is not PROCESSORS and files[0] not in more:
+        if absent is not None and files is not PROCESSORS and files[0] not in TEXT_FILES:
             raise absent
         return None
 
@@ -232,9 +234,11 @@ def _download(
         weights = None if config is None else fetch(FILES)
         if config is None or weights is None:
             lacks = "config.json" if config is None else "weights of a known name"
-            raise FileNotFoundError(f"source={name!r}: the repository lacks {lacks}; allowed: {', '.join(WEIGHTS)}")
+            where = f"folder {subfolder} of the repository" if subfolder else "repository"
+            raise FileNotFoundError(f"source={name!r}: the {where} lacks {lacks}; allowed: {', '.join(WEIGHTS)}")
         fetch(PROCESSORS)
-        for file in more:
+        is_text = "text_config" in read_config(config) or "vocab_size" in read_config(config)
+        for file in dict.fromkeys((*(TOKENIZERS if is_text else ()), *more)):
             fetch((file,))
         if weights.name.endswith(".index.json"):
             for shard in sorted(set(read_config(weights)["weight_map"].values())):

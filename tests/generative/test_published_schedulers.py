@@ -81,7 +81,8 @@ CHANGES = {
     "use_exponential_sigmas": True, "use_beta_sigmas": True, "rescale_betas_zero_snr": True, "clip_sample": True,
     "clip_sample_range": 0.5, "thresholding": True, "solver_order": 1, "lower_order_final": False,
     "final_sigmas_type": "sigma_min", "use_flow_sigmas": True, "flow_shift": 2.0, "use_dynamic_shifting": True,
-    "set_alpha_to_one": True, "skip_prk_steps": True, "interpolation_type": "log_linear", "algorithm_type": "dpmsolver",
+    "set_alpha_to_one": True, "skip_prk_steps": False, "interpolation_type": "log_linear",
+    "algorithm_type": "dpmsolver",
     "timestep_type": "continuous", "solver_type": "bh1", "euler_at_final": True, "use_lu_lambdas": True,
     "lambda_min_clipped": -1.0, "variance_type": "fixed_large", "predict_x0": False, "disable_corrector": [0],
     "solver_p": {}, "shift_terminal": 0.1, "shift": 2.0, "base_shift": 0.7, "max_shift": 1.5, "sigma_max": 5.0,
@@ -93,7 +94,7 @@ SAMPLER_KEYS = ("prediction_type", "clip_sample", "clip_sample_range", "solver_o
 """What changes the steps beside their levels."""
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 PUBLISHED = {
-    "stable_diffusion_1": {"_class_name": "PNDMScheduler", **SD, "skip_prk_steps": False, "set_alpha_to_one": False},
+    "stable_diffusion_1": {"_class_name": "PNDMScheduler", **SD, "skip_prk_steps": True, "set_alpha_to_one": False},
     "stable_diffusion_2": {"_class_name": "DDIMScheduler", **SD, "clip_sample": False, "set_alpha_to_one": False},
     "sdxl": {"_class_name": "EulerDiscreteScheduler", **SD, "timestep_spacing": "leading", "set_alpha_to_one": False},
     "turbo": {"_class_name": "EulerAncestralDiscreteScheduler", **SD, "timestep_spacing": "linspace"},

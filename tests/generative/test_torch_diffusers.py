@@ -353,13 +353,19 @@ def test_published_autoencoders_and_transformers_give_these_fields():
     assert fields_of(VAE) == ("stable_diffusion_v1_vae", {
         "channels": (128, 256), "num_res_blocks": 2, "latent_channels": 4, "image_channels": 3, "groups": 32,
         "use_quant_conv": True, "shift_factor": 0.0, "scaling_factor": 0.18215,
+        "latents_mean": (), "latents_std": (),
     })  # fmt: skip
     name, fields = fields_of(SD3)
     assert (name, fields) == ("stable_diffusion_3_medium", {
         "width": 1536, "depth": 24, "num_heads": 24, "patch_size": 2, "out_channels": 16, "max_grid": 192,
-        "base_grid": 64, "norm_keys": False,
+        "base_grid": 64, "norm_keys": False, "dual_attention_layers": (),
     })  # fmt: skip
-    assert fields_of(SD3, qk_norm="rms_norm")[1]["norm_keys"]
+    medium = fields_of(SD3, qk_norm="rms_norm", dual_attention_layers=[0, 1])[1]
+    assert (medium["norm_keys"], medium["dual_attention_layers"]) == (True, (0, 1))
+    statistics = fields_of(VAE, latents_mean=[1.0, -1.0], latents_std=[2.0, 4.0], scaling_factor=0.5)[1]
+    model = AutoencoderKL(**statistics)  # those of Playground 2.5: (z - mean) 0.5 / std
+    np.testing.assert_allclose(latents := model.scale_latents(jnp.array([3.0, -5.0])), [0.5, -0.5])
+    np.testing.assert_allclose(model.unscale_latents(latents), [3.0, -5.0])
     name, fields = fields_of(FLUX)
     assert (name, fields) == ("flux_1_schnell", {
         "width": 3072, "depth": 19, "single_depth": 38, "num_heads": 24, "axes": (16, 56, 56), "has_guidance": False,

@@ -38,7 +38,7 @@ class Hub:
         if len(parts) > 3 and parts[2] in ("tree", "revision", "resolve") and parts[3] not in ("main", COMMIT):
             return self.fail(handler, 404, "RevisionNotFound")
         if parts[2:3] == ["resolve"]:
-            return self.send_file(handler, folder / parts[4], with_body)
+            return self.send_file(handler, folder.joinpath(*parts[4:]), with_body)
         files = sorted(file for file in folder.iterdir() if file.is_file())
         if parts[2:3] == ["tree"]:
             rows = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0"} for file in files]

@@ -28,7 +28,8 @@ TEXTS = {  # width and head of a CLIP, or width of a T5
     "PixArtAlphaPipeline": [12],
 }
 DIFFUSION = {
-    "_class_name": "PNDMScheduler",
+    "_class_name": "DDIMScheduler",
+    "clip_sample": False,
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
@@ -159,3 +160,43 @@ def write_pipeline(folder, kind, scheduler=None, **changes):
     write_json(folder / "scheduler" / "scheduler_config.json", scheduler or (FLOW if flow else DIFFUSION))
     write_json(folder / "model_index.json", index | changes)
     return folder
+
+
+PNDM = {key: value for key, value in DIFFUSION.items() if key != "clip_sample"}
+PNDM |= {"_class_name": "PNDMScheduler", "skip_prk_steps": True}
+GUIDED = {"guidance_scale": 3.0}
+DRAWN = {
+    "sd": ("StableDiffusionPipeline", None, GUIDED),
+    "sd_plms": ("StableDiffusionPipeline", PNDM, GUIDED | {"num_inference_steps": 5}),
+    "sdxl": ("StableDiffusionXLPipeline", None, GUIDED),
+    "sd3": ("StableDiffusion3Pipeline", None, GUIDED),
+    "flux": ("FluxPipeline", None, {"guidance_scale": 1.0}),
+    "pixart": ("PixArtAlphaPipeline", None, GUIDED | {"use_resolution_binning": False, "clean_caption": False}),
+}
+"""The goldens' pipelines: class, scheduler, and arguments of diffusers' call, beside the prompt and SIZES."""
+LATENTS = {
+    "StableDiffusionXLPipeline": {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 0.5, 1.0, 2.0]},
+    "StableDiffusion3Pipeline": {"shift_factor": 0.1},
+    "FluxPipeline": {"shift_factor": 0.1},
+}
+"""What the autoencoders' configurations say of the latents."""
+SIZES = {"height": 16, "width": 8, "num_inference_steps": 3}
+
+
+def write_all(folder):
+    """Write the pipelines of the goldens, what they are called with, and the noise that they start from."""
+    from tests.pretrained.test_pipeline import WORDS, latents
+
+    for name, (kind, scheduler, call) in DRAWN.items():
+        path = write_pipeline(folder / name, kind, scheduler)
+        vae = json.loads((path / "vae" / "config.json").read_text())
+        write_json(path / "vae" / "config.json", vae | LATENTS.get(kind, {}))
+        write_json(path / "call.json", {"prompt": WORDS, **SIZES, **call})
+        np.save(path / "start.npy", latents((8, 4, 1 if kind == "FluxPipeline" else 4)))
+
+
+if __name__ == "__main__":
+    import pathlib
+    import sys
+
+    write_all(pathlib.Path(sys.argv[1]))

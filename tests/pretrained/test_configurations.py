@@ -444,9 +444,11 @@ KINDS = {
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
     "SiglipVisionModel TableTransformerModel",
-    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection Cohere2ForCausalLM "
-    "CohereForCausalLM GPT2LMHeadModel Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM "
-    "MistralForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM T5EncoderModel",
+    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection CamembertForMaskedLM CamembertModel "
+    "Cohere2ForCausalLM CohereForCausalLM DistilBertForMaskedLM DistilBertModel GPT2LMHeadModel "
+    "Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM MistralForCausalLM "
+    "Qwen2ForCausalLM Qwen3ForCausalLM RobertaForMaskedLM RobertaModel T5EncoderModel "
+    "T5ForConditionalGeneration XLMRobertaForMaskedLM XLMRobertaModel",
     "chat": "Cohere2VisionModel ShieldGemma2ForImageClassification",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
@@ -501,7 +503,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
         ("DINOv3ViTModel", {"key_bias": True}, "rope_theta, key_bias: not in dlcore's DINOv3"),
         (
             "BeitForImageClassification",
-            {"use_absolute_position_embeddings": True},
+            {"use_shared_relative_position_bias": True},
             "dlcore's BEiT; allowed: False",
         ),
         ("T5EncoderModel", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj='gated-silu': not in dlcore's T5"),

@@ -1,4 +1,4 @@
-"""Write the golden of a published architecture: a tiny network of transformers or timm, its configuration and outputs.
+"""Write the golden of a published architecture: a tiny network of its library, its configuration and outputs.
 
 python tests/pretrained/write_golden.py hf_swin_model transformers SwinModel \\
     --config='{"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2]}' \\
@@ -6,10 +6,9 @@ python tests/pretrained/write_golden.py hf_swin_model transformers SwinModel \\
 python tests/pretrained/write_golden.py timm_resnet26d timm resnet26d --config='{"num_classes": 5}'
 python tests/pretrained/write_golden.py --again tests/goldens/published/*.npz
 
-It needs torch, transformers and timm. All weights are those of the goldens' rule, none is loaded. `--config` holds
-arguments of the configuration's class, or of timm's `create_model`; the golden keeps the configuration as the hub would
-serve it.
-An output that is a tuple of maps, such as `feature_maps`, becomes `feature_maps.0` and so on.
+It needs torch, transformers, timm and diffusers. All weights are those of the goldens' rule, none is loaded.
+`--config` holds arguments of the configuration's class, or of timm's `create_model`; the golden keeps the configuration
+as the hub would serve it. An output that is a tuple, such as `feature_maps`, becomes `feature_maps.0` and so on.
 """
 
 import argparse
@@ -52,6 +51,14 @@ def build_timm(name, config):
     return network, served
 
 
+def build_diffusers(name, config):
+    """(network, configuration as diffusers saves it)."""
+    import diffusers
+
+    network = getattr(diffusers, name)(**config)
+    return network, json.loads(network.to_json_string())
+
+
 def flatten(outputs):
     """{name: array} of the outputs by name, tuples by position."""
     flat = {}
@@ -61,14 +68,18 @@ def flatten(outputs):
     return flat
 
 
+BUILDERS = {"transformers": build_transformers, "timm": build_timm, "diffusers": build_diffusers}
+
+
 def write(file, library, name, config, inputs, names, gain2):
     """Run the network in float32 and float64, and store the former's outputs."""
     import torch
 
-    network, served = (build_transformers if library == "transformers" else build_timm)(name, config)
+    network, served = BUILDERS[library](name, config)
     network.eval()
     entries, tied, const = fill(network, gain2)
-    entries = [entry for entry in entries if not entry[0].endswith("num_batches_tracked")]
+    const = [name for name in const if name != "pos_embed.pos_embed"]  # the network computes it
+    entries = [entry for entry in entries if not entry[0].endswith(("num_batches_tracked", "pos_embed.pos_embed"))]
     arrays = {key: torch.from_numpy(np.asarray(det_input(spec))) for key, spec in inputs.items()}
 
     def run(arrays):
@@ -116,7 +127,7 @@ def write(file, library, name, config, inputs, names, gain2):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("file", nargs="?")
-    parser.add_argument("library", nargs="?", choices=("transformers", "timm"))
+    parser.add_argument("library", nargs="?", choices=tuple(BUILDERS))
     parser.add_argument("name", nargs="?")
     parser.add_argument("--config", type=json.loads, default={})
     parser.add_argument("--inputs", type=json.loads)

@@ -97,6 +97,7 @@ def _normalized(architecture: str, kind: Any) -> Read:
 
 
 def _vit_pose(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"num_experts": 1}, WHERE)
     return "vitpose_base_simple", {"backbone": ViTPose(**vit_pose_fields(config))}
 
 

@@ -14,14 +14,17 @@ __all__ = ["FAMILIES"]
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, FIXED, "dlcore's BEiT")
     pool = {} if config.get("use_mean_pooling", True) else {"pool": "token"}
-    return "beit_base_patch16_224", transformer_fields(config) | pool
+    fields = transformer_fields(config) | pool
+    if config.get("layer_scale_init_value") == 0:
+        fields["layer_scale"] = None
+    if not config.get("use_relative_position_bias", False):
+        fields["relative_bias"] = False
+    if config.get("use_absolute_position_embeddings"):
+        fields["absolute_positions"] = True
+    return "beit_base_patch16_224", fields
 
 
-FIXED = {
-    "use_relative_position_bias": True,
-    "use_shared_relative_position_bias": False,
-    "use_absolute_position_embeddings": False,
-}
+FIXED = {"use_shared_relative_position_bias": False}
 
 
 def _data2vec_encoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

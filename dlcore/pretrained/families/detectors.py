@@ -215,9 +215,9 @@ def _set(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _vit_pose(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    backbone, is_simple = config["backbone_config"], config.get("use_simple_decoder", True)
-    check_config({"use_simple_decoder": is_simple}, {"use_simple_decoder": True}, "dlcore's ViTPose")
-    return "vitpose_base_simple", vit_pose_fields(backbone) | {
+    is_simple = config.get("use_simple_decoder", True)
+    return "vitpose_base_simple" if is_simple else "vitpose_base", vit_pose_fields(config["backbone_config"]) | {
+        "simple": is_simple,
         "num_keypoints": len(config["id2label"]),
         "scale": config.get("scale_factor", 4),
     }
@@ -233,7 +233,9 @@ def vit_pose_fields(config: Mapping[str, Any]) -> dict[str, Any]:
       Fields of `dlcore.detection.vitpose.ViTPose`.
     """
     side = config["patch_size"][0]
-    fixed = {"num_experts": 1, "hidden_act": "gelu", "qkv_bias": True, "patch_size": [side, side]}
+    fixed = {"hidden_act": "gelu", "qkv_bias": True, "patch_size": [side, side]}
+    experts = config.get("num_experts", 1)
+    more = {"num_experts": experts, "part_features": config["part_features"]} if experts > 1 else {}
     check_config(config, fixed, "dlcore's ViTPose")
     return {
         "image_size": tuple(config["image_size"]),
@@ -243,14 +245,19 @@ def vit_pose_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "num_heads": config["num_attention_heads"],
         "mlp_features": int(config["hidden_size"] * config["mlp_ratio"]),
         "epsilon": config["layer_norm_eps"],
+        **more,
     }
 
 
 def _heat_maps(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    return {"heatmaps": model.apply(variables, inputs["pixel_values"])}
+    dataset = inputs["dataset_index"] if model.num_experts > 1 else None
+    return {"heatmaps": model.apply(variables, inputs["pixel_values"], False, dataset)}
 
 
 INPUTS = ("pixel_values", "pixel_mask")
+
+
+POSE_INPUTS = ("pixel_values", "dataset_index")
 
 
 OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -300,5 +307,5 @@ FAMILIES = (
     Family("transformers", ("DFineForObjectDetection",), _d_fine, _proposed_boxes, INPUTS, "detection"),
     Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
     Family("transformers", ("YolosForObjectDetection",), _yolos, _set, INPUTS, "detection"),
-    Family("transformers", ("VitPoseForPoseEstimation",), _vit_pose, _heat_maps, kind="detection"),
+    Family("transformers", ("VitPoseForPoseEstimation",), _vit_pose, _heat_maps, POSE_INPUTS, "detection"),
 )

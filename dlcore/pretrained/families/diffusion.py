@@ -152,7 +152,6 @@ def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     uses_quant_conv = config.get("use_quant_conv", True)
     levels = len(config["block_out_channels"])
     fixed = {"act_fn": "silu", "mid_block_add_attention": True, "out_channels": config["in_channels"]}
-    fixed |= {"latents_mean": None, "latents_std": None}
     fixed |= {"down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels}
     check_config(config, fixed | {"use_post_quant_conv": uses_quant_conv}, "dlcore's AutoencoderKL")
     return "stable_diffusion_v1_vae" if uses_quant_conv else "stable_diffusion_3_vae", {
@@ -164,6 +163,8 @@ def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "use_quant_conv": uses_quant_conv,
         "shift_factor": config.get("shift_factor") or 0.0,
         "scaling_factor": config.get("scaling_factor", 0.18215),
+        "latents_mean": tuple(config.get("latents_mean") or ()),
+        "latents_std": tuple(config.get("latents_std") or ()),
     }
 
 
@@ -173,7 +174,6 @@ def _load_autoencoder(model: Any, config: Mapping[str, Any], weights: Mapping[st
 
 
 def _mmdit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    check_config(config, {"dual_attention_layers": []}, "dlcore's MMDiT")
     width = config["num_attention_heads"] * config["attention_head_dim"]
     if config["caption_projection_dim"] != width:
         raise ValueError(f"caption_projection_dim={config['caption_projection_dim']}: no width; allowed: {width}")
@@ -188,6 +188,7 @@ def _mmdit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "max_grid": config["pos_embed_max_size"],
         "base_grid": config["sample_size"] // config["patch_size"],
         "norm_keys": config.get("qk_norm") == "rms_norm",
+        "dual_attention_layers": tuple(config.get("dual_attention_layers", ())),
     }
 
 

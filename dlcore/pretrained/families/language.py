@@ -1,4 +1,4 @@
-"""Language models of transformers: BERT, GPT-2; see decoders.py for Llama and its relatives."""
+"""Language models of transformers: BERT, RoBERTa, DistilBERT, GPT-2; see decoders.py for Llama and its relatives."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,13 +20,39 @@ def _bert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "num_segments": config["type_vocab_size"],
         "epsilon": config["layer_norm_eps"],
         "hidden_act": config["hidden_act"],
-        "head": "tokens" if config["architectures"][0] == "BertForMaskedLM" else "pooled",
+        "head": "tokens" if config["architectures"][0].endswith("ForMaskedLM") else "pooled",
+    }
+
+
+def _roberta(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _bert(config)
+    if fields["head"] == "tokens":
+        check_config(config, {"hidden_act": "gelu"}, "dlcore's RoBERTa")  # its head has no other
+    pad_token = config["pad_token_id"]
+    return name, fields | {"pad_token": pad_token, "window": fields["window"] - pad_token - 1}
+
+
+def _distilbert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "bert_base", {
+        "vocab_size": config["vocab_size"],
+        "window": config["max_position_embeddings"],
+        "num_layers": config["n_layers"],
+        "num_heads": config["n_heads"],
+        "width": config["dim"],
+        "mlp_features": config["hidden_dim"],
+        "num_segments": 0,
+        "hidden_act": config["activation"],
+        "head": "tokens" if config["architectures"][0].endswith("ForMaskedLM") else "none",
     }
 
 
 def _masked_tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     fields = inputs.get("attention_mask"), inputs.get("token_type_ids")
     return {"logits": model.apply(variables, inputs["input_ids"], False, *fields)}
+
+
+def _token_states(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"last_hidden_state": model.apply(variables, inputs["input_ids"], False, inputs.get("attention_mask"))}
 
 
 def _pooled(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +104,15 @@ def next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
 TEXT = ("input_ids", "attention_mask", "token_type_ids")
 
 
+ROBERTA = ("Roberta", "XLMRoberta", "Camembert")
+"""What the names of its classes start with."""
+
+
 FAMILIES = (
+    Family("transformers", tuple(f"{name}Model" for name in ROBERTA), _roberta, _pooled, TEXT, "tokens"),
+    Family("transformers", tuple(f"{name}ForMaskedLM" for name in ROBERTA), _roberta, _masked_tokens, TEXT, "tokens"),
+    Family("transformers", ("DistilBertModel",), _distilbert, _token_states, TEXT[:2], "tokens"),
+    Family("transformers", ("DistilBertForMaskedLM",), _distilbert, _masked_tokens, TEXT[:2], "tokens"),
     Family("transformers", ("BertModel",), _bert, _pooled, TEXT, "tokens"),
     Family("transformers", ("BertForMaskedLM",), _bert, _masked_tokens, TEXT, "tokens"),
     Family("transformers", ("GPT2LMHeadModel",), _gpt2, next_token, ("input_ids",), "tokens"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models import mobile_variants, mobilenet_v3_variants
+from dlcore.models.mobile_blocks import BlockSetting
 from dlcore.models.mobile_network import read_stages
 from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments
@@ -25,8 +26,6 @@ def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 MOBILENET_V2 = {
     "num_channels": 3,
-    "depth_divisible_by": 8,
-    "min_depth": 8,
     "output_stride": 32,
     "first_layer_is_expansion": True,
     "hidden_act": "relu6",
@@ -34,20 +33,21 @@ MOBILENET_V2 = {
 
 
 def _mobilenet_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    check_config(config, MOBILENET_V2, "dlcore's MobileNetV2")
+    divisor = config.get("depth_divisible_by", 8)
+    check_config(config, MOBILENET_V2 | {"min_depth": divisor}, "dlcore's MobileNetV2")
     width = config.get("depth_multiplier", 1.0)
 
     def scaled(channels: int) -> int:
-        return round_channels(round(channels * width))
+        return round_channels(round(channels * width), divisor)
 
     expansion = float(config.get("expand_ratio", 6.0))
-    settings = tuple(
-        tuple(
-            block._replace(features=scaled(block.features), expansion=expansion if block.kind == "inverted" else 1.0)
-            for block in stage
-        )
-        for stage in read_stages(mobile_variants.MOBILENET_V2)
-    )
+
+    def block_of(block: BlockSetting) -> BlockSetting:
+        inverted = block.kind == "inverted"
+        block = block._replace(features=scaled(block.features), divisor=divisor)
+        return block._replace(expansion=expansion if inverted else 1.0, skip=inverted)
+
+    settings = tuple(tuple(map(block_of, stage)) for stage in read_stages(mobile_variants.MOBILENET_V2))
     return "mobilenetv2_100", {
         "num_classes": len(config["id2label"]) if config["architectures"][0].endswith("Classification") else 0,
         "settings": settings,

@@ -1,4 +1,4 @@
-"""Text encoders of published pipelines: the text half of CLIP, and the encoder of T5, of transformers."""
+"""Text encoders of published pipelines: the text half of CLIP, and T5, whole or its encoder, of transformers."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,6 +16,10 @@ from dlcore.ops.precision import to_acc_dtype
 from dlcore.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES", "CLIPText"]
+
+TORCH_OLD_NAMES = ((r"^(embeddings|encoder|final_layer_norm)\.", r"text_model.\1."),)
+"""CLIPTextModel of transformers 5 leaves out what stands before all of its names."""
+
 
 OLD_END = 2
 """The end token that files of 2023 name; texts are then read at their largest token."""
@@ -89,7 +93,8 @@ def _load_clip_text(model: Any, config: Mapping[str, Any], weights: Mapping[str,
     entries = {name: np.asarray(value) for name, value in weights.items() if not name.endswith("position_ids")}
     half = _text_half(model, "text_projection.weight" in entries)
     shapes = jax.eval_shape(half.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
-    return fill_from_torch(shapes, entries, (*TORCH_NAMES, (r"^text_head\.", "text_projection.")), what="CLIPText")
+    rules = (*TORCH_NAMES, (r"^text_head\.", "text_projection."))
+    return fill_from_torch(shapes, entries, rules, what="CLIPText", older=TORCH_OLD_NAMES)
 
 
 def _words(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -132,10 +137,37 @@ def _states(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return {"last_hidden_state": model.apply(variables, tokens, False, mask, method="encode")["states"]}
 
 
+def _t5_whole(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, fields = _t5(config)
+    return name, fields | {
+        "decoder_layers": config.get("num_decoder_layers") or config["num_layers"],
+        # transformers 5 calls what it says of the head `scale_decoder_outputs`.
+        "tied": config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True)),
+    }
+
+
+def _next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    tokens = inputs["input_ids"]
+    memory = model.apply(variables, tokens, False, inputs.get("attention_mask", jnp.ones_like(tokens)), method="encode")
+    logits = model.apply(variables, memory, inputs["decoder_input_ids"], method="decode")
+    return {"logits": logits, "encoder_last_hidden_state": memory["states"]}
+
+
 TEXTS = ("CLIPTextModel", "CLIPTextModelWithProjection")
+
+
+TOKENS = ("input_ids", "attention_mask")
 
 
 FAMILIES = (
     Family("transformers", TEXTS, _clip_text, _words, ("input_ids",), "tokens", _load_clip_text),
-    Family("transformers", ("T5EncoderModel",), _t5, _states, ("input_ids", "attention_mask"), "tokens", _load_t5),
+    Family("transformers", ("T5EncoderModel",), _t5, _states, TOKENS, "tokens", _load_t5),
+    Family(
+        "transformers",
+        ("T5ForConditionalGeneration",),
+        _t5_whole,
+        _next_token,
+        (*TOKENS, "decoder_input_ids"),
+        "tokens",
+    ),
 )
