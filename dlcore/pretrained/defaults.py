@@ -72,6 +72,15 @@ _VITPOSE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 
 _VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 
 
+_HIERA_DET = {"image_size": [1024, 1024], "blocks_per_stage": [1, 2, 7, 2], "embed_dim_per_stage": [96, 192, 384, 768]}
+
+
+_HIERA_DET |= {"num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [8, 4, 14, 7], "mlp_ratio": 4.0}
+
+
+_HIERA_DET |= {"global_attention_blocks": [5, 7, 9], "window_positional_embedding_background_size": [7, 7]}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -90,6 +99,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hgnet_v2": _HGNET_V2,
     "vitpose_backbone": _VITPOSE,
     "detr": _DETR,
+    "sam2_hiera_det_model": _HIERA_DET,
 }
 """{type of a model: its class's defaults that shape the network}."""
 

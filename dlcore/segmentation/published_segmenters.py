@@ -12,6 +12,7 @@ from flax import linen as nn
 from dlcore.detection.detr import DETR
 from dlcore.models.beit import MODELS as BEITS
 from dlcore.models.convnext import MODELS as CONVNEXTS
+from dlcore.models.hiera_det import HieraDet
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.resnet import ResNet
 from dlcore.models.swin import Swin
@@ -24,6 +25,7 @@ from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.sam import SAM
+from dlcore.segmentation.sam2 import SAM2
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
 from dlcore.vision3d.dpt import ClassTokenViT
@@ -70,6 +72,7 @@ MODELS = {
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
+    "sam2_hiera_tiny": functools.partial(SAM2, encoder=HieraDet()),
 }
 
 
@@ -130,7 +133,11 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
       {"params": ..., "batch_stats": ...}.
     """
     entries = dict(unwrap_state_dict(state_dict))
-    if isinstance(model, SAM):
+    if isinstance(model, SAM2):
+        for name in ("pos_embed", "pos_embed_window"):
+            if (positions := entries.get(f"vision_encoder.backbone.{name}")) is not None:
+                entries[f"vision_encoder.backbone.{name}"] = np.moveaxis(np.asarray(positions), 1, -1)
+    elif isinstance(model, SAM):
         copy = entries.pop(COPY, None)
         if copy is not None and not np.array_equal(entries.setdefault(SHARED, copy), copy):
             raise ValueError(f"state_dict: {COPY} is not {SHARED}; allowed: one parameter under both names")

@@ -12,7 +12,7 @@ from dlcore.ops.resize import resize
 from dlcore.pretrained.family import Family, check_config
 from dlcore.segmentation.prompts import check_boxes, check_points
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "INPUTS", "around"]
 
 ENCODER = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_abs_pos": True}
 
@@ -79,7 +79,7 @@ def _prompt(inputs: dict[str, Any], name: str, rank: int, last: tuple[int, ...],
     return value
 
 
-def _around(run: Callable, inputs: dict[str, jax.Array], preprocess: Any) -> dict[str, Any]:
+def around(run: Callable, inputs: dict[str, jax.Array], preprocess: Any) -> dict[str, Any]:
     """Turn prompts in pixels of photographs into those of the network's image, and its masks into the photographs'."""
     if (images := inputs.get("pixel_values")) is None:
         raise ValueError("images: missing; allowed: photographs, or pixel_values")
@@ -126,4 +126,4 @@ def _at_photograph(masks: jax.Array, side: tuple[int, ...], resized: np.ndarray,
 INPUTS = ("pixel_values", "input_points|points", "input_labels|labels", "input_boxes", "input_masks", "original_sizes")
 
 
-FAMILIES = (Family("transformers", ("SamModel",), _sam, _masks, INPUTS, "segmentation", call=_around),)
+FAMILIES = (Family("transformers", ("SamModel",), _sam, _masks, INPUTS, "segmentation", call=around),)
