@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.nn import ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
+from dlcore.nn import Conv, ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
 
 __all__ = ["MaskDecoder", "TwoWayBlock"]
 
@@ -125,13 +125,16 @@ class MaskDecoder(nn.Module):
         prompts: jax.Array,
         valid: jax.Array | None = None,
         fine_maps: Sequence[jax.Array] = (),
+        detail: jax.Array | None = None,
     ) -> tuple[jax.Array, ...]:
         """Decode masks.
 
         image [B, h, w, D], with the mask prompt; image_positions [h w, D]; prompts [B, T, D]; valid [B, T] bool, False
         for padding, to which nothing attends (None: there is none); fine_maps [B, 4 h, 4 w, D / 8] and [B, 2 h, 2 w,
-        D / 4], added to the pixels where they have that size -> (logits [B, 1 + M, 4 h, 4 w], the single mask first;
-        IoU [B, 1 + M]), and with `occlusion` (logit [B, 1] that the object is there; the masks' tokens [B, 1 + M, D]).
+        D / 4], added to the pixels where they have that size; detail [B, 4 h, 4 w, D / 8], with which one more token
+        makes a mask (SAM-HQ; None: there is no such token) -> (logits [B, 1 + M, 4 h, 4 w], the single mask first; IoU
+        [B, 1 + M]), and with `occlusion` (logit [B, 1] that the object is there; the masks' tokens [B, 1 + M, D]),
+        with `detail` (logits [B, 1, 4 h, 4 w]).
         """
         batch, features, init = len(image), image.shape[-1], nn.initializers.normal(1.0)
         iou_token = self.param("iou_token", init, (1, features))
@@ -139,6 +142,8 @@ class MaskDecoder(nn.Module):
         outputs = [iou_token, mask_tokens]
         if self.occlusion:
             outputs = [self.param("obj_score_token", init, (1, features)), *outputs]
+        if detail is not None:
+            outputs = [*outputs, self.param("hq_token", init, (1, features))]
         outputs = jnp.concatenate(outputs).astype(prompts.dtype)
         tokens = positions = jnp.concatenate(
             [jnp.broadcast_to(outputs, (batch, *outputs.shape)), prompts], 1
@@ -182,6 +187,12 @@ class MaskDecoder(nn.Module):
             1 + self.num_masks, self.iou_hidden, self.iou_depth, dtype=self.dtype, name="iou_prediction_head"
         )
         iou = head(tokens[:, 0])
+        if detail is not None:
+            conv = functools.partial(Conv, kernel_size=(3, 3), padding=1, dtype=self.dtype)
+            x = LayerNorm(1e-6, dtype=self.dtype, name="mask_norm")(conv(features // 4, name="mask_conv1")(x))
+            x = conv(features // 8, name="mask_conv2")(gelu(x)) + detail
+            weights = Perceptron(features // 8, features, dtype=self.dtype, name="hq_mask_mlp")
+            return logits, iou, jnp.einsum("bd,byxd->byx", weights(tokens[:, 2 + self.num_masks]), x)[:, None]
         if not self.occlusion:
             return logits, iou
         score = Perceptron(1, features, dtype=self.dtype, name="pred_obj_score_head")(presence)

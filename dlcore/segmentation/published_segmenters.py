@@ -26,6 +26,7 @@ from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.sam2 import SAM2
+from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
 from dlcore.vision3d.dpt import ClassTokenViT
@@ -38,9 +39,9 @@ def _segformer(size: str, features: int) -> functools.partial:
     return functools.partial(SegFormer, backbone=encoder, num_classes=150, features=features)
 
 
-def _sam(size: str) -> functools.partial:
+def _sam(size: str, network: type[SAM] = SAM) -> functools.partial:
     encoder = IMAGE_ENCODERS[f"vitdet_{size}"](num_classes=0, pretrain_size=1024, drop_path=0.0)
-    return functools.partial(SAM, encoder=encoder)
+    return functools.partial(network, encoder=encoder)
 
 
 MODELS = {
@@ -72,6 +73,7 @@ MODELS = {
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
+    **{f"sam_hq_vit_{size}": _sam(size, SAMHQ) for size in ("b", "l", "h")},
     "sam2_hiera_tiny": functools.partial(SAM2, encoder=HieraDet()),
 }
 

@@ -282,6 +282,7 @@ class SAM(nn.Module):
         masks: jax.Array | None,
         has_mask: jax.Array | None,
         fine_maps: Sequence[jax.Array] = (),
+        detail: jax.Array | None = None,
     ) -> tuple[jax.Array, ...]:
         """Return what the mask decoder gives, [B, P, ...]."""
         self._check(points, boxes, masks)
@@ -302,8 +303,8 @@ class SAM(nn.Module):
         tokens = tokens.reshape(batch * prompts, length, self.features).astype(dtype)
         valid = None if valid is None else valid.reshape(batch * prompts, length)
         image, *fine_maps = (jnp.repeat(x, prompts, 0) for x in (image, *fine_maps))
-        arguments = (fine_maps,) if fine_maps else ()
-        outputs = self.mask_decoder(image, image_positions.astype(dtype), tokens, valid, *arguments)
+        detail = None if detail is None else jnp.repeat(detail, prompts, 0)
+        outputs = self.mask_decoder(image, image_positions.astype(dtype), tokens, valid, fine_maps, detail)
         return tuple(to_acc_dtype(y.reshape(batch, prompts, *y.shape[1:])) for y in outputs)
 
     def _check(self, points: jax.Array | None, boxes: jax.Array | None, masks: jax.Array | None) -> None:
