@@ -72,6 +72,7 @@ class BERT(CheckedFields):
       width: features of a token.
       num_segments: kinds of segments, such as a question and a text.
       hidden_act: activation of the MLPs and of the head of tokens, by transformers' name, such as gelu or relu.
+      padding_token: token of padding, from whose number the positions of the others count (RoBERTa); None: from 0.
       head: what a call gives: tokens, logits of each token, or pooled, a vector of the text.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
       dtype: dtype of the computation; None takes the parameters'.
@@ -90,6 +91,7 @@ class BERT(CheckedFields):
     hidden_act: str = "gelu"
     dtype: Any = None
     remat: Remat = "none"
+    padding_token: Annotated[int | None, "if changed"] = None
 
     def setup(self):
         """Build the embeddings, the blocks and the head."""
@@ -146,7 +148,11 @@ class BERT(CheckedFields):
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         segments = jnp.zeros_like(tokens) if segments is None else segments
         x = self.word_embeddings(tokens) + self.token_type_embeddings(segments)
-        x = self.drop(self.embeddings_norm(x + self.position_embeddings(jnp.arange(length))), deterministic=not train)
+        positions = jnp.arange(length)
+        if self.padding_token is not None:
+            is_token = tokens != self.padding_token
+            positions = jnp.cumsum(is_token, 1) * is_token + self.padding_token
+        x = self.drop(self.embeddings_norm(x + self.position_embeddings(positions)), deterministic=not train)
         attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
         for block in self.blocks:
             x = block(x, train, attention_mask)

@@ -63,6 +63,18 @@ _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers"
 _CLIP_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407}
 
 
+_BERT = {"hidden_act": "gelu", "max_position_embeddings": 512, "type_vocab_size": 2}
+
+
+_ALT_TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+
+
+_ALT_TEXT |= {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+
+
+_ALT_TEXT |= {"project_dim": 768, "pad_token_id": 1}
+
+
 _DETR = {"num_queries": 100, "d_model": 256, "decoder_layers": 6, "decoder_attention_heads": 8, "decoder_ffn_dim": 2048}
 
 
@@ -86,6 +98,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
     "metaclip_2_text_model": _CLIP | _CLIP_TEXT,
     "metaclip_2_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "clipseg_text_model": _CLIP | _CLIP_TEXT,
+    "clipseg_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "chinese_clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "chinese_clip_text_model": _BASE | _BERT | {"layer_norm_eps": 1e-12, "vocab_size": 30522},
+    "altclip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "altclip_text_model": _BERT | _ALT_TEXT,
     "siglip_text_model": _SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64},
     "siglip_vision_model": _SIGLIP | {"image_size": 224, "patch_size": 16},
     "dinov2": _DINOV2 | {"patch_size": 14},
