@@ -191,8 +191,11 @@ class CLIP(CheckedFields):
         Returns:
           [B, D], of length 1, at least float32.
         """
-        token = self.image_tokens(images)[:, 0]
-        return unit(self.vision_head(self.vision_norm(to_acc_dtype(token))))
+        return unit(self.project_image(self.image_tokens(images)))
+
+    def project_image(self, tokens: jax.Array) -> jax.Array:
+        """Map the class token of the last block to the shared space: [B, 1 + N, width] -> [B, D], of any length."""
+        return self.vision_head(self.vision_norm(to_acc_dtype(tokens[:, 0])))
 
     def describe_image(self, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Describe images before the shared space, as transformers' image towers do.
@@ -216,12 +219,18 @@ class CLIP(CheckedFields):
         Returns:
           [B, 1 + N, width], of the last block, the class token first.
         """
+        return self.image_layers(images)[-1]
+
+    def image_layers(self, images: jax.Array) -> list[jax.Array]:
+        """Read images: [B, H, W, 3], normalized -> tokens [B, 1 + N, width] of each block, the class token first."""
         x, grid = self._patches(images)
         first = jnp.broadcast_to(self.class_token.astype(x.dtype), (x.shape[0], 1, self.vision_width))
         x = self.vision_pre_norm(self.vision_positions(jnp.concatenate([first, x], 1), grid))
+        layers = []
         for block in self.vision_blocks:
             x = block(x)
-        return x
+            layers.append(x)
+        return layers
 
     def _patches(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
         check_floats("images", images)
@@ -262,12 +271,16 @@ class CLIP(CheckedFields):
         Returns:
           [B, D], of length 1, at least float32; NaN for a traced text without an end token.
         """
+        return unit(self.project_text(tokens))
+
+    def project_text(self, tokens: jax.Array) -> jax.Array:
+        """Map the end tokens of texts to the shared space: [B, T] int, as of `encode_text` -> [B, D], of any length."""
         check_shapes(tokens=(tokens, "int B T"))
         is_end = tokens == self.end_token  # [B, T]
         if not self.is_initializing():
             _check_ends(tokens, self.end_token)
         x, end = self.text_tokens(tokens), is_end.argmax(1)
-        vectors = unit(self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]))
+        vectors = self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0])
         # Without an end token, argmax is 0: the start token, which stands for any text.
         return jnp.where(is_end.any(1, keepdims=True), vectors, jnp.nan)
 

@@ -105,6 +105,9 @@ class UnitAttention(CheckedFields):
           [B, H, W, features]; half the sides with `pool`.
         """
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
+        uncut = [side // (2 if self.pool else 1) for side in x.shape[1:3]]
+        if self.unit:  # zeros fill the units at the right and below, and take part
+            x = jnp.pad(x, ((0, 0), *((0, -side % self.unit) for side in x.shape[1:3]), (0, 0)))
         query, key, value = jnp.split(dense(3 * self.features, name="qkv")(x), 3, -1)
         query = _largest(query) if self.pool else query
         sides = query.shape[1:3]
@@ -117,7 +120,7 @@ class UnitAttention(CheckedFields):
         y = dot_product_attention(tokens(query, unit), tokens(key, self.unit), tokens(value, self.unit))
         y = y.reshape(*y.shape[:-2], self.features)
         y = join_windows(y, sides, unit) if self.unit else y.reshape(len(y), *sides, self.features)
-        return dense(self.features, name="proj")(y)
+        return dense(self.features, name="proj")(y[:, : uncut[0], : uncut[1]])
 
 
 class HieraBlock(CheckedFields):

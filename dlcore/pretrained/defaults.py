@@ -81,6 +81,18 @@ _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers"
 _CLIP_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407}
 
 
+_BERT = {"hidden_act": "gelu", "max_position_embeddings": 512, "type_vocab_size": 2}
+
+
+_ALT_TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+
+
+_ALT_TEXT |= {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+
+
+_ALT_TEXT |= {"project_dim": 768, "pad_token_id": 1}
+
+
 _DETR = {"num_queries": 100, "d_model": 256, "decoder_layers": 6, "decoder_attention_heads": 8, "decoder_ffn_dim": 2048}
 
 
@@ -115,11 +127,26 @@ _COHERE = _decoder(256000, 8192, 22528, 40, 64, None, 8192) | {"hidden_act": "si
 _COHERE |= {"layer_norm_eps": 1e-5, "tie_word_embeddings": True}
 
 
+_HIERA_DET = {"image_size": [1024, 1024], "blocks_per_stage": [1, 2, 7, 2], "embed_dim_per_stage": [96, 192, 384, 768]}
+
+
+_HIERA_DET |= {"num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [8, 4, 14, 7], "mlp_ratio": 4.0}
+
+
+_HIERA_DET |= {"global_attention_blocks": [5, 7, 9], "window_positional_embedding_background_size": [7, 7]}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
     "metaclip_2_text_model": _CLIP | _CLIP_TEXT,
     "metaclip_2_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "clipseg_text_model": _CLIP | _CLIP_TEXT,
+    "clipseg_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "chinese_clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "chinese_clip_text_model": _BASE | _BERT | {"layer_norm_eps": 1e-12, "vocab_size": 30522},
+    "altclip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
+    "altclip_text_model": _BERT | _ALT_TEXT,
     "siglip_text_model": _SIGLIP | {"vocab_size": 32000, "max_position_embeddings": 64},
     "siglip_vision_model": _SIGLIP | {"image_size": 224, "patch_size": 16},
     **dict.fromkeys(("idefics3", "idefics3_vision", "smolvlm", "smolvlm_vision"), _IDEFICS3),
@@ -148,6 +175,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "gemma3_text": _GEMMA_2 | _decoder(262208, 2304, 9216, 26, 8, 4, 131072),
     "cohere": _COHERE,
     "cohere2": _COHERE | {"sliding_window": 4096},
+    "sam2_hiera_det_model": _HIERA_DET,
 }
 """{type of a model: its class's defaults that shape the network}."""
 

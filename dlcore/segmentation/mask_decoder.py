@@ -4,13 +4,14 @@ Kirillov et al., "Segment anything" (2023), arXiv:2304.02643; the equation stand
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.nn import ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
+from dlcore.nn import Conv, ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
 
 __all__ = ["MaskDecoder", "TwoWayBlock"]
 
@@ -22,12 +23,14 @@ class TwoWayBlock(nn.Module):
       num_heads: attention heads.
       hidden: hidden units of the MLP.
       is_first: whether the tokens are their own positions, which are not added to them in their self-attention.
+      epsilon: of the layer norms.
     """
 
     num_heads: int
     hidden: int
     is_first: bool = False
     dtype: Any = None
+    epsilon: Annotated[float, "if changed"] = 1e-6
 
     @nn.compact
     def __call__(
@@ -46,7 +49,7 @@ class TwoWayBlock(nn.Module):
         """
         width = tokens.shape[-1]
         attention = functools.partial(MultiHeadAttention, self.num_heads, width, dtype=self.dtype)
-        norm = functools.partial(LayerNorm, 1e-6, dtype=self.dtype)
+        norm = functools.partial(LayerNorm, self.epsilon, dtype=self.dtype)
         # Tokens to tokens.
         if self.is_first:
             tokens = attention(name="self_attn")(tokens, tokens, tokens, mask=mask)
@@ -100,6 +103,8 @@ class MaskDecoder(nn.Module):
       hidden: hidden units of a block's MLP.
       iou_hidden: hidden units of the MLP that predicts the IoU.
       iou_depth: layers of that MLP.
+      occlusion: whether another token says if the object is in the image, and the IoU is between 0 and 1 (SAM 2).
+      epsilon: of the two-way blocks' layer norms.
     """
 
     num_masks: int = 3
@@ -109,21 +114,37 @@ class MaskDecoder(nn.Module):
     iou_hidden: int = 256
     iou_depth: int = 3
     dtype: Any = None
+    occlusion: Annotated[bool, "if changed"] = False
+    epsilon: Annotated[float, "if changed"] = 1e-6
 
     @nn.compact
     def __call__(
-        self, image: jax.Array, image_positions: jax.Array, prompts: jax.Array, valid: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        image: jax.Array,
+        image_positions: jax.Array,
+        prompts: jax.Array,
+        valid: jax.Array | None = None,
+        fine_maps: Sequence[jax.Array] = (),
+        detail: jax.Array | None = None,
+    ) -> tuple[jax.Array, ...]:
         """Decode masks.
 
         image [B, h, w, D], with the mask prompt; image_positions [h w, D]; prompts [B, T, D]; valid [B, T] bool, False
-        for padding, to which nothing attends (None: there is none) -> (logits [B, 1 + M, 4 h, 4 w], the single mask
-        first; IoU [B, 1 + M]).
+        for padding, to which nothing attends (None: there is none); fine_maps [B, 4 h, 4 w, D / 8] and [B, 2 h, 2 w,
+        D / 4], added to the pixels where they have that size; detail [B, 4 h, 4 w, D / 8], with which one more token
+        makes a mask (SAM-HQ; None: there is no such token) -> (logits [B, 1 + M, 4 h, 4 w], the single mask first; IoU
+        [B, 1 + M]), and with `occlusion` (logit [B, 1] that the object is there; the masks' tokens [B, 1 + M, D]),
+        with `detail` (logits [B, 1, 4 h, 4 w]).
         """
         batch, features, init = len(image), image.shape[-1], nn.initializers.normal(1.0)
         iou_token = self.param("iou_token", init, (1, features))
         mask_tokens = self.param("mask_tokens", init, (1 + self.num_masks, features))
-        outputs = jnp.concatenate([iou_token, mask_tokens]).astype(prompts.dtype)
+        outputs = [iou_token, mask_tokens]
+        if self.occlusion:
+            outputs = [self.param("obj_score_token", init, (1, features)), *outputs]
+        if detail is not None:
+            outputs = [*outputs, self.param("hq_token", init, (1, features))]
+        outputs = jnp.concatenate(outputs).astype(prompts.dtype)
         tokens = positions = jnp.concatenate(
             [jnp.broadcast_to(outputs, (batch, *outputs.shape)), prompts], 1
         )  # [B, 2 + M + T, D]
@@ -133,7 +154,8 @@ class MaskDecoder(nn.Module):
             mask = jnp.pad(valid, ((0, 0), (len(outputs), 0)), constant_values=True)[:, None, None]
         # Two-way transformer.
         for i in range(self.depth):
-            block = TwoWayBlock(self.num_heads, self.hidden, i == 0, self.dtype, name=f"transformer_layers_{i}")
+            settings = {"epsilon": self.epsilon, "name": f"transformer_layers_{i}"}
+            block = TwoWayBlock(self.num_heads, self.hidden, i == 0, self.dtype, **settings)
             tokens, pixels = block(tokens, pixels, positions, image_positions, mask)
         final = MultiHeadAttention(
             self.num_heads,
@@ -144,11 +166,15 @@ class MaskDecoder(nn.Module):
         )
         tokens = tokens + final(tokens + positions, pixels + image_positions, pixels)
         tokens = LayerNorm(1e-5, dtype=self.dtype, name="transformer_layer_norm_final_attn")(tokens)
+        if self.occlusion:
+            presence, tokens = tokens[:, 0], tokens[:, 1:]
         # Upscale the pixels fourfold.
         up = functools.partial(ConvTranspose, kernel_size=(2, 2), strides=2, padding=0, dtype=self.dtype)
         x = up(features // 4, name="upscale_conv1")(pixels.reshape(image.shape))
+        x = x + fine_maps[1] if fine_maps else x
         x = gelu(LayerNorm(1e-6, dtype=self.dtype, name="upscale_layer_norm")(x))
-        x = gelu(up(features // 8, name="upscale_conv2")(x))  # [B, 4 h, 4 w, D / 8]
+        x = up(features // 8, name="upscale_conv2")(x)
+        x = gelu(x + fine_maps[0] if fine_maps else x)  # [B, 4 h, 4 w, D / 8]
         # Each mask's token becomes the weights of its linear classifier of pixels.
         weights = [
             Perceptron(features // 8, features, dtype=self.dtype, name=f"output_hypernetworks_mlps_{i}")(
@@ -160,4 +186,14 @@ class MaskDecoder(nn.Module):
         head = Perceptron(
             1 + self.num_masks, self.iou_hidden, self.iou_depth, dtype=self.dtype, name="iou_prediction_head"
         )
-        return logits, head(tokens[:, 0])
+        iou = head(tokens[:, 0])
+        if detail is not None:
+            conv = functools.partial(Conv, kernel_size=(3, 3), padding=1, dtype=self.dtype)
+            x = LayerNorm(1e-6, dtype=self.dtype, name="mask_norm")(conv(features // 4, name="mask_conv1")(x))
+            x = conv(features // 8, name="mask_conv2")(gelu(x)) + detail
+            weights = Perceptron(features // 8, features, dtype=self.dtype, name="hq_mask_mlp")
+            return logits, iou, jnp.einsum("bd,byxd->byx", weights(tokens[:, 2 + self.num_masks]), x)[:, None]
+        if not self.occlusion:
+            return logits, iou
+        score = Perceptron(1, features, dtype=self.dtype, name="pred_obj_score_head")(presence)
+        return logits, nn.sigmoid(iou), score, tokens[:, 1 : 2 + self.num_masks]

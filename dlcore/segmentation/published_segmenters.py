@@ -11,19 +11,25 @@ from flax import linen as nn
 
 from dlcore.detection.detr import DETR
 from dlcore.models.beit import MODELS as BEITS
+from dlcore.models.clip import MODELS as CLIPS
+from dlcore.models.clip import from_torch_names as clip_from_torch
 from dlcore.models.convnext import MODELS as CONVNEXTS
+from dlcore.models.hiera_det import HieraDet
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.resnet import ResNet
 from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
 from dlcore.models.weight_files import unwrap_state_dict
+from dlcore.segmentation.clipseg import CLIPSeg, CLIPSegDecoder
 from dlcore.segmentation.detr_segmenter import DETRSegmenter
 from dlcore.segmentation.dpt_segmenter import DPTSegmenter
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.sam import SAM
+from dlcore.segmentation.sam2 import SAM2
+from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
 from dlcore.vision3d.dpt import ClassTokenViT
@@ -36,9 +42,9 @@ def _segformer(size: str, features: int) -> functools.partial:
     return functools.partial(SegFormer, backbone=encoder, num_classes=150, features=features)
 
 
-def _sam(size: str) -> functools.partial:
+def _sam(size: str, network: type[SAM] = SAM) -> functools.partial:
     encoder = IMAGE_ENCODERS[f"vitdet_{size}"](num_classes=0, pretrain_size=1024, drop_path=0.0)
-    return functools.partial(SAM, encoder=encoder)
+    return functools.partial(network, encoder=encoder)
 
 
 MODELS = {
@@ -70,6 +76,13 @@ MODELS = {
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
+    **{f"sam_hq_vit_{size}": _sam(size, SAMHQ) for size in ("b", "l", "h")},
+    "clipseg_rd64": functools.partial(
+        CLIPSeg,
+        clip=CLIPS["clip_vit_b_16"](),
+        decoder=CLIPSegDecoder(patch_size=16),
+    ),
+    "sam2_hiera_tiny": functools.partial(SAM2, encoder=HieraDet()),
 }
 
 
@@ -87,6 +100,8 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
         side = 4 * (size // model.encoder.patch_size)
         prompts = jnp.zeros((1, 1, 1, 2)), jnp.ones((1, 1, 1), jnp.int32), jnp.zeros((1, 1, 4))
         return jnp.zeros((1, size, size, 3)), *prompts, jnp.zeros((1, side, side, 1))
+    if isinstance(model, CLIPSeg):
+        return jnp.zeros((1, model.clip.image_size, model.clip.image_size, 3)), jnp.full((1, 1), model.clip.end_token)
     side = getattr(model, "image_size", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
@@ -108,7 +123,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: layers of the head have different numbers of classes.
     """
-    if isinstance(model, SAM | DETRSegmenter):
+    if isinstance(model, SAM | DETRSegmenter | CLIPSeg):
         return None
     size = model.num_classes
     shapes = _shapes(model), _shapes(model.clone(num_classes=size + 1))
@@ -130,7 +145,16 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
       {"params": ..., "batch_stats": ...}.
     """
     entries = dict(unwrap_state_dict(state_dict))
-    if isinstance(model, SAM):
+    if isinstance(model, CLIPSeg):
+        of_clip = {name[5:]: entries.pop(name) for name in list(entries) if name.startswith("clip.")}
+        shapes = {"params": {"decoder": _shapes(model)["params"]["decoder"]}}
+        decoder = fill_from_torch(shapes, entries, model.TORCH_NAMES, what="CLIPSeg")["params"]
+        return {"params": {"clip": clip_from_torch(model.clip, of_clip)["params"], **decoder}}
+    if isinstance(model, SAM2):
+        for name in ("pos_embed", "pos_embed_window"):
+            if (positions := entries.get(f"vision_encoder.backbone.{name}")) is not None:
+                entries[f"vision_encoder.backbone.{name}"] = np.moveaxis(np.asarray(positions), 1, -1)
+    elif isinstance(model, SAM):
         copy = entries.pop(COPY, None)
         if copy is not None and not np.array_equal(entries.setdefault(SHARED, copy), copy):
             raise ValueError(f"state_dict: {COPY} is not {SHARED}; allowed: one parameter under both names")

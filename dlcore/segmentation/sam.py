@@ -12,6 +12,7 @@ that are plain. Weights are those of transformers' SamModel (`facebook/sam-vit-b
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import jax
@@ -102,12 +103,14 @@ class PromptEncoder(nn.Module):
       features: D.
       image_size: side in pixels of the image that coordinates are of.
       mask_channels: channels inside the convolutions on a mask.
+      ends_boxes: whether a token of no point follows the two of a box (SAM 2).
     """
 
     features: int
     image_size: int
     mask_channels: int = 16
     dtype: Any = None
+    ends_boxes: Annotated[bool, "if changed"] = False
 
     @nn.compact
     def __call__(
@@ -155,7 +158,10 @@ class PromptEncoder(nn.Module):
         if boxes is not None:
             corners = (boxes + 0.5).reshape(*boxes.shape[:2], 2, 2)
             tokens.append(fourier_positions(corners / self.image_size, frequencies) + kinds[2:])
-            valid = None if valid is None else jnp.pad(valid, ((0, 0), (0, 0), (0, 2)), constant_values=True)
+            if self.ends_boxes:
+                tokens.append(jnp.broadcast_to(no_point, (*boxes.shape[:2], 1, self.features)))
+            added = 3 if self.ends_boxes else 2
+            valid = None if valid is None else jnp.pad(valid, ((0, 0), (0, 0), (0, added)), constant_values=True)
         dense = no_mask[None, None]
         if masks is not None:
             embedded = MaskEmbedding(self.features, self.mask_channels, self.dtype, name="mask_embed")(masks)
@@ -263,25 +269,43 @@ class SAM(nn.Module):
         call; has_mask [B] bool, False where there is no earlier mask, and `masks` is padding (None: all have one) -> as
         a call.
         """
+        logits, iou = self._decode(image, self.positional_embedding, points, labels, boxes, masks, has_mask)
+        return logits, iou
+
+    def _decode(
+        self,
+        image: jax.Array,
+        prompt_frequencies: jax.Array,
+        points: jax.Array | None,
+        labels: jax.Array | None,
+        boxes: jax.Array | None,
+        masks: jax.Array | None,
+        has_mask: jax.Array | None,
+        fine_maps: Sequence[jax.Array] = (),
+        detail: jax.Array | None = None,
+    ) -> tuple[jax.Array, ...]:
+        """Return what the mask decoder gives, [B, P, ...]."""
         self._check(points, boxes, masks)
-        dtype, frequencies = image.dtype, self.positional_embedding
+        dtype = image.dtype
         if points is not None and labels is None:
             labels = jnp.ones(points.shape[:-1], jnp.int32)
-        tokens, valid, dense = self.prompt_encoder(frequencies, points, labels, boxes, masks, has_mask)
+        tokens, valid, dense = self.prompt_encoder(prompt_frequencies, points, labels, boxes, masks, has_mask)
         image = image + dense.astype(dtype)  # [B, h, w, D]
         height, width = image.shape[1:3]
         rows, columns = jnp.meshgrid(
             (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
         )
-        image_positions = fourier_positions(jnp.stack([columns, rows], -1), frequencies).reshape(-1, self.features)
+        grid = jnp.stack([columns, rows], -1)
+        image_positions = fourier_positions(grid, self.positional_embedding).reshape(-1, self.features)
         if tokens is None:
             tokens = jnp.zeros((len(image), 1, 0, self.features), dtype)
         batch, prompts, length, _ = tokens.shape
         tokens = tokens.reshape(batch * prompts, length, self.features).astype(dtype)
         valid = None if valid is None else valid.reshape(batch * prompts, length)
-        logits, iou = self.mask_decoder(jnp.repeat(image, prompts, 0), image_positions.astype(dtype), tokens, valid)
-        logits, iou = (y.reshape(batch, prompts, *y.shape[1:]) for y in (logits, iou))
-        return to_acc_dtype(logits), to_acc_dtype(iou)
+        image, *fine_maps = (jnp.repeat(x, prompts, 0) for x in (image, *fine_maps))
+        detail = None if detail is None else jnp.repeat(detail, prompts, 0)
+        outputs = self.mask_decoder(image, image_positions.astype(dtype), tokens, valid, fine_maps, detail)
+        return tuple(to_acc_dtype(y.reshape(batch, prompts, *y.shape[1:])) for y in outputs)
 
     def _check(self, points: jax.Array | None, boxes: jax.Array | None, masks: jax.Array | None) -> None:
         if points is None and boxes is None and masks is None:

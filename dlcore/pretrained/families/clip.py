@@ -11,7 +11,7 @@ from dlcore.models.inputs import PackedImages
 from dlcore.models.siglip2 import SigLIP2
 from dlcore.pretrained.family import Family, check_config
 
-__all__ = ["FAMILIES", "tower_fields"]
+__all__ = ["FAMILIES", "INPUTS", "pairs", "tower_fields"]
 
 TOWER = {
     "hidden_size": 768,
@@ -86,7 +86,18 @@ def _images(model: Any, inputs: dict[str, Any]) -> Any:
     return PackedImages(*(inputs[key] for key in PackedImages._fields))
 
 
-def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Embed images, texts or both.
+
+    Args:
+      model: a CLIP or SigLIP.
+      variables: its variables.
+      inputs: images, tokens or both by the library's names.
+
+    Returns:
+      {"image_embeds": [B, D], "text_embeds": [T, D], of length 1; of both "logits_per_image": [B, T],
+      "logits_per_text": [T, B]}.
+    """
     outputs = {}
     if "pixel_values" in inputs:
         outputs["image_embeds"] = model.apply(variables, _images(model, inputs), method="encode_image")
@@ -164,12 +175,12 @@ CLASSIFIERS = tuple(f"{kind}ForImageClassification" for kind in ("CLIP", "MetaCl
 
 
 FAMILIES = (
-    Family("transformers", ("MetaClip2Model",), _metaclip, _pairs, INPUTS, "pairs"),
+    Family("transformers", ("MetaClip2Model",), _metaclip, pairs, INPUTS, "pairs"),
     Family("transformers", CLASSIFIERS, _tower, _describe),
     Family("transformers", ("Siglip2ForImageClassification",), _tower, _describe, PackedImages._fields),
     Family("transformers", ("SiglipVisionModel",), _tower, _describe, kind="encoder"),
-    Family("transformers", ("CLIPModel",), _clip, _pairs, INPUTS, "pairs"),
-    Family("transformers", ("SiglipModel",), _siglip, _pairs, INPUTS, "pairs"),
-    Family("transformers", ("Siglip2Model",), _siglip2, _pairs, (*PackedImages._fields, *INPUTS[1:]), "pairs"),
-    Family("open_clip", ("CLIP",), _openclip, _pairs, INPUTS, "pairs"),
+    Family("transformers", ("CLIPModel",), _clip, pairs, INPUTS, "pairs"),
+    Family("transformers", ("SiglipModel",), _siglip, pairs, INPUTS, "pairs"),
+    Family("transformers", ("Siglip2Model",), _siglip2, pairs, (*PackedImages._fields, *INPUTS[1:]), "pairs"),
+    Family("open_clip", ("CLIP",), _openclip, pairs, INPUTS, "pairs"),
 )

@@ -1,4 +1,4 @@
-"""SAM of transformers: prompts in pixels of the photograph, and masks of its size."""
+"""SAM and SAM-HQ of transformers: prompts in pixels of the photograph, and masks of its size."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,8 +11,9 @@ from dlcore.models.vitdet import ViTDet
 from dlcore.ops.resize import resize
 from dlcore.pretrained.family import Family, check_config
 from dlcore.segmentation.prompts import check_boxes, check_points
+from dlcore.segmentation.sam_hq import SAMHQ
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "INPUTS", "around"]
 
 ENCODER = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_abs_pos": True}
 
@@ -56,10 +57,23 @@ def _sam(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _sam_hq(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    fields = _sam(config)[1]
+    decoder, vision = config.get("mask_decoder_config") or {}, config.get("vision_config") or {}
+    check_config({"vit_dim": 768, **decoder}, {"vit_dim": vision.get("hidden_size", 768)}, "dlcore's SAM-HQ")
+    if not fields["encoder"].global_blocks:
+        raise ValueError("global_attn_indexes=[]: nothing makes details; allowed: at least one block of vision_config")
+    return "sam_hq_vit_b", fields
+
+
 def _masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     prompts = [inputs.get(f"input_{kind}") for kind in ("points", "labels", "boxes", "masks")]
     logits, iou = model.apply(variables, inputs["pixel_values"], *prompts)
-    return {"pred_masks": logits[:, :, 1:], "iou_scores": iou[:, :, 1:]}
+    logits, iou = logits[:, :, 1:], iou[:, :, 1:]
+    if isinstance(model, SAMHQ):  # the best mask first
+        order = jnp.argsort(-iou, axis=2)
+        logits, iou = jnp.take_along_axis(logits, order[..., None, None], 2), jnp.take_along_axis(iou, order, 2)
+    return {"pred_masks": logits, "iou_scores": iou}
 
 
 def _prompt(inputs: dict[str, Any], name: str, rank: int, last: tuple[int, ...], images: int) -> np.ndarray | None:
@@ -79,7 +93,7 @@ def _prompt(inputs: dict[str, Any], name: str, rank: int, last: tuple[int, ...],
     return value
 
 
-def _around(run: Callable, inputs: dict[str, jax.Array], preprocess: Any) -> dict[str, Any]:
+def around(run: Callable, inputs: dict[str, jax.Array], preprocess: Any) -> dict[str, Any]:
     """Turn prompts in pixels of photographs into those of the network's image, and its masks into the photographs'."""
     if (images := inputs.get("pixel_values")) is None:
         raise ValueError("images: missing; allowed: photographs, or pixel_values")
@@ -126,4 +140,7 @@ def _at_photograph(masks: jax.Array, side: tuple[int, ...], resized: np.ndarray,
 INPUTS = ("pixel_values", "input_points|points", "input_labels|labels", "input_boxes", "input_masks", "original_sizes")
 
 
-FAMILIES = (Family("transformers", ("SamModel",), _sam, _masks, INPUTS, "segmentation", call=_around),)
+FAMILIES = (
+    Family("transformers", ("SamModel",), _sam, _masks, INPUTS, "segmentation", call=around),
+    Family("transformers", ("SamHQModel",), _sam_hq, _masks, INPUTS, "segmentation", call=around),
+)
