@@ -142,7 +142,7 @@ class ConditionalDETR(nn.Module):
     dtype: Any = None
 
     TORCH_NAMES = (
-        (r"^((?:en|de)coder\.\d+)\.activation\.", r"\1.mlp.activation."),
+        (r"^((?:en|de)coder\.\d+)_activation\.", r"\1.mlp.activation."),
         (r"^((?:en|de)coder)_(query_scale|ref_point_head|ref_anchor_head)\.", r"model.\1.\2."),
         (r"\.(self|encoder)_attn_([qkvo]_(?:content_|pos_|pos_sine_)?proj)\.", r".\1_attn.\2."),
         *DETR_NAMES,
@@ -206,14 +206,14 @@ class ConditionalDETR(nn.Module):
         init = nn.initializers.xavier_uniform()
         mlp = partial(BoxHead, self.features, last_init=init, dtype=self.dtype)
 
-        def block() -> dict[str, Any]:
-            activation = PReLU(per_channel=False) if self.anchors else nn.relu
-            return {"activation": activation, "dropout_rate": self.dropout_rate, "dtype": self.dtype}
+        def fields(name: str) -> dict[str, Any]:
+            activation = PReLU(per_channel=False, name=f"{name}_activation") if self.anchors else nn.relu
+            return {"activation": activation, "dropout_rate": self.dropout_rate, "dtype": self.dtype, "name": name}
 
         scale = mlp(self.features, 2, name="encoder_query_scale") if self.anchors else lambda memory: 1
         for i in range(self.encoder_layers):
             layer = TransformerEncoderBlock(
-                self.num_heads, self.hidden_features, fused_qkv=False, name=f"encoder_{i}", **block()
+                self.num_heads, self.hidden_features, fused_qkv=False, **fields(f"encoder_{i}")
             )
             memory = layer(memory, train, mask, position=position * scale(memory))
         # References: boxes, or points that the queries' embeddings tell.
@@ -239,7 +239,7 @@ class ConditionalDETR(nn.Module):
                 yx = yx * (nn.sigmoid(anchor_head(queries)) / reference[..., 2:])[..., ::-1, None]
             sines = yx.reshape(queries.shape).astype(memory.dtype) * (scale(queries) if i else 1)
             layer = ConditionalDecoderLayer(
-                self.num_heads, self.hidden_features, is_first=i == 0, name=f"decoder_{i}", **block()
+                self.num_heads, self.hidden_features, is_first=i == 0, **fields(f"decoder_{i}")
             )
             queries = layer(queries, query_pos, sines, memory, position, mask, train)
             if box_head is None:
