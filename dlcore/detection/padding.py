@@ -38,7 +38,11 @@ def pixel_mask(image_size: jax.Array, shape: tuple[int, int], stride: tuple[int,
 
 
 def token_positions(
-    shape: tuple[int, int], canvas: tuple[int, int], features: int, image_size: jax.Array | None
+    shape: tuple[int, int],
+    canvas: tuple[int, int],
+    features: int,
+    image_size: jax.Array | None,
+    max_period: float = 10_000.0,
 ) -> tuple[jax.Array, jax.Array | None, np.ndarray | jax.Array]:
     """Encode the positions of the tokens of a map, mask those of the padding, and find the sides of the images.
 
@@ -47,6 +51,7 @@ def token_positions(
       canvas: (H, W) of the padded images.
       features: D, a multiple of 4.
       image_size: [B, 2], height and width of each image; None for images without padding.
+      max_period: see `sinusoidal_encoding`.
 
     Returns:
       (sines of row and column [h w, D], None, sides (W, H, W, H)); of padded images ([B, h w, D], which count the rows
@@ -55,10 +60,11 @@ def token_positions(
     check_size("shape", shape)
     check_size("canvas", canvas)
     if image_size is None:
-        position = sinusoidal_encoding_2d(*shape, features).reshape(-1, features)
+        position = sinusoidal_encoding_2d(*shape, features, max_period).reshape(-1, features)
         return position, None, np.tile(np.array(canvas[::-1], np.float32), 2)
     mask = pixel_mask(image_size, shape, (canvas[0] // shape[0], canvas[1] // shape[1]))  # [B, h, w]
-    position = sinusoidal_encoding_2d(*shape, features, num_rows=mask[:, :, 0].sum(1), num_columns=mask[:, 0].sum(1))
+    counts = mask[:, :, 0].sum(1), mask[:, 0].sum(1)
+    position = sinusoidal_encoding_2d(*shape, features, max_period, *counts)
     sides = jnp.tile(image_size[:, ::-1], 2).astype(jnp.float32)
     return position.reshape(len(mask), -1, features), mask.reshape(len(mask), 1, 1, -1), sides
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.detection import torch_weights
+from dlcore.detection.conditional_detr import ConditionalDETR
 from dlcore.detection.d_fine import DFINE
 from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
@@ -50,6 +51,10 @@ MODELS = {
         FasterRCNN, backbone=_RESNET50, num_classes=1, keypoint_head=KeypointHead(17)
     ),
     "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
+    "conditional_detr_resnet50": functools.partial(ConditionalDETR, backbone=_RESNET50, num_classes=91),
+    "dab_detr_resnet50": functools.partial(
+        ConditionalDETR, backbone=_RESNET50, num_classes=91, anchors=True, max_period=20.0
+    ),
     "deformable_detr_resnet50": functools.partial(DeformableDETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
     "vitpose_base_simple": functools.partial(ViTPose),

@@ -110,7 +110,9 @@ def write(file, library, name, config, inputs, names, gain2):
     with torch.no_grad():
         outputs = run(arrays)
         network.double()
+        torch.set_default_dtype(torch.float64)  # for arrays that a network makes itself
         exact = run({key: value.double() if value.is_floating_point() else value for key, value in arrays.items()})
+        torch.set_default_dtype(torch.float32)
     about = {
         key: {
             "shape": list(value.shape),

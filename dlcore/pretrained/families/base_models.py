@@ -65,6 +65,8 @@ def _detector(architecture: str, outputs: Any, method: str, inputs: tuple[str, .
 
 FAMILIES = (
     _detector("DetrModel", _queries, "hidden_states", INPUTS),
+    _detector("ConditionalDetrModel", _queries, "hidden_states", INPUTS),
+    _detector("DabDetrModel", _queries, "hidden_states", INPUTS),
     _detector("TableTransformerModel", _queries, "hidden_states", INPUTS),
     _detector("DeformableDetrModel", _queries, "hidden_states", INPUTS),
     _detector("YolosModel", _tokens, "tokens"),

@@ -35,6 +35,20 @@ def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _conditional_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"auxiliary_loss": False}, "dlcore's Conditional DETR")  # else it normalizes between layers
+    return "conditional_detr_resnet50", _detr(config)[1]
+
+
+def _dab_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    period = config.get("temperature_height", 20)
+    fixed = {"activation_function": "prelu", "temperature_width": period, "query_dim": 4, "num_patterns": 0}
+    fixed |= {"keep_query_pos": False, "normalize_before": False, "sine_position_embedding_scale": None}
+    check_config({"temperature_width": 20, **config}, fixed, "dlcore's DAB-DETR")
+    fields = _detr({**config, "activation_function": "relu", "d_model": config["hidden_size"]})[1]
+    return "dab_detr_resnet50", fields | {"max_period": float(period)}
+
+
 def _table_transformer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Read a DETR that normalizes the input of each branch."""
     name, fields = _detr(config)
@@ -301,6 +315,8 @@ RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
 
 FAMILIES = (
     Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
+    Family("transformers", ("ConditionalDetrForObjectDetection",), _conditional_detr, _boxes, INPUTS, "detection"),
+    Family("transformers", ("DabDetrForObjectDetection",), _dab_detr, _boxes, INPUTS, "detection"),
     Family("transformers", ("TableTransformerForObjectDetection",), _table_transformer, _boxes, INPUTS, "detection"),
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
     Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
