@@ -103,6 +103,36 @@ _COHERE = _decoder(256000, 8192, 22528, 40, 64, None, 8192) | {"hidden_act": "si
 _COHERE |= {"layer_norm_eps": 1e-5, "tie_word_embeddings": True}
 
 
+_VIT = _BASE | {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "image_size": 224, "patch_size": 16}
+
+
+_GPT2 = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
+
+
+_GPT2 |= {"layer_norm_epsilon": 1e-5}
+
+
+_TROCR = {"vocab_size": 50265, "d_model": 1024, "decoder_layers": 12, "decoder_attention_heads": 16}
+
+
+_TROCR |= {"decoder_ffn_dim": 4096, "activation_function": "gelu", "scale_embedding": False, "pad_token_id": 1}
+
+
+_TROCR |= {"tie_word_embeddings": True}
+
+
+_MBART = _TROCR | {"max_position_embeddings": 1024}
+
+
+_TROCR |= {"max_position_embeddings": 512, "use_learned_position_embeddings": True, "layernorm_embedding": True}
+
+
+_BLIP_TEXT = _BASE | {"vocab_size": 30524, "num_attention_heads": 8, "max_position_embeddings": 512}
+
+
+_BLIP_TEXT |= {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "is_decoder": True}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -124,6 +154,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hgnet_v2": _HGNET_V2,
     "vitpose_backbone": _VITPOSE,
     "detr": _DETR,
+    "vit": _VIT | {"qkv_bias": True},
+    "deit": _VIT | {"qkv_bias": True},
+    "donut-swin": _SWIN,
+    "gpt2": _GPT2,
+    "trocr": _TROCR,
+    "mbart": _MBART,
+    "blip_vision_model": _VIT | {"image_size": 384, "layer_norm_eps": 1e-5},
+    "blip_text_model": _BLIP_TEXT,
     "llama": _LLAMA | _decoder(32000, 4096, 11008, 32, 32, None, 2048),
     "mistral": _LLAMA | _decoder(32000, 4096, 14336, 32, 32, 8, 131072) | {"sliding_window": 4096},
     "qwen2": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"sliding_window": 4096},
