@@ -9,7 +9,7 @@ from dlcore.pretrained import from_pretrained
 from tests.models.parity import GOLDENS
 from tests.pretrained.test_published import read_published
 
-PATTERNS = ("hf_vision_encoder_decoder_*.npz", "hf_blip_for_conditional_generation.npz")
+PATTERNS = ("hf_vision_encoder_decoder_*.npz", "hf_blip_captioning.npz")
 FILES = sorted(path.stem for pattern in PATTERNS for path in (GOLDENS / "published").glob(pattern))
 
 
