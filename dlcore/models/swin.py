@@ -97,7 +97,7 @@ TORCH_LAYOUTS = (
             (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
         ),
         older=(
-            (r"^swin\.", ""),
+            (r"^(swin|donut)\.", ""),
             (r"\.attention\.self\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
             (r"\.attention\.self\.relative_position_bias_table$", _BIAS_TABLE),
             (r"\.attention\.output\.dense\.", ".attention.o_proj."),
@@ -309,6 +309,7 @@ class Swin(Backbone):
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
       always_shift: shift windows along a side that one window covers, too, as transformers' backbones do.
+      last_norm: normalize the last map (Donut's does not).
     """
 
     num_classes: int = 1000
@@ -324,6 +325,7 @@ class Swin(Backbone):
     remat: Remat = "none"
     always_shift: Annotated[bool, "if changed"] = False
     windows: Annotated[tuple[int, ...], Range(1), "if changed"] = ()
+    last_norm: Annotated[bool, "if changed"] = True
 
     def _block(self) -> type[SwinBlock]:
         return SwinBlock
@@ -402,7 +404,9 @@ class Swin(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(LayerNorm(dtype=acc_dtype_of(x.dtype), name="norm")(x).mean(tuple(range(1, x.ndim - 1))))
+        x = x.astype(acc_dtype_of(x.dtype))
+        x = LayerNorm(dtype=x.dtype, name="norm")(x) if self.last_norm else x
+        return self._linear(x.mean(tuple(range(1, x.ndim - 1))))
 
 
 MODELS = {

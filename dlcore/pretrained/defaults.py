@@ -136,6 +136,63 @@ _HIERA_DET |= {"num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_s
 _HIERA_DET |= {"global_attention_blocks": [5, 7, 9], "window_positional_embedding_background_size": [7, 7]}
 
 
+_VIT = _BASE | {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "image_size": 224, "patch_size": 16}
+
+
+_GPT2 = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
+
+
+_GPT2 |= {"layer_norm_epsilon": 1e-5}
+
+
+_TROCR = {"vocab_size": 50265, "d_model": 1024, "decoder_layers": 12, "decoder_attention_heads": 16}
+
+
+_TROCR |= {"decoder_ffn_dim": 4096, "activation_function": "gelu", "scale_embedding": False, "pad_token_id": 1}
+
+
+_TROCR |= {"tie_word_embeddings": True}
+
+
+_MBART = _TROCR | {"max_position_embeddings": 1024}
+
+
+_TROCR |= {"max_position_embeddings": 512, "use_learned_position_embeddings": True, "layernorm_embedding": True}
+
+
+_BLIP_TEXT = _BASE | {"vocab_size": 30524, "num_attention_heads": 8, "max_position_embeddings": 512}
+
+
+_BLIP_TEXT |= {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "is_decoder": True}
+
+
+_QWEN2_VL = _LLAMA | _decoder(152064, 8192, 29568, 80, 64, 8, 32768) | {"rms_norm_eps": 1e-5}
+
+
+_QWEN2_VL |= {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 80}
+
+
+_QWEN_VISION = {"depth": 32, "hidden_size": 3584, "num_heads": 16, "in_channels": 3, "patch_size": 14}
+
+
+_QWEN_VISION |= {"spatial_merge_size": 2, "temporal_patch_size": 2}
+
+
+_QWEN2_5_VISION = {"hidden_act": "silu", "intermediate_size": 3420, "window_size": 112, "out_hidden_size": 3584}
+
+
+_QWEN2_5_VISION |= {"fullatt_block_indexes": [7, 15, 23, 31]}
+
+
+_QWEN3_VISION = {"depth": 27, "hidden_size": 1152, "hidden_act": "gelu_pytorch_tanh", "intermediate_size": 4304}
+
+
+_QWEN3_VISION |= {"patch_size": 16, "out_hidden_size": 3584, "num_position_embeddings": 2304}
+
+
+_QWEN3_VISION |= {"deepstack_visual_indexes": [8, 16, 24]}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -164,6 +221,20 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "hgnet_v2": _HGNET_V2,
     "vitpose_backbone": _VITPOSE,
     "detr": _DETR,
+    "vit": _VIT | {"qkv_bias": True},
+    "deit": _VIT | {"qkv_bias": True},
+    "donut-swin": _SWIN,
+    "gpt2": _GPT2,
+    "trocr": _TROCR,
+    "mbart": _MBART,
+    "blip_vision_model": _VIT | {"image_size": 384, "layer_norm_eps": 1e-5},
+    "blip_text_model": _BLIP_TEXT,
+    "qwen2_vl_text": _QWEN2_VL,
+    "qwen2_5_vl_text": _QWEN2_VL,
+    "qwen3_vl_text": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 128000) | {"head_dim": 128},
+    "qwen2_vl_vision": _QWEN_VISION | {"embed_dim": 1280, "hidden_act": "quick_gelu", "mlp_ratio": 4},
+    "qwen2_5_vl_vision": _QWEN_VISION | _QWEN2_5_VISION,
+    "qwen3_vl_vision": _QWEN_VISION | _QWEN3_VISION,
     "llama": _LLAMA | _decoder(32000, 4096, 11008, 32, 32, None, 2048),
     "mistral": _LLAMA | _decoder(32000, 4096, 14336, 32, 32, 8, 131072) | {"sliding_window": 4096},
     "qwen2": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"sliding_window": 4096},
