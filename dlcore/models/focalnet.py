@@ -192,7 +192,14 @@ class FocalNet(Backbone):
     epsilon: float = 1e-5
     remat: Remat = "none"
 
-    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    @nn.compact
+    def last_map(self, x: jax.Array, masked: jax.Array | None = None, mask_token: jax.Array | None = None) -> jax.Array:
+        """Encode images of which some patches may be hidden; see `dlcore.models.swin.Swin.last_map`."""
+        return self._stages(x, False, masked, mask_token)[0]
+
+    def _stages(
+        self, x: jax.Array, train: bool, masked: jax.Array | None = None, mask_token: jax.Array | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         for field in ("levels", "windows"):
             if len(getattr(self, field)) != len(self.stages):
                 raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {len(self.stages)}")
@@ -205,6 +212,8 @@ class FocalNet(Backbone):
             conv = functools.partial(Conv, dtype=dtype, kernel_init=KERNEL_INIT)
             x = conv(width, (size, size), stride, padding, name=f"{front}_proj")(x)
             x = LayerNorm(self.epsilon, dtype=dtype, name=f"{front}_norm")(x)
+            if masked is not None and i == 0:
+                x = jnp.where(masked.reshape(*x.shape[:3], 1), mask_token.astype(x.dtype), x)
             x = maps[f"patches{i + 1}"] = self.perturb(f"patches{i + 1}", x)
             for j in range(blocks):
                 x = block(

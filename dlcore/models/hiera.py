@@ -79,6 +79,15 @@ def _largest(x: jax.Array) -> jax.Array:
     return max_pool(x, (2, 2), (2, 2))
 
 
+def _spread(x: jax.Array, poolings: int) -> jax.Array:
+    """Read the rows of a map as if it were sorted by unit: token i has the digits (pooling 1, pooling 2 ..., unit)."""
+    side, (batch, height, width, channels) = 2**poolings, x.shape
+    x = x.reshape(batch, *(2,) * (2 * poolings), height // side, width // side, channels)
+    pairs = range(2 * poolings - 1, 0, -2)  # the first pooling joins the nearest tokens
+    axes = (2 * poolings + 1, *pairs, 2 * poolings + 2, *(i + 1 for i in pairs))
+    return x.transpose(0, *axes, 2 * poolings + 3).reshape(batch, height, width, channels)
+
+
 class UnitAttention(CheckedFields):
     """Attention in square units of a map or everywhere, with or without pooling of queries.
 
@@ -186,6 +195,7 @@ class Hiera(Backbone):
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
       layer_scale: initial factor of each channel of a branch, which is learned; None: they have none.
       pooled_shortcut: where a block pools, its shortcut is the largest and the mean of 2 x 2 neighbors.
+      spread: a map's rows of tokens stand where those sorted by unit would, as in transformers' HieraBackbone.
       positions: side of a map of positions that is stretched over the image, beside those in a unit, which each unit
         repeats (Bolya et al. 2023, arXiv:2311.05613); 0: a table of all.
     """
@@ -203,6 +213,7 @@ class Hiera(Backbone):
     layer_scale: Annotated[float | None, "if changed"] = None
     pooled_shortcut: Annotated[bool, "if changed"] = False
     positions: Annotated[int, Range(0), "if changed"] = 0
+    spread: Annotated[bool, "if changed"] = False
 
     def _check(self, x: jax.Array) -> None:
         """Refuse fields that do not fit together, and images that units do not cover."""
@@ -222,6 +233,7 @@ class Hiera(Backbone):
         strides = (STRIDE, STRIDE)
         x = Conv(self.width, (7, 7), strides, padding=3, dtype=dtype, kernel_init=KERNEL_INIT, name="patch_embed")(x)
         x = self._with_positions(x)
+        x = _spread(x, len(self.stages) - 1) if self.spread else x
         block, maps, done = remat(HieraBlock, self.remat, static_argnums=(2,)), {}, 0
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):

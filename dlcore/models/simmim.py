@@ -6,7 +6,7 @@ Xie et al., "SimMIM: a simple framework for masked image modeling" (2021), arXiv
     image: each z_j gives the R R 3 numbers of its cell of R x R pixels
 
 `dlcore.self_supervised.simmim` trains such networks. Weights are those of transformers' classes
-`*ForMaskedImageModeling`, of a ViT, a DeiT, or a Swin transformer of either version.
+`*ForMaskedImageModeling`, of a ViT, a DeiT, a FocalNet, or a Swin transformer of either version.
 """
 
 import functools
@@ -21,6 +21,7 @@ from dlcore.learner import Range
 from dlcore.models.deit import DeiT
 from dlcore.models.feature_maps import backbone_layout
 from dlcore.models.fields import CheckedFields
+from dlcore.models.focalnet import FocalNet
 from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import ViT
@@ -34,11 +35,11 @@ class SimMIM(CheckedFields):
     """An encoder and a layer to pixels.
 
     Args:
-      backbone: a ViT with a class token, a DeiT, or a Swin, without a head.
+      backbone: a ViT with a class token, a DeiT, a Swin or a FocalNet, without a head.
       cell: R, side in pixels of the cell that one token of the encoder gives.
     """
 
-    backbone: ViT | Swin
+    backbone: ViT | Swin | FocalNet
     cell: Annotated[int, Range(1)] = 32
 
     @nn.compact
@@ -55,7 +56,7 @@ class SimMIM(CheckedFields):
         """
         token = self.param("mask_token", nn.initializers.zeros, (1, 1, self.backbone.width))
         hidden: dict[str, Any] = {} if masked is None else {"masked": masked, "mask_token": token[0, 0]}
-        if isinstance(self.backbone, Swin):
+        if isinstance(self.backbone, Swin | FocalNet):
             y = self.backbone.last_map(x, **hidden)
         else:
             rows, columns = (side // self.backbone.patch_size for side in x.shape[1:3])

@@ -9,7 +9,7 @@ from dlcore.detection.vitpose import ViTPose
 from dlcore.models.feature_maps import NormalizedDINOv3
 from dlcore.models.registry import create_model
 from dlcore.pretrained.families.detectors import resnet_d_fields, vit_pose_fields
-from dlcore.pretrained.family import Family, Read, check_config, read_as, without_head
+from dlcore.pretrained.family import Family, Read, check_config, read_as, square_side, without_head
 from dlcore.vision3d.dpt import NormalizedDINOv2
 
 __all__ = ["FAMILIES"]
@@ -82,6 +82,12 @@ def _focal(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "feature_maps", {"backbone": create_model(name, **fields), "stages": stages}
 
 
+def _hiera(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    square_side(config["image_size"])
+    name, fields = read_as("HieraModel")(config)
+    return name, fields | {"spread": True}
+
+
 NORMALIZED = {"apply_layernorm": True, "reshape_hidden_states": True, "return_class_token": False}
 
 
@@ -123,5 +129,6 @@ FAMILIES = (
     _family(("RTDetrResNetBackbone",), _resnet_d, "layer"),
     _family(("BitBackbone",), _bit),
     Family("transformers", ("FocalNetBackbone",), _focal, _maps, kind="encoder"),
+    _family(("HieraBackbone",), _hiera, norm=1e-5),
     _family(("HGNetV2Backbone",), without_head(read_as("HGNetV2ForImageClassification")), "layer"),
 )

@@ -1,4 +1,4 @@
-"""Masked image modeling of transformers: a ViT, DeiT or Swin that reconstructs images with hidden patches."""
+"""Masked image modeling of transformers: a ViT, DeiT, Swin or FocalNet that reconstructs images with hidden patches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def _images(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
 FAMILIES = (
     Family(
         "transformers",
-        tuple(f"{kind}ForMaskedImageModeling" for kind in ("ViT", "DeiT", "Swin", "Swinv2")),
+        tuple(f"{kind}ForMaskedImageModeling" for kind in ("ViT", "DeiT", "Swin", "Swinv2", "FocalNet")),
         _read,
         _images,
         ("pixel_values", "bool_masked_pos"),
