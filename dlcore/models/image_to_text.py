@@ -200,7 +200,7 @@ def from_torch_names(model: ImageToText, state_dict: Mapping[str, Any]) -> Any:
 MODELS = {
     "trocr_base": functools.partial(
         ImageToText,
-        tower=VisionTower(num_classes=0, image_size=384, qkv_bias="none", reads=(12,), skips_class_token=False),
+        tower=VisionTower(num_classes=0, image_size=384, qkv_bias="none", reads=(12,), skips_first_token=False),
     ),
     "donut_base": functools.partial(
         ImageToText,
@@ -213,7 +213,7 @@ MODELS = {
     ),
     "blip_base": functools.partial(
         ImageToText,
-        tower=VisionTower(num_classes=0, image_size=384, epsilon=1e-5, reads=(12,), skips_class_token=False),
+        tower=VisionTower(num_classes=0, image_size=384, epsilon=1e-5, reads=(12,), skips_first_token=False),
         vocab_size=30524,
         num_heads=12,
         width=768,

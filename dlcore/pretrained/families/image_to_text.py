@@ -34,7 +34,7 @@ def _vit(config: Mapping[str, Any]) -> VisionTower:
         activation=config["hidden_act"],
         epsilon=config["layer_norm_eps"],
         reads=(config["num_hidden_layers"],),
-        skips_class_token=False,
+        skips_first_token=False,
     )
 
 
