@@ -57,7 +57,14 @@ class Upsampler(nn.Module):
 
     @nn.compact
     def __call__(self, y: jax.Array) -> jax.Array:
-        """Enlarge a map."""
+        """Enlarge a map.
+
+        Args:
+          y: [B, H, W, D].
+
+        Returns:
+          [B, upscale H, upscale W, C].
+        """
         conv = functools.partial(Conv, kernel_size=(3, 3), padding=1, dtype=self.dtype)
         if self.kind == "none":
             return conv(self.channels, name="residual")(y)

@@ -79,11 +79,11 @@ def join_squares(squares: jax.Array, margin: int) -> jax.Array:
     count, size = math.isqrt(len(squares)), squares.shape[2]
     margin = min(size // 4, margin)
 
-    def kept(i: int) -> slice:
+    def inner(i: int) -> slice:
         return slice(margin if i else 0, size - (margin if i < count - 1 else 0))
 
     rows = [
-        jnp.concatenate([squares[count * i + j][:, kept(i), kept(j)] for j in range(count)], 2) for i in range(count)
+        jnp.concatenate([squares[count * i + j][:, inner(i), inner(j)] for j in range(count)], 2) for i in range(count)
     ]
     return jnp.concatenate(rows, 1)
 

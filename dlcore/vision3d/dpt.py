@@ -313,4 +313,5 @@ class DepthHead(nn.Module):
         y = resize(y, size, align_corners=True)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
         y = to_acc_dtype(y)
-        return Conv(1, (1, 1), dtype=y.dtype, name="conv3")(y)[..., 0]
+        # Outputs start about 1, where a rectifier has a gradient.
+        return Conv(1, (1, 1), dtype=y.dtype, bias_init=nn.initializers.ones, name="conv3")(y)[..., 0]

@@ -120,11 +120,11 @@ def _disparity_of_trees(page: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     train, _, test = page_splits(page)[:3]
     images, depth = (train.arrays[name][:800] for name in ("image", "depth"))
     rng = np.random.default_rng(seed)
-    chosen = [rng.permutation(depth[0].size)[: 100_000 // len(images)] for _ in images]
+    indices = [rng.permutation(depth[0].size)[: 100_000 // len(images)] for _ in images]
     features = np.concatenate(
-        [rows(image[None]).reshape(depth[0].size, -1)[k] for image, k in zip(images, chosen, strict=True)]
+        [rows(image[None]).reshape(depth[0].size, -1)[k] for image, k in zip(images, indices, strict=True)]
     )
-    disparity = np.concatenate([1 / values.ravel()[k] for values, k in zip(depth, chosen, strict=True)])
+    disparity = np.concatenate([1 / values.ravel()[k] for values, k in zip(depth, indices, strict=True)])
     trees = ExtraTreesRegressor(60, min_samples_leaf=10, max_features=0.5, random_state=seed).fit(features, disparity)
     targets = test.arrays["depth"]
     maps = [trees.predict(rows(image[None])[0].reshape(depth[0].size, -1)) for image in test.arrays["image"]]

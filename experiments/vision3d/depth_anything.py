@@ -40,7 +40,7 @@ experiment = Experiment(
         backbone_class=NormalizedDINOv2,
     ),
     optimizer=AdamW(learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.01, clip_norm=1.0),
-    length=Steps(2000, batch_size=16, eval_every=500),
+    length=Steps(1000, batch_size=16, eval_every=250),
     measures=[Measure("abs_rel", "min")],
     report=[depth_maps.affine_panels],
     use=DepthOfImages(),
