@@ -86,17 +86,17 @@ def answer_tokens(
         return generate(step, cache, merge_stops(logits), keys, max_tokens, temperature, stop)
 
     tokens = jnp.asarray([list(prompt)], jnp.int32)
-    answers, lengths = run(net.variables, tokens, images, jax.random.split(jax.random.key(seed), 1))
-    answer = np.asarray(answers[0, : int(lengths[0])]).tolist()
-    return answer[:-1] if answer[-1:] and answer[-1] in stop_tokens else answer
+    outputs, lengths = run(net.variables, tokens, images, jax.random.split(jax.random.key(seed), 1))
+    tokens = np.asarray(outputs[0, : int(lengths[0])]).tolist()
+    return tokens[:-1] if tokens[-1:] and tokens[-1] in stop_tokens else tokens
 
 
 def stop_tokens_of(net: Pretrained, folder: Path) -> list[int]:
     """Read the tokens that end an answer, of generation_config.json or of the configuration."""
     file = folder / "generation_config.json"
-    places = (read_config(file) if file.is_file() else {}, net.config, net.config.get("text_config", {}))
-    found = next((place["eos_token_id"] for place in places if place.get("eos_token_id") is not None), [])
-    return list(found) if isinstance(found, list) else [found]
+    configs = (read_config(file) if file.is_file() else {}, net.config, net.config.get("text_config", {}))
+    stops = next((about["eos_token_id"] for about in configs if about.get("eos_token_id") is not None), [])
+    return list(stops) if isinstance(stops, list) else [stops]
 
 
 def answer_file(
@@ -140,5 +140,5 @@ def answer_file(
     prompt = prompt_of(folder, architecture, words, tokenizer.id_to_token(token))
     tokens = expand_image(tokenizer, prompt, architecture, token, len(features))
     stops = stop_tokens_of(net, folder)
-    answer = answer_tokens(net, tokens, images, stops, max_tokens, temperature, seed)
-    return tokenizer.decode(answer, skip_special_tokens=True).strip()
+    outputs = answer_tokens(net, tokens, images, stops, max_tokens, temperature, seed)
+    return tokenizer.decode(outputs, skip_special_tokens=True).strip()

@@ -331,13 +331,13 @@ def _next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str,
 
 def _policy(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Give logits of the answers yes and no, and their probabilities."""
-    logits = _next_token(model, variables, inputs)["logits"][:, -1, inputs["answers"]]
+    logits = _next_token(model, variables, inputs)["logits"][:, -1, inputs["yes_no"]]
     return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
 
 def _prepare_policy(config: Mapping[str, Any], inputs: dict[str, jax.Array]) -> dict[str, Any]:
-    answers = [config.get("yes_token_index", 10_784), config.get("no_token_index", 3771)]
-    return _prepare(config, inputs) | {"answers": jnp.array(answers)}
+    token_ids = [config.get("yes_token_index", 10_784), config.get("no_token_index", 3771)]
+    return _prepare(config, inputs) | {"yes_no": jnp.array(token_ids)}
 
 
 def _last_states(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
