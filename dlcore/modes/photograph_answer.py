@@ -13,9 +13,9 @@ from dlcore.models.stored_arrays import read_config
 from dlcore.ops.checks import check_range, check_shapes
 from dlcore.pretrained import Pretrained, from_pretrained
 from dlcore.pretrained.chat_prompt import expand_image, prompt_of
-from dlcore.pretrained.processor import Processor
+from dlcore.pretrained.processor import RESAMPLE, Processor
 from dlcore.pretrained.prompt_encoder import open_tokenizer
-from dlcore.pretrained.snapshot import text_folder
+from dlcore.pretrained.snapshot import PROCESSORS, text_folder
 from dlcore.sequence.decoding import generate
 
 __all__ = ["answer_file", "answer_tokens", "prepare_photograph"]
@@ -23,18 +23,25 @@ __all__ = ["answer_file", "answer_tokens", "prepare_photograph"]
 HALF = (0.5, 0.5, 0.5)
 
 
-def prepare_photograph(net: Pretrained, photograph: np.ndarray) -> jax.Array:
+def prepare_photograph(net: Pretrained, photograph: np.ndarray, folder: Path) -> jax.Array:
     """Prepare a photograph as one image, without tiles.
 
     Args:
       net: the network.
       photograph: [H, W, 3] uint8.
+      folder: folder of the published network.
 
     Returns:
       [1, H', W', 3]; where the published processor cuts tiles, the whole image at the side of one.
     """
-    side = net.model.tower.image_size
-    processor = net.preprocess or Processor(size=(side, side), mean=HALF, std=HALF, resample="bicubic")
+    processor = net.preprocess
+    if processor is None:
+        file = next((folder / name for name in PROCESSORS if (folder / name).is_file()), None)
+        about = {} if file is None else read_config(file)
+        about = about.get("image_processor", about)
+        side, mean, std = net.model.tower.image_size, about.get("image_mean", HALF), about.get("image_std", HALF)
+        resample = RESAMPLE.get(about.get("resample", 3), "bicubic")
+        processor = Processor(size=(side, side), mean=tuple(mean), std=tuple(std), resample=resample)
     return jnp.asarray(processor(photograph)["pixel_values"])
 
 
@@ -134,7 +141,7 @@ def answer_file(
         raise ValueError(f"folder={source!r}: {net.name} reads no questions; allowed: such as LLaVA, Gemma 3, SmolVLM")
     folder = text_folder(source)
     tokenizer, architecture = open_tokenizer(folder), net.config["architectures"][0]
-    images = prepare_photograph(net, photograph)
+    images = prepare_photograph(net, photograph, folder)
     features = jax.eval_shape(lambda: net.model.apply(net.variables, images, method="encode_images"))
     token = net.model.image_token
     prompt = prompt_of(folder, architecture, words, tokenizer.id_to_token(token))
