@@ -46,6 +46,9 @@ class GotTower(CheckedFields):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Read images.
 
+        Args:
+          images: [N, S, S, 3], normalized.
+
         Returns:
           [N, T, out_features].
         """

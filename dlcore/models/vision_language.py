@@ -133,7 +133,15 @@ class VisionLanguage(CheckedFields):
         return features
 
     def hidden_states(self, tokens: jax.Array, images: jax.Array | TiledImages | None = None) -> jax.Array:
-        """Return what the head reads, [B, T, width]; see `__call__`."""
+        """Compute what the head reads.
+
+        Args:
+          tokens: [B, T] int, as many of them image tokens as the images have features.
+          images: [N, H, W, C], or tiles; None: none.
+
+        Returns:
+          [B, T, width], of the decoder's last norm.
+        """
         return self.decoder.features(tokens, **self._options(tokens, images, False, None))
 
     def _options(self, tokens: jax.Array, images: Any, train: bool, is_prompt: jax.Array | None) -> dict[str, Any]:
@@ -161,7 +169,15 @@ class VisionLanguage(CheckedFields):
 
     @nn.nowrap
     def init_cache(self, batch_size: int, length: int | None = None) -> Any:
-        """Make an empty cache, see `DecoderOnly`."""
+        """Make an empty cache of the decoder.
+
+        Args:
+          batch_size: B.
+          length: the most tokens that it holds, those of images included; None means the decoder's window.
+
+        Returns:
+          One cache a block.
+        """
         return self.decoder.init_cache(batch_size, length)
 
     @property

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 
-from dlcore.models import llama
+from dlcore.models import general_vit, llama
 from dlcore.models.got_tower import GotTower
 from dlcore.models.vision_tower import PixtralTower
 
@@ -15,6 +15,7 @@ OLDER = (
     (r"^(language_model|text_model)\.", "decoder."),
     (r"^(?=(embed_tokens|layers|norm)\.)", "decoder."),
     (r"^vision_(tower|model|encoder)\.(vision_model\.)?", "tower."),
+    (r"^tower\.timm_model\.", "tower."),
     (r"^tower\.encoder\.layer\.", "tower.layers."),
     (r"^vision_projection\.|^aligner\.", "multi_modal_projector."),
     (r"^multi_modal_projector\.conv_upsampler(\d)\.", r"tower.down\1."),
@@ -78,6 +79,9 @@ GOT_NAMES = (
     (r"\.mlp\.fc(\d)\.", r".mlp.lin\1."),
 )
 
+PERCEPTION_NAMES = (*general_vit.TORCH_NAMES, (r"\.ls(\d)\.gamma$", r".gamma_\1"))
+"""Of a perception encoder of timm."""
+
 UNUSED = r"^tower\.(((encoder|transformer)\.)?layers\.|post_layernorm\.|head\.)|\.(mask_token|position_ids|inv_freq)$"
 """Entries that may be left over: blocks behind the last one that is read, and tables that are computed."""
 
@@ -104,17 +108,18 @@ def names_of(tower: object, keys: Iterable[str]) -> tuple:
     Returns:
       Pairs of `re.sub` on the name that a leaf's path gives.
     """
-    names = PIXTRAL_NAMES if isinstance(tower, PixtralTower) else TOWER_NAMES
-    names = INTERNVL_NAMES if any(".cls_token" in key for key in keys) else names
-    names = GOT_NAMES if isinstance(tower, GotTower) else names
-    joined = (
-        ()
-        if isinstance(tower, GotTower)
-        else ((r"^(tower\..*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),)
-    )
+    parts: tuple = ((r"^(tower\..*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),)
+    if isinstance(tower, PixtralTower):
+        names = PIXTRAL_NAMES
+    elif isinstance(tower, GotTower):
+        names, parts = GOT_NAMES, ()
+    elif any(".timm_model." in key for key in keys):
+        names, parts = PERCEPTION_NAMES, ()
+    else:
+        names = INTERNVL_NAMES if any(".cls_token" in key for key in keys) else TOWER_NAMES
     return (
         (r"^(tower\.)(.*)$", _part(names)),
-        *joined,
+        *parts,
         (r"^decoder\.(?=head\.)", ""),
         (r"^(decoder\.)(.*)$", _part(llama.TORCH_NAMES)),
         (r"^head\.", "lm_head."),

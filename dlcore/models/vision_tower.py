@@ -41,6 +41,9 @@ class VisionTower(GeneralViT):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Read images.
 
+        Args:
+          images: [N, H, W, C], normalized.
+
         Returns:
           [N, T, width · blocks read].
         """

@@ -13,9 +13,9 @@ from dlcore.models.stored_arrays import read_config
 from dlcore.ops.checks import check_range, check_shapes
 from dlcore.pretrained import Pretrained, from_pretrained
 from dlcore.pretrained.chat_prompt import expand_image, prompt_of
-from dlcore.pretrained.processor import Processor
+from dlcore.pretrained.processor import RESAMPLE, Processor
 from dlcore.pretrained.prompt_encoder import open_tokenizer
-from dlcore.pretrained.snapshot import text_folder
+from dlcore.pretrained.snapshot import PROCESSORS, text_folder
 from dlcore.sequence.decoding import generate
 
 __all__ = ["answer_file", "answer_tokens", "prepare_photograph"]
@@ -23,18 +23,25 @@ __all__ = ["answer_file", "answer_tokens", "prepare_photograph"]
 HALF = (0.5, 0.5, 0.5)
 
 
-def prepare_photograph(net: Pretrained, photograph: np.ndarray) -> jax.Array:
+def prepare_photograph(net: Pretrained, photograph: np.ndarray, folder: Path) -> jax.Array:
     """Prepare a photograph as one image, without tiles.
 
     Args:
       net: the network.
       photograph: [H, W, 3] uint8.
+      folder: folder of the published network.
 
     Returns:
       [1, H', W', 3]; where the published processor cuts tiles, the whole image at the side of one.
     """
-    side = net.model.tower.image_size
-    processor = net.preprocess or Processor(size=(side, side), mean=HALF, std=HALF, resample="bicubic")
+    processor = net.preprocess
+    if processor is None:
+        file = next((folder / name for name in PROCESSORS if (folder / name).is_file()), None)
+        about = {} if file is None else read_config(file)
+        about = about.get("image_processor", about)
+        side, mean, std = net.model.tower.image_size, about.get("image_mean", HALF), about.get("image_std", HALF)
+        resample = RESAMPLE.get(about.get("resample", 3), "bicubic")
+        processor = Processor(size=(side, side), mean=tuple(mean), std=tuple(std), resample=resample)
     return jnp.asarray(processor(photograph)["pixel_values"])
 
 
@@ -86,17 +93,17 @@ def answer_tokens(
         return generate(step, cache, merge_stops(logits), keys, max_tokens, temperature, stop)
 
     tokens = jnp.asarray([list(prompt)], jnp.int32)
-    answers, lengths = run(net.variables, tokens, images, jax.random.split(jax.random.key(seed), 1))
-    answer = np.asarray(answers[0, : int(lengths[0])]).tolist()
-    return answer[:-1] if answer[-1:] and answer[-1] in stop_tokens else answer
+    outputs, lengths = run(net.variables, tokens, images, jax.random.split(jax.random.key(seed), 1))
+    tokens = np.asarray(outputs[0, : int(lengths[0])]).tolist()
+    return tokens[:-1] if tokens[-1:] and tokens[-1] in stop_tokens else tokens
 
 
 def stop_tokens_of(net: Pretrained, folder: Path) -> list[int]:
     """Read the tokens that end an answer, of generation_config.json or of the configuration."""
     file = folder / "generation_config.json"
-    places = (read_config(file) if file.is_file() else {}, net.config, net.config.get("text_config", {}))
-    found = next((place["eos_token_id"] for place in places if place.get("eos_token_id") is not None), [])
-    return list(found) if isinstance(found, list) else [found]
+    configs = (read_config(file) if file.is_file() else {}, net.config, net.config.get("text_config", {}))
+    stops = next((about["eos_token_id"] for about in configs if about.get("eos_token_id") is not None), [])
+    return list(stops) if isinstance(stops, list) else [stops]
 
 
 def answer_file(
@@ -134,11 +141,11 @@ def answer_file(
         raise ValueError(f"folder={source!r}: {net.name} reads no questions; allowed: such as LLaVA, Gemma 3, SmolVLM")
     folder = text_folder(source)
     tokenizer, architecture = open_tokenizer(folder), net.config["architectures"][0]
-    images = prepare_photograph(net, photograph)
+    images = prepare_photograph(net, photograph, folder)
     features = jax.eval_shape(lambda: net.model.apply(net.variables, images, method="encode_images"))
     token = net.model.image_token
     prompt = prompt_of(folder, architecture, words, tokenizer.id_to_token(token))
     tokens = expand_image(tokenizer, prompt, architecture, token, len(features))
     stops = stop_tokens_of(net, folder)
-    answer = answer_tokens(net, tokens, images, stops, max_tokens, temperature, seed)
-    return tokenizer.decode(answer, skip_special_tokens=True).strip()
+    outputs = answer_tokens(net, tokens, images, stops, max_tokens, temperature, seed)
+    return tokenizer.decode(outputs, skip_special_tokens=True).strip()

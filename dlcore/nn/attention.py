@@ -197,6 +197,7 @@ def dot_product_attention(
     if value.shape[:-1] != key.shape[:-1]:
         raise ValueError(f"value.shape={value.shape}: does not fit key; allowed: {(*key.shape[:-1], 'E')}")
     value, length, size = value.astype(result_dtype(value)), query.shape[-3], key.shape[-3]
+    check_shapes(softcap=(softcap, "... > 0 or None"))
     if softcap is not None:
         return _attend(query, key, value, scale, mask, bias, is_causal, softcap=softcap)
 

@@ -101,12 +101,12 @@ class Cache:
         mask = jnp.arange(self.capacity) <= position[..., None]
         if bidirectional is not None:
 
-            def place(pairs: jax.Array, first: jax.Array) -> jax.Array:
+            def shift(pairs: jax.Array, first: jax.Array) -> jax.Array:
                 return jax.lax.dynamic_update_slice_in_dim(
                     jnp.zeros((num_queries, self.capacity), bool), pairs, first, 1
                 )
 
-            mask |= jax.vmap(place)(bidirectional, self.length - num_queries)
+            mask |= jax.vmap(shift)(bidirectional, self.length - num_queries)
         if window is not None:
             mask &= jnp.arange(self.capacity) > position[..., None] - window
         return mask[:, None]

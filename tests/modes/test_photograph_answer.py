@@ -39,7 +39,11 @@ def test_a_model_answers_a_question_about_a_photograph(folder, capsys):
     tokens = expand_image(tokenizer, prompt, "LlavaForConditionalGeneration", 44, 16)
     assert tokens == [0, 1, *[44] * 16, 2, 3, 4, 5, 6, 1]
     photograph = np.asarray(Image.open(folder / "photo.png"))
-    images = prepare_photograph(net, photograph)
+    about = {"image_processor_type": "LlavaNextImageProcessor", "image_mean": [0, 0, 0], "image_std": [2, 1, 1]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(about | {"resample": 0}))
+    images = prepare_photograph(net, photograph, folder)
+    assert images.shape == (1, 32, 32, 3)
+    np.testing.assert_allclose(images[0, 0, 0] * np.array([2, 1, 1]), photograph[0, 0] / 255, rtol=0, atol=1e-6)
     expected = list(tokens)
     for _ in range(4):  # greedy, by the whole sequence each time
         logits = net.model.apply(net.variables, jnp.asarray([expected]), images)

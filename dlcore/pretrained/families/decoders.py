@@ -49,8 +49,8 @@ def _layer_types(config: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     if window is None or types:
         return types if window is not None else ()
     if kind in PATTERNS:
-        every = config.get("sliding_window_pattern", PATTERNS[kind])
-        is_sliding = [bool((i + 1) % every) for i in range(depth)]
+        period = config.get("sliding_window_pattern", PATTERNS[kind])
+        is_sliding = [bool((i + 1) % period) for i in range(depth)]
     else:
         first = config.get("max_window_layers", 28) if kind.startswith("qwen") else 0 if kind == "mistral" else depth
         is_sliding = [i >= first for i in range(depth)]

@@ -15,7 +15,7 @@ from dlcore.models.vision_tower import PixtralTower, Projector, VisionTower
 from dlcore.models.vitdet import ViTDet
 from dlcore.pretrained.defaults import DEFAULTS
 from dlcore.pretrained.families.decoders import decoder_fields
-from dlcore.pretrained.family import Family, Read, check_config, square_side
+from dlcore.pretrained.family import Family, Read, check_config, find_family, square_side
 from dlcore.pretrained.image_tiles import best_resolution, feature_layout
 
 __all__ = ["FAMILIES"]
@@ -152,6 +152,22 @@ def _lighton(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _deepseek(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return _fields(config, _tower(config["vision_config"], -1, "full", True), {}, True, image_token=100015)
+
+
+def _perception(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = config["vision_config"]
+    if not str(architecture := vision["architecture"]).startswith("vit_pe_"):
+        raise ValueError(f"architecture={architecture!r}: not in dlcore's PerceptionLM; allowed: vit_pe_*")
+    # All tokens are read, so the pool does not matter; this one leaves the norm of all tokens in.
+    arguments = {**(vision.get("model_args") or {}), "global_pool": "token"}
+    encoder = {"architecture": architecture, "num_classes": 0, "model_args": arguments}
+    _, fields = find_family(encoder).model(encoder)
+    fields |= {"pool": "mean", "reads": (fields["depth"],)}
+    tower = VisionTower(**fields, skips_first_token=config.get("vision_use_cls_token", True))
+    projector = {"pool": config.get("projector_pooling_ratio", 1), "pool_first": False}
+    tied = config.get("tie_word_embeddings")
+    tied = config["text_config"].get("tie_word_embeddings", False) if tied is None else tied
+    return _fields({**config, "tie_word_embeddings": tied}, tower, projector, image_token=128002)
 
 
 GOT = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_abs_pos": True}
@@ -315,13 +331,13 @@ def _next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str,
 
 def _policy(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Give logits of the answers yes and no, and their probabilities."""
-    logits = _next_token(model, variables, inputs)["logits"][:, -1, inputs["answers"]]
+    logits = _next_token(model, variables, inputs)["logits"][:, -1, inputs["yes_no"]]
     return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
 
 def _prepare_policy(config: Mapping[str, Any], inputs: dict[str, jax.Array]) -> dict[str, Any]:
-    answers = [config.get("yes_token_index", 10_784), config.get("no_token_index", 3771)]
-    return _prepare(config, inputs) | {"answers": jnp.array(answers)}
+    token_ids = [config.get("yes_token_index", 10_784), config.get("no_token_index", 3771)]
+    return _prepare(config, inputs) | {"yes_no": jnp.array(token_ids)}
 
 
 def _last_states(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -336,6 +352,7 @@ TILED = ("LlavaNext", "LlavaOnevision")
 CHATS: dict[str, Read] = {
     "Llava": _llava,
     "LlavaNext": _llava_next,
+    "LlavaNextVideo": lambda config: _llava_next({"image_token_index": 32001, **config}),
     "LlavaOnevision": _onevision,
     "VipLlava": _vipllava,
     "PaliGemma": _paligemma,
@@ -350,6 +367,7 @@ CHATS: dict[str, Read] = {
     "LightOnOcr": _lighton,
     "DeepseekVL": _deepseek,
     "GotOcr2": _got,
+    "PerceptionLM": _perception,
 }
 
 
