@@ -51,7 +51,7 @@ FILES = {
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.published_depth",),
     "generative": ("dlcore.generative.torch_networks",),
-    "chat": ("vision_language", "florence2", "image_to_text", "qwen_vl"),
+    "chat": ("vision_language", "florence2", "git", "image_to_text", "qwen_vl"),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 

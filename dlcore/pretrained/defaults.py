@@ -184,6 +184,12 @@ _BART |= {f"{side}_ffn_dim": 4096 for side in ("encoder", "decoder")}
 _BART |= {f"{side}_attention_heads": 16 for side in ("encoder", "decoder")}
 
 
+_GIT = _BASE | {"vocab_size": 30522, "num_hidden_layers": 6, "max_position_embeddings": 1024}
+
+
+_GIT |= {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -221,6 +227,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen3_vl_vision": _QWEN_VISION | _QWEN3_VISION,
     "florence_vision": _DAVIT,
     "bart": _BART,
+    "git": _GIT,
+    "git_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 16},
     "llama": _LLAMA | _decoder(32000, 4096, 11008, 32, 32, None, 2048),
     "mistral": _LLAMA | _decoder(32000, 4096, 14336, 32, 32, 8, 131072) | {"sliding_window": 4096},
     "qwen2": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"sliding_window": 4096},

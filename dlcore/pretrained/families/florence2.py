@@ -30,8 +30,9 @@ def _florence2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     fixed = {"model_type": "bart", "scale_embedding": False}
     fixed |= {f"decoder_{name}": text[f"encoder_{name}"] for name in ("ffn_dim", "attention_heads")}
     check_config(text, fixed, "dlcore's Florence2")
+    stages: dict[str, Any] = {field: tuple(vision[name]) for field, name in STAGES.items()}
     tower = DaViT(
-        **{field: tuple(vision[name]) for field, name in STAGES.items()},
+        **stages,
         window=vision["window_size"],
         mlp_ratio=float(vision["mlp_ratio"]),
         qkv_bias=vision["qkv_bias"],
