@@ -133,7 +133,19 @@ class BART(EncoderDecoder):
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"{side}: {length} tokens, shape={tokens.shape}; allowed: at most window={self.window}")
-        x = self.shared(tokens)
+        return self.with_positions(side, self.shared(tokens), positions, train)
+
+    def with_positions(self, side: str, x: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
+        """Add positions to embedded tokens: what the first block reads.
+
+        Args:
+          side: encoder or decoder.
+          x: [B, T, width].
+          positions: [T] or [B, T] int.
+
+        Returns:
+          [B, T, width].
+        """
         if self.positions == "learned":
             table, norm = getattr(self, f"{side}_positions"), getattr(self, f"{side}_norm")
             x = norm(x + table(positions + OFFSET))  # NaN beyond the window

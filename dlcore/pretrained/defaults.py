@@ -193,6 +193,36 @@ _QWEN3_VISION |= {"patch_size": 16, "out_hidden_size": 3584, "num_position_embed
 _QWEN3_VISION |= {"deepstack_visual_indexes": [8, 16, 24]}
 
 
+_DAVIT = {"depths": [1, 1, 9, 1], "embed_dim": [128, 256, 512, 1024], "patch_size": [7, 3, 3, 3]}
+
+
+_DAVIT |= {"num_heads": [4, 8, 16, 32], "num_groups": [4, 8, 16, 32], "patch_stride": [4, 2, 2, 2]}
+
+
+_DAVIT |= {"patch_padding": [3, 1, 1, 1], "patch_prenorm": [False, True, True, True], "window_size": 12}
+
+
+_DAVIT |= {"mlp_ratio": 4.0, "qkv_bias": True, "projection_dim": 1024, "max_position_embeddings": 50}
+
+
+_BART = {"vocab_size": 50265, "max_position_embeddings": 1024, "d_model": 1024, "activation_function": "gelu"}
+
+
+_BART |= {f"{side}_layers": 12 for side in ("encoder", "decoder")} | {"pad_token_id": 1, "scale_embedding": False}
+
+
+_BART |= {f"{side}_ffn_dim": 4096 for side in ("encoder", "decoder")}
+
+
+_BART |= {f"{side}_attention_heads": 16 for side in ("encoder", "decoder")}
+
+
+_GIT = _BASE | {"vocab_size": 30522, "num_hidden_layers": 6, "max_position_embeddings": 1024}
+
+
+_GIT |= {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -235,6 +265,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen2_vl_vision": _QWEN_VISION | {"embed_dim": 1280, "hidden_act": "quick_gelu", "mlp_ratio": 4},
     "qwen2_5_vl_vision": _QWEN_VISION | _QWEN2_5_VISION,
     "qwen3_vl_vision": _QWEN_VISION | _QWEN3_VISION,
+    "florence_vision": _DAVIT,
+    "bart": _BART,
+    "git": _GIT,
+    "git_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 16},
     "llama": _LLAMA | _decoder(32000, 4096, 11008, 32, 32, None, 2048),
     "mistral": _LLAMA | _decoder(32000, 4096, 14336, 32, 32, 8, 131072) | {"sliding_window": 4096},
     "qwen2": _LLAMA | _decoder(151936, 4096, 22016, 32, 32, 32, 32768) | {"sliding_window": 4096},
