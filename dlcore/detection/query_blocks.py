@@ -88,6 +88,7 @@ class DeformableDecoderLayer(nn.Module):
       method: see `DeformableAttention`.
       dropout_rate: dropout rate in training.
       gated: the deformable attention has no projections, and a gate adds what it reads (D-FINE).
+      cross_heads: heads of the deformable attention; None means `num_heads`.
     """
 
     num_heads: int
@@ -98,6 +99,7 @@ class DeformableDecoderLayer(nn.Module):
     dropout_rate: float = 0.0
     dtype: Any = None
     gated: bool = False
+    cross_heads: int | None = None
 
     @nn.compact
     def __call__(
@@ -138,7 +140,7 @@ class DeformableDecoderLayer(nn.Module):
         z = queries + position
         z = add(queries, attention(z, z, queries, mask=mask, train=train), "self_attn_layer_norm")
         look = DeformableAttention(
-            self.num_heads,
+            self.cross_heads or self.num_heads,
             self.num_points,
             self.offset_scale,
             self.method,

@@ -20,6 +20,7 @@ from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.keypoint_rcnn import KeypointHead
+from dlcore.detection.lw_detr import LWDETR
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.owl_vit import OWLViT
 from dlcore.detection.resnet_d import ResNetD
@@ -27,6 +28,7 @@ from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.rt_detr import RTDETR
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.vitpose import ViTPose
+from dlcore.detection.windowed_vit import WindowedViT
 from dlcore.detection.yolos import YOLOS
 from dlcore.models.clip import CLIP
 from dlcore.models.hgnet import HGNetV2
@@ -36,6 +38,19 @@ from dlcore.models.torch_weights import count_from_torch
 __all__ = ["BACKBONES", "MODELS", "count_classes", "example_inputs", "from_torch_names"]
 
 _RESNET50 = ResNet()
+
+_VIT = WindowedViT(width=192, depth=10, mlp_features=768, window_blocks=(0, 1, 3, 6, 7, 9), qkv_bias="qv")
+_DINOV2 = WindowedViT(
+    pretrain_size=518,
+    patch_size=14,
+    width=384,
+    num_heads=6,
+    mlp_features=1536,
+    window_blocks=(0, 1, 3, 4, 6, 7, 9, 10),
+    class_token=True,
+    final_norm=True,
+    layer_scale=1.0,
+)
 
 
 def _clip(image_size: int, patch_size: int) -> CLIP:
@@ -71,6 +86,10 @@ MODELS = {
     "owlv2_base_patch16": functools.partial(OWLViT, clip=_clip(960, 16), objectness=True),
     "rt_detr_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
     "rt_detr_v2_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
+    "rf_detr_base": functools.partial(
+        LWDETR, backbone=_DINOV2, num_classes=91, stages=tuple(f"block{i}" for i in (2, 5, 8, 11)), norm_epsilon=1e-5
+    ),
+    "lw_detr_tiny": functools.partial(LWDETR, backbone=_VIT, num_classes=91),
     "d_fine_large": functools.partial(DFINE, backbone=HGNetV2(), num_classes=80),
 }
 BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}

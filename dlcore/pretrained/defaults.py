@@ -223,6 +223,9 @@ _GIT = _BASE | {"vocab_size": 30522, "num_hidden_layers": 6, "max_position_embed
 _GIT |= {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
 
 
+_WINDOWED = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_ratio": 4}
+
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -250,6 +253,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "convnextv2": _CONVNEXT,
     "hgnet_v2": _HGNET_V2,
     "vitpose_backbone": _VITPOSE,
+    "rf_detr_dinov2": _WINDOWED | {"image_size": 224, "patch_size": 14, "num_windows": 4, "use_swiglu_ffn": False},
+    "lw_detr_vit": _WINDOWED | {"pretrain_image_size": 224, "patch_size": 16, "num_windows": 16},
     "detr": _DETR,
     "vit": _VIT | {"qkv_bias": True},
     "deit": _VIT | {"qkv_bias": True},

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.detection.detr import DETR
+from dlcore.detection.torch_detectors import MODELS as DETECTORS
 from dlcore.models.beit import MODELS as BEITS
 from dlcore.models.clip import MODELS as CLIPS
 from dlcore.models.clip import from_torch_names as clip_from_torch
@@ -27,6 +28,7 @@ from dlcore.segmentation.dpt_segmenter import DPTSegmenter
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
+from dlcore.segmentation.rf_detr_segmenter import RFDETRSegmenter
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.sam2 import SAM2
 from dlcore.segmentation.sam_hq import SAMHQ
@@ -75,6 +77,7 @@ MODELS = {
         num_classes=150,
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
+    "rf_detr_seg_base": functools.partial(RFDETRSegmenter, detector=DETECTORS["rf_detr_base"]()),
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
     **{f"sam_hq_vit_{size}": _sam(size, SAMHQ) for size in ("b", "l", "h")},
     "clipseg_rd64": functools.partial(
@@ -123,7 +126,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: layers of the head have different numbers of classes.
     """
-    if isinstance(model, SAM | DETRSegmenter | CLIPSeg):
+    if isinstance(model, SAM | DETRSegmenter | RFDETRSegmenter | CLIPSeg):
         return None
     size = model.num_classes
     shapes = _shapes(model), _shapes(model.clone(num_classes=size + 1))
