@@ -28,6 +28,9 @@ MIT = {"num_encoder_blocks": 4, "patch_sizes": [7, 3, 3, 3], "strides": [4, 2, 2
 MOBILEVIT = {"hidden_act": "silu", "conv_kernel_size": 3, "output_stride": 32, "layer_norm_eps": 1e-5, "qkv_bias": True}
 
 
+MOBILEVIT_V2 = {"num_channels": 3, "hidden_act": "swish", "conv_kernel_size": 3, "output_stride": 32}
+
+
 HIERA = {
     "patch_size": [7, 7],
     "patch_stride": [4, 4],
@@ -120,6 +123,24 @@ def _mobilevit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _mobilevit_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, MOBILEVIT_V2, NETWORK)
+    expansion = config.get("expand_ratio", 2.0)
+    check_config(config, {"expand_ratio": max(2, int(expansion))}, NETWORK)
+    return "mobilevitv2_100", {
+        "num_classes": _classes(config),
+        "width_mult": config.get("width_multiplier", 1.0),
+        "hidden_sizes": tuple(config.get("base_attn_unit_dims", (128, 192, 256))),
+        "depths": tuple(config.get("n_attn_blocks", (2, 4, 3))),
+        "mlp_ratio": config.get("ffn_multiplier", 2),
+        "expansion": int(expansion),
+        "patch_size": square_side(config.get("patch_size", 2)),
+        "dropout": config.get("ffn_dropout", 0.0),
+        "attention_dropout": config.get("attn_dropout", 0.0),
+        "epsilon": config.get("layer_norm_eps", 1e-5),
+    }
+
+
 def _hiera(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, HIERA, NETWORK)
     return "hiera_tiny_224", {
@@ -162,6 +183,8 @@ FAMILIES = (
     Family("transformers", ("SegformerModel", "GLPNModel"), _mit, _map("stage4")),
     Family("transformers", ("MobileViTForImageClassification",), _mobilevit, classifier),
     Family("transformers", ("MobileViTModel",), _mobilevit, _map("last")),
+    Family("transformers", ("MobileViTV2ForImageClassification",), _mobilevit_v2, classifier),
+    Family("transformers", ("MobileViTV2Model",), _mobilevit_v2, map_encoder),
     Family("transformers", ("HieraForImageClassification",), _hiera, classifier),
     Family("transformers", ("HieraModel",), _hiera, _hiera_tokens),
 )
