@@ -71,8 +71,10 @@ def _load(model: EfficientNet, config: Mapping[str, Any], arrays: Mapping[str, A
     for k, block in enumerate(blocks):
         stage = model.settings[int(block.split(".")[1]) - 1]
         for i, layer in enumerate(LAYERS if stage.expansion != 1 else LAYERS[1:]):
-            ends = ("fc1", "fc2") if layer[0].startswith("squeeze") else ("0", "1")
-            names |= {f"encoder.blocks.{k}.{name}": f"{block}.{i}.{end}" for name, end in zip(layer, ends, strict=True)}
+            parts = ("fc1", "fc2") if layer[0].startswith("squeeze") else ("0", "1")
+            names |= {
+                f"encoder.blocks.{k}.{name}": f"{block}.{i}.{part}" for name, part in zip(layer, parts, strict=True)
+            }
     renamed = {}
     for key, value in arrays.items():
         layer, _, entry = re.sub(r"^efficientnet\.", "", key).rpartition(".")
