@@ -28,7 +28,7 @@ from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
-from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, Padding, round_channels
+from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, ConvPadding, round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Dropout, StochasticDepth
@@ -172,7 +172,7 @@ class MBConv(CheckedFields):
       stride: stride of the block.
       survival: probability of keeping the branch of an example in training (stochastic depth).
       momentum: share of the running statistics that batch norm keeps at an update.
-      padding: zeros around the maps: both or same, see `dlcore.models.mobilenet_v2.ConvNorm`.
+      padding: zeros around the maps, see `dlcore.models.mobilenet_v2.ConvNorm`.
     """
 
     setting: StageSetting
@@ -182,7 +182,7 @@ class MBConv(CheckedFields):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = REPLICA
-    padding: Padding = "both"
+    padding: ConvPadding = "both"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -242,7 +242,8 @@ class EfficientNet(Backbone):
       last_channel: channels of the last convolution; None: four times its input's.
       drop_path: block i of n drops the branch of an example in training with probability drop_path * i / n.
       momentum: share of the running statistics that batch norm keeps at an update.
-      padding: zeros around the maps: both, as many on both sides, or same, as TensorFlow (`tf_*` of timm).
+      padding: zeros around the maps: both, as many on both sides, or same, as TensorFlow (`tf_*` of timm), or end.
+      symmetric_blocks: indices of blocks whose padding is both where the others' is end, since their maps are odd.
     """
 
     num_classes: int = 1000
@@ -256,10 +257,11 @@ class EfficientNet(Backbone):
     epsilon: float = 1e-5
     momentum: float = 0.9
     remat: Remat = "none"
-    padding: Annotated[Padding, "if changed"] = "both"
+    padding: Annotated[ConvPadding, "if changed"] = "both"
+    symmetric_blocks: Annotated[tuple[int, ...], "if changed"] = ()
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("padding", self.padding, Padding)
+        check_choice("padding", self.padding, ConvPadding)
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}
@@ -274,6 +276,7 @@ class EfficientNet(Backbone):
             setting = setting._replace(features=round_channels(setting.features * self.width_mult))
             for j in range(layers[i]):
                 survival, stride = 1 - self.drop_path * index / sum(layers), setting.stride if j == 0 else 1
+                fields["padding"] = "both" if index in self.symmetric_blocks else self.padding
                 x = block(setting, stride, survival, **fields, name=f"features_{i + 1}_{j}")(x, train)
                 index += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)

@@ -56,6 +56,7 @@ def round_channels(channels: float, divisor: int = 8, limit: float = 0.9) -> int
 
 
 Padding = Literal["both", "same"]
+ConvPadding = Literal["both", "same", "end"]
 
 
 class ConvNorm(CheckedFields):
@@ -68,8 +69,8 @@ class ConvNorm(CheckedFields):
       dilation: distance between the taps of the kernel.
       activation: function after batch norm; None for none.
       momentum: share of the running statistics that batch norm keeps at an update.
-      padding: zeros around the map: both, as many on both sides, or same, TensorFlow's: at most one more at the right
-        and at the bottom.
+      padding: zeros around the map: both, as many on both sides; same, TensorFlow's: at most one more at the right
+        and at the bottom; or end, TensorFlow's for even sides, whatever the sides are.
     """
 
     features: int
@@ -82,7 +83,7 @@ class ConvNorm(CheckedFields):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = REPLICA
-    padding: Padding = "both"
+    padding: ConvPadding = "both"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -94,12 +95,14 @@ class ConvNorm(CheckedFields):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
         """
-        check_choice("padding", self.padding, Padding)
+        check_choice("padding", self.padding, ConvPadding)
+        side = (self.kernel_size - 1) // 2 * self.dilation
+        padding = {"same": "SAME", "both": side, "end": ((side - (self.stride > 1), side),) * 2}[self.padding]
         x = Conv(
             self.features,
             (self.kernel_size,) * 2,
             strides=self.stride,
-            padding="SAME" if self.padding == "same" else (self.kernel_size - 1) // 2 * self.dilation,
+            padding=padding,
             kernel_dilation=self.dilation,
             feature_group_count=self.groups,
             use_bias=False,

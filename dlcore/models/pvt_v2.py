@@ -25,6 +25,7 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, LayerNorm, MultiHeadAttention, drop_path, gelu
+from dlcore.nn.attention import QKVBias
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool
@@ -55,6 +56,7 @@ class ReducedAttention(CheckedFields):
       linear: keys and values of a map of 7 x 7 cells, in place of the convolution.
       dropout: probability of dropping an attention weight in training.
       epsilon: added to variances by the layer norm.
+      qkv_bias: which of queries, keys and values have a bias.
     """
 
     num_heads: int
@@ -63,6 +65,7 @@ class ReducedAttention(CheckedFields):
     dropout: float = 0.0
     dtype: Any = None
     epsilon: float = EPSILON
+    qkv_bias: QKVBias = "qkv"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -92,7 +95,12 @@ class ReducedAttention(CheckedFields):
             source = LayerNorm(self.epsilon, dtype=self.dtype, name="layer_norm")(conv(source))
             source = gelu(source) if self.linear else source
         attention = MultiHeadAttention(
-            self.num_heads, dropout_rate=self.dropout, dtype=self.dtype, kernel_init=KERNEL_INIT, name="attn"
+            self.num_heads,
+            dropout_rate=self.dropout,
+            dtype=self.dtype,
+            kernel_init=KERNEL_INIT,
+            qkv_bias=self.qkv_bias,
+            name="attn",
         )
         query, source = (m.reshape(m.shape[0], -1, channels) for m in (x, source))
         return attention(query, source, train=train).reshape(x.shape)

@@ -197,7 +197,9 @@ class Pretrained:
             raise ValueError(f"{name}: a {type(value).__name__}; allowed: arrays of numbers") from None
         if array.shape[:1] == (0,):
             raise ValueError(f"{name}.shape={array.shape}: no example; allowed: at least 1")
-        channels = self.config.get("in_channels", self.config.get("num_channels", 3))
+        channels = self.config.get("in_channels")
+        if not isinstance(channels, int):  # EfficientNet's are of its stages
+            channels = self.config.get("num_channels", 3)
         channels = self.config.get("latent_channels", channels) if name == "z" else channels
         is_float = jnp.issubdtype(array.dtype, jnp.floating)
         if array.ndim in (4, 5) and not is_float and not name.startswith("input_"):

@@ -462,7 +462,7 @@ TASKS |= dict.fromkeys(
 )
 TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "ConditionalGeneration": "chat"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
-WITH_TABLES = ("hiera", "pvt_v2", "Levit")
+WITH_TABLES = ("hiera", "pvt_v2", "Levit", "EfficientNet")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
 READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")
 

@@ -1,4 +1,4 @@
-"""Searched mobile networks of timm, which bear the same names here, and MobileNetV2 of transformers."""
+"""Searched mobile networks of timm, which bear the same names here, and MobileNetV1 and V2 of transformers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from dlcore.models import mobile_variants, mobilenet_v3_variants
 from dlcore.models.mobile_blocks import BlockSetting
 from dlcore.models.mobile_network import read_stages
 from dlcore.models.mobilenet_v2 import round_channels
-from dlcore.pretrained.family import Family, check_config, classifier, num_classes_of, timm_arguments
+from dlcore.pretrained.family import Family, check_config, classifier, map_encoder, num_classes_of, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -60,6 +60,24 @@ def _mobilenet_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _mobilenet_v1(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"num_channels": 3, "hidden_act": "relu6"}, "dlcore's MobileNet")
+    width, smallest = config.get("depth_multiplier", 1.0), config.get("min_depth", 8)
+
+    def scaled(channels: int) -> int:
+        return max(int(channels * width), smallest)
+
+    stages = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
+    return "mobilenetv1_100", {
+        "num_classes": len(config["id2label"]) if config["architectures"][0].endswith("Classification") else 0,
+        "settings": tuple((scaled(channels), blocks, stride) for channels, blocks, stride in stages),
+        "stem_width": scaled(32),
+        "divisor": 1,
+        "padding": "same" if config.get("tf_padding", True) else "both",
+        "epsilon": config.get("layer_norm_eps", 1e-3),
+    }
+
+
 def _encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     images = inputs["pixel_values"]
     x = model.apply(variables, images, method="features")["last"]
@@ -70,4 +88,6 @@ FAMILIES = (
     Family("timm", NAMES, _by_name, classifier, ("x",)),
     Family("transformers", ("MobileNetV2ForImageClassification",), _mobilenet_v2, classifier),
     Family("transformers", ("MobileNetV2Model",), _mobilenet_v2, _encoder),
+    Family("transformers", ("MobileNetV1ForImageClassification",), _mobilenet_v1, classifier),
+    Family("transformers", ("MobileNetV1Model",), _mobilenet_v1, map_encoder),
 )
