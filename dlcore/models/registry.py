@@ -45,7 +45,7 @@ FILES = {
     "pairs": ("clip", "clip_resnet", "siglip2"),
     "encoder": ("dinov2", "feature_maps", "image_tower", "mae", "simmim", "vjepa2"),
     "video": ("mvit", "s3d", "swin3d", "video_resnet", "video_transformer", "vjepa2_classifier"),
-    "detection": ("dlcore.detection.torch_detectors",),
+    "detection": ("dlcore.detection.torch_detectors", "dlcore.vision3d.published_keypoints"),
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.published_depth",),
     "generative": ("dlcore.generative.torch_networks",),

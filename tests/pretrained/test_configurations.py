@@ -453,6 +453,7 @@ KINDS = {
 }
 """{kind: architectures}, of those that do not name their task; the others are networks of images."""
 TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
+TASKS |= {"KeypointDetection": "detection", "KeypointMatching": "detection"}
 TASKS |= dict.fromkeys(
     ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
 )
@@ -472,7 +473,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
             assert family.kind == kinds.get(name, "encoder" if is_backbone else TASKS.get(task, "image")), name
             loads = family.library == "diffusers" or name.startswith(READ_AS_A_WHOLE)
             assert (family.load is not None) == (loads or name.startswith(WITH_TABLES)), name
-            assert (family.call is not None) == (name == "SamModel"), name
+            assert (family.call is not None) == (name == "SamModel" or "ForKeypoint" in name), name
             assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
             first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
             if family.library != "diffusers":
