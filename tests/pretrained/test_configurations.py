@@ -443,7 +443,7 @@ KINDS = {
     "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
-    "SiglipVisionModel TableTransformerModel",
+    "SiglipVisionModel TableTransformerModel PixioModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
     "Qwen3ForCausalLM T5EncoderModel",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
@@ -461,7 +461,7 @@ TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
-READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")
+READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "Pixio")
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
