@@ -443,7 +443,7 @@ KINDS = {
     "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
-    "SiglipVisionModel TableTransformerModel",
+    "SiglipVisionModel TableTransformerModel PixioModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection CamembertForMaskedLM CamembertModel "
     "Cohere2ForCausalLM CohereForCausalLM DistilBertForMaskedLM DistilBertModel GPT2LMHeadModel "
     "Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM MistralForCausalLM "
@@ -457,6 +457,7 @@ KINDS = {
 }
 """{kind: architectures}, of those that do not name their task; the others are networks of images."""
 TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
+TASKS |= {"KeypointDetection": "detection", "KeypointMatching": "detection"}
 TASKS |= dict.fromkeys(
     ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
 )
@@ -464,7 +465,7 @@ TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "Con
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit", "EfficientNet")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
-READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")
+READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "Pixio")
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
@@ -476,7 +477,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
             assert family.kind == kinds.get(name, "encoder" if is_backbone else TASKS.get(task, "image")), name
             loads = family.library == "diffusers" or name.startswith(READ_AS_A_WHOLE)
             assert (family.load is not None) == (loads or name.startswith(WITH_TABLES)), name
-            assert (family.call is not None) == (name == "SamModel"), name
+            assert (family.call is not None) == (name == "SamModel" or "ForKeypoint" in name), name
             assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
             first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
             if family.library != "diffusers":

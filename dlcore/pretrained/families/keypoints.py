@@ -1,0 +1,57 @@
+"""Networks of transformers that find keypoints of images, and match those of two: SuperPoint."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.pretrained.family import Family, check_config
+
+__all__ = ["FAMILIES"]
+
+WHERE = "dlcore's network"
+
+
+def _superpoint_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    check_config(config, {"keypoint_decoder_dim": 65}, WHERE)
+    most = config.get("max_keypoints", -1)
+    return {
+        "widths": tuple(config.get("encoder_hidden_sizes", (64, 64, 128, 128))),
+        "head_features": config.get("decoder_hidden_size", 256),
+        "descriptor_features": config.get("descriptor_decoder_dim", 256),
+        "threshold": config.get("keypoint_threshold", 0.005),
+        "max_keypoints": None if most < 0 else most,
+        "radius": config.get("nms_radius", 4),
+        "border": config.get("border_removal_distance", 4),
+    }
+
+
+def _superpoint(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "superpoint", _superpoint_fields(config)
+
+
+def _keypoints(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    images = inputs["pixel_values"]
+    outputs = model.apply(variables, images)
+    size = jnp.array([images.shape[-2], images.shape[-3]])  # transformers gives parts of the image's (width, height)
+    return outputs | {"keypoints": outputs["keypoints"] / size}
+
+
+def _without_padding(run: Callable, inputs: dict[str, jax.Array], _: Any) -> dict[str, jax.Array]:
+    """Cut outputs to the most keypoints of an image."""
+    outputs = run(inputs)
+    count, axis = int(outputs["mask"].sum(-1).max()), outputs["mask"].ndim - 1
+    return {key: value[(slice(None),) * axis + (slice(count),)] for key, value in outputs.items()}
+
+
+FAMILIES = (
+    Family(
+        "transformers",
+        ("SuperPointForKeypointDetection",),
+        _superpoint,
+        _keypoints,
+        kind="detection",
+        call=_without_padding,
+    ),
+)
