@@ -18,6 +18,7 @@ from dlcore.models.convnext import MODELS as CONVNEXTS
 from dlcore.models.hiera_det import HieraDet
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.resnet import ResNet
+from dlcore.models.rotary_vitdet import RotaryViTDet
 from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
@@ -31,6 +32,7 @@ from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.rf_detr_segmenter import RFDETRSegmenter
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.sam2 import SAM2
+from dlcore.segmentation.sam3 import SAM3Tracker
 from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
@@ -86,6 +88,7 @@ MODELS = {
         decoder=CLIPSegDecoder(patch_size=16),
     ),
     "sam2_hiera_tiny": functools.partial(SAM2, encoder=HieraDet()),
+    "sam3_tracker": functools.partial(SAM3Tracker, encoder=RotaryViTDet()),
 }
 
 

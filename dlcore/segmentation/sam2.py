@@ -86,7 +86,7 @@ class SAM2(SAM):
         self.positional_embedding = self.param("positional_embedding", init, shape)
         self.prompt_frequencies = self.param("prompt_frequencies", init, shape)
         self.no_memory_embedding = self.param("no_memory_embedding", nn.initializers.zeros, (1, 1, self.features))
-        self.neck = PyramidNeck(self.features, self.top_down, self.dtype)
+        self.neck = self._pyramid()
         self.conv_s0 = Conv(self.features // 8, (1, 1), dtype=self.dtype)
         self.conv_s1 = Conv(self.features // 4, (1, 1), dtype=self.dtype)
         self.prompt_encoder = PromptEncoder(
@@ -103,6 +103,10 @@ class SAM2(SAM):
             occlusion=True,
             epsilon=1e-5,
         )
+
+    @nn.nowrap
+    def _pyramid(self) -> nn.Module:
+        return PyramidNeck(self.features, self.top_down, self.dtype)
 
     def encode(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """Compute an image's maps, once for all prompts.
