@@ -56,6 +56,7 @@ class UNetEncoder(nn.Module):
         weights.
       transformer_depths: transformer blocks of each level with attention to a text; empty for 1 at each.
       size_features: waves of each size of `sizes` that are embedded beside a pooled text (SDXL); None for neither.
+      guidance_features: waves of the scale of guidance, which a latent consistency model reads; None for none.
       resample: what changes the sides between levels: conv, a convolution; resnet, a residual block.
       norm_in_middle: norm before the middle's attention, where there is no text; diffusers' networks of scale_shift
         have none.
@@ -77,6 +78,7 @@ class UNetEncoder(nn.Module):
     epsilon: float = 1e-5
     transformer_depths: Annotated[tuple[int, ...], Range(1), "if changed"] = ()
     size_features: Annotated[int | None, "if changed"] = None
+    guidance_features: Annotated[int | None, "if changed"] = None
     resample: Annotated[Literal["conv", "resnet"], "if changed"] = "conv"
     norm_in_middle: Annotated[bool, "if changed"] = True
     dtype: Any = None
@@ -132,12 +134,17 @@ class UNetEncoder(nn.Module):
 
     @nn.nowrap
     def embed(
-        self, t: jax.Array, label: jax.Array | None, dtype: Any, added: tuple[jax.Array, jax.Array] | None = None
+        self,
+        t: jax.Array,
+        label: jax.Array | None,
+        dtype: Any,
+        added: tuple[jax.Array, jax.Array] | None = None,
+        guidance: jax.Array | None = None,
     ) -> jax.Array:
         """Embed the timestep, the class, and a pooled text with sizes.
 
         t [B], timesteps; label [B] int (None where num_classes is None); added (pooled [B, P], sizes [B, S]) (None
-        where size_features is None) -> [B, 4 channels[0]].
+        where size_features is None); guidance [B, guidance_features] (None adds none) -> [B, 4 channels[0]].
         """
         if (added is not None) != (self.size_features is not None):
             problem = "missing" if added is None else "the network embeds none"
@@ -149,7 +156,7 @@ class UNetEncoder(nn.Module):
 
         features = 4 * self.channels[0]
         embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(
-            sinusoidal_embedding(t, self.channels[0])
+            sinusoidal_embedding(t, self.channels[0]), None if guidance is None else guidance.astype(dtype)
         )
         if added is not None:
             pooled, sizes = added
@@ -214,6 +221,7 @@ class ConditionalUNet(UNetEncoder):
         context: jax.Array | None = None,
         control: tuple[list[jax.Array], jax.Array] | None = None,
         added: tuple[jax.Array, jax.Array] | None = None,
+        guidance: jax.Array | None = None,
     ) -> jax.Array:
         """Predict the noise.
 
@@ -225,6 +233,8 @@ class ConditionalUNet(UNetEncoder):
           control: (maps, map) that a ControlNet adds to the maps on the way down and to the middle's.
           added: (pooled [B, P], sizes [B, S]), a text's vector and the sizes of SDXL: original height and width, top
             and left of the crop, target height and width; None where size_features is None.
+          guidance: [B, guidance_features], waves of the scale of guidance that the network was distilled with; None
+            adds none.
 
         Returns:
           [B, H, W, out_channels], at least float32.
@@ -232,7 +242,7 @@ class ConditionalUNet(UNetEncoder):
         _, height, width, channels = x.shape
         dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or channels
         # Embedding of timestep and class.
-        embedding = self.embed(t, label, dtype, added)
+        embedding = self.embed(t, label, dtype, added, guidance)
         x = self.stem(x, dtype)
         x, maps = self.encode(x, embedding, context, dtype)
         # ControlNet adds to the skip connections and to the middle.

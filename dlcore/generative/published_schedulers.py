@@ -21,8 +21,9 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.flow_matching import solve_flow
+from dlcore.generative.lcm import lcm_sample, lcm_timesteps
 from dlcore.generative.plms import plms_sample
-from dlcore.generative.samplers import Denoise, integrate
+from dlcore.generative.samplers import Denoise, Noise, integrate
 from dlcore.generative.schedules import (
     SamplingGrid,
     alphas_cumprod,
@@ -102,6 +103,9 @@ CLASSES = {
         "solver_p": None,
         "shift_terminal": None,
     },
+    "LCMScheduler": BETAS | ZERO_SNR | CLIPPED | THRESHOLD
+    | {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
+    | {"original_inference_steps": 50, "timestep_scaling": 10.0},
     "FlowMatchEulerDiscreteScheduler": FLOW,
 }  # fmt: skip
 """Keys of each class and their defaults."""
@@ -122,10 +126,12 @@ ONLY = {
     "use_lu_lambdas": (False,),
     "invert_sigmas": (False,),
     "stochastic_sampling": (False,),
+    "timestep_scaling": (10.0,),
 }
 """Values of keys that dlcore has, whatever the class; all of the others are read as numbers."""
 DIFFUSION_ONLY = {"use_flow_sigmas": (False,), "use_dynamic_shifting": (False,), "shift_terminal": (None,)}
 SOLVERS = {
+    "LCMScheduler": {"clip_sample_range": (1.0,)},
     "PNDMScheduler": {
         "skip_prk_steps": (True,),
         "timestep_spacing": ("leading",),
@@ -229,11 +235,14 @@ def diffusion_grid(config: Mapping[str, Any], steps: int) -> SamplingGrid:
       ValueError: dlcore lacks the class, or a key has a value that it lacks.
     """
     name, c = _read(config, "DDIMScheduler", False)
-    count, spacing, betas = c["num_train_timesteps"], c["timestep_spacing"], _betas(c)
+    count, spacing, betas = c["num_train_timesteps"], c.get("timestep_spacing"), _betas(c)
     betas = rescale_zero_terminal_snr(betas) if c.get("rescale_betas_zero_snr") else betas
     alpha_cumprod, is_multistep = alphas_cumprod(betas), "solver_order" in c
     if c.get("rescale_betas_zero_snr") and name not in ("DDIMScheduler", "DDPMScheduler"):
         alpha_cumprod[-1] = 2**-24  # sigma stays finite
+    if name == "LCMScheduler":
+        times = lcm_timesteps(count, steps, c["original_inference_steps"])
+        return SamplingGrid(times, np.append(alpha_cumprod[times], 1.0), alpha_cumprod)
     with np.errstate(divide="ignore"):
         train_sigmas = np.sqrt((1 - alpha_cumprod) / alpha_cumprod)
     if is_multistep:
@@ -275,10 +284,13 @@ def _is_exact(name: str) -> bool:
     return name in ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler")
 
 
-def diffusion_solver(config: Mapping[str, Any], steps: int) -> Callable[[Denoise, jax.Array], jax.Array]:
-    """Make the sampler of a diffusion's scheduler: DPM-Solver++, UniPC, PLMS, or DDIM's steps for all other classes.
+def diffusion_solver(
+    config: Mapping[str, Any], steps: int, noise: Noise | None = None
+) -> Callable[[Denoise, jax.Array], jax.Array]:
+    """Make the sampler of a diffusion's scheduler: DPM-Solver++, UniPC, PLMS, LCM, or DDIM's steps for all others.
 
     Args:
+      noise: step -> noise that LCM adds; the others add none.
       As `diffusion_grid`.
 
     Returns:
@@ -302,6 +314,11 @@ def diffusion_solver(config: Mapping[str, Any], steps: int) -> Callable[[Denoise
             )
         sampler, more = (unipc_sample, {}) if is_unipc else (dpmpp_sample, {"order": c["solver_order"]})
         return lambda network, start: sampler(network, start, lambda k: 0, grid, **options, **more)
+    if name == "LCMScheduler":
+        if noise is None:
+            raise ValueError("noise=None: LCM adds noise in each step; allowed: step -> [B, ...]")
+        options |= {"clip_sample": bool(c["clip_sample"])}
+        return lambda network, start: lcm_sample(network, start, noise, grid, **options)
     if name == "PNDMScheduler":
         return lambda network, start: plms_sample(network, start, grid, prediction=prediction)
     bound = c["clip_sample_range"] if c.get("clip_sample") else np.inf

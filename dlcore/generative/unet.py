@@ -72,8 +72,10 @@ class TimestepEmbedding(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, waves: jax.Array) -> jax.Array:
-        """Embed timesteps: [B, D] -> [B, features]."""
+    def __call__(self, waves: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        """Embed timesteps: [B, D]; condition [B, G], added to them by a layer (None: none) -> [B, features]."""
+        if condition is not None:
+            waves += Dense(waves.shape[-1], use_bias=False, dtype=self.dtype, name="cond_proj")(condition)
         first, second = (
             Dense(self.features, dtype=self.dtype, kernel_init=self.kernel_init, name=f"linear_{k}") for k in (1, 2)
         )

@@ -7,6 +7,7 @@ Rombach et al. 2022, arXiv:2112.10752 (Stable Diffusion); Podell et al. 2023, ar
     guided: network(z, t, no words) + g (network(z, t, words) - network(z, t, no words))
 
     StableDiffusionPipeline      CLIP's last states
+    LatentConsistencyModel...    the same; guidance is an input, and each step adds noise (arXiv:2310.04378)
     StableDiffusionXLPipeline    states before the last block of two CLIPs; pooled; sizes
     StableDiffusion3Pipeline     two CLIPs' states before the last block, then T5's; both pooled
     FluxPipeline                 T5's states, CLIP's pooled; guidance is an input of "dev"
@@ -32,6 +33,8 @@ from dlcore.choices import check_whole_number
 from dlcore.generative.flux import image_positions
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.published_schedulers import diffusion_solver, flow_solver
+from dlcore.generative.samplers import Noise
+from dlcore.generative.unet import timestep_embedding
 from dlcore.learner import root_key
 from dlcore.models.stored_arrays import read_config
 from dlcore.ops.checks import check_shapes
@@ -67,6 +70,7 @@ _THIRD = ("text_encoder_3", "tokenizer_3")
 
 KINDS = {
     "StableDiffusionPipeline": Kind("unet", ((*_FIRST, 77),), 7.5, 50),
+    "LatentConsistencyModelPipeline": Kind("unet", ((*_FIRST, 77),), 8.5, 4),
     "StableDiffusionXLPipeline": Kind("unet", ((*_FIRST, 77), (*_SECOND, 77)), 5.0, 50),
     "StableDiffusion3Pipeline": Kind("transformer", ((*_FIRST, 77), (*_SECOND, 77), (*_THIRD, 256)), 7.0, 28, True),
     "FluxPipeline": Kind("transformer", ((*_FIRST, 77), (*_SECOND, 512)), 3.5, 28, True),
@@ -159,10 +163,11 @@ class Pipeline:
         keys = jax.vmap(lambda k: jax.random.fold_in(root_key(seed), k))(jnp.arange(count))
         start = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         conditions, null = self._condition(words, (height, width)), None
-        if guidance != 1 and self.name != "FluxPipeline":
+        if guidance != 1 and not self._embeds_guidance:
             null = self._null(conditions, (height, width))
         conditions, null = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape[1:])), (conditions, null))
-        return self._run(steps, guidance, self.network.variables, self.autoencoder.variables, conditions, null, start)
+        weights = self.network.variables, self.autoencoder.variables
+        return self._run(steps, guidance, *weights, conditions, null, start, keys)
 
     @functools.cached_property
     def _run(self) -> Callable[..., jax.Array]:
@@ -177,6 +182,7 @@ class Pipeline:
             conditions: tuple[jax.Array, ...],
             null: tuple[jax.Array, ...] | None,
             start: jax.Array,
+            keys: jax.Array,
         ) -> jax.Array:
             def network(z: jax.Array, t: jax.Array) -> jax.Array:
                 conditional = self._predict(variables, z, t, conditions, guidance)
@@ -186,8 +192,11 @@ class Pipeline:
                 unconditional = self._predict(variables, z, t, null, guidance)
                 return unconditional + guidance * (conditional - unconditional)
 
+            def noise(k: jax.Array) -> jax.Array:
+                return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k), start.shape[1:]))(keys)
+
             is_flow = KINDS[self.name].is_flow
-            solve = self._flow(steps, start.shape[1] * start.shape[2]) if is_flow else self._diffusion(steps)
+            solve = self._flow(steps, start.shape[1] * start.shape[2]) if is_flow else self._diffusion(steps, noise)
             model = self.autoencoder.model
             latents = model.unscale_latents(solve(network, start))
             return denormalize(model.apply(latent_variables, latents, method="decode"))
@@ -202,8 +211,13 @@ class Pipeline:
         model = self.network.model
         return getattr(model, "patch_size", 1) * 2 ** (len(getattr(model, "channels", (0,))) - 1)
 
+    @property
+    def _embeds_guidance(self) -> bool:
+        """Whether guidance is an input of the network, which then needs no call without words."""
+        return self.name == "FluxPipeline" or getattr(self.network.model, "guidance_features", None) is not None
+
     def _guidance(self, words: str, guidance: float | None) -> float:
-        embeds = getattr(self.network.model, "has_guidance", None)
+        embeds = getattr(self.network.model, "has_guidance", self._embeds_guidance or None)
         if embeds is False:
             if guidance not in (None, 1):
                 raise ValueError(f"guidance={guidance}: the network embeds none; allowed: 1")
@@ -221,7 +235,7 @@ class Pipeline:
         texts = [encoder.encode(words, pad=self.name != "PixArtAlphaPipeline") for encoder in self.encoders]
         if self.name == "FluxPipeline":
             return texts[1]["last_hidden_state"], texts[0]["pooler_output"]
-        if self.name in ("StableDiffusionPipeline", "PixArtAlphaPipeline"):
+        if self.name in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline", "PixArtAlphaPipeline"):
             return (texts[0]["last_hidden_state"],)
         context = jnp.concatenate([text["penultimate"] for text in texts[:2]], -1)  # [1, T, E]
         if self.name == "StableDiffusionXLPipeline":
@@ -253,9 +267,13 @@ class Pipeline:
             tokens = model.apply(variables, tokens, times / 1000, *condition, positions, None, strength)
             squares = tokens.reshape(batch, rows // 2, columns // 2, channels, 2, 2)
             return squares.transpose(0, 1, 4, 2, 5, 3).reshape(z.shape)
-        if self.name in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
+        if KINDS[self.name].network == "unet":
             context, *added = condition
-            return model.apply(variables, z, times, None, context, None, tuple(added) or None)
+            waves = []
+            if self._embeds_guidance:
+                scales = jnp.full(z.shape[0], 1000 * (guidance - 1), jnp.float32)
+                waves = [timestep_embedding(scales, model.guidance_features, ends_at_period=True)]
+            return model.apply(variables, z, times, None, context, None, tuple(added) or None, *waves)
         # PixArt predicts the variance too.
         return model.apply(variables, z, times, *condition)[..., : z.shape[-1]]
 
@@ -265,8 +283,8 @@ class Pipeline:
         last = 1 / steps if self.name == "FluxPipeline" else None
         return flow_solver(self.scheduler, steps, positions / patch**2, last)
 
-    def _diffusion(self, steps: int) -> Callable[[Callable, jax.Array], jax.Array]:
-        return diffusion_solver(self.scheduler, steps)
+    def _diffusion(self, steps: int, noise: Noise | None = None) -> Callable[[Callable, jax.Array], jax.Array]:
+        return diffusion_solver(self.scheduler, steps, noise)
 
 
 def open_pipeline(

@@ -88,7 +88,7 @@ CHANGES = {
     "solver_p": {}, "shift_terminal": 0.1, "shift": 2.0, "base_shift": 0.7, "max_shift": 1.5, "sigma_max": 5.0,
     "base_image_seq_len": 100, "max_image_seq_len": 2000, "invert_sigmas": True, "time_shift_type": "linear",
     "stochastic_sampling": True, "sigma_min": 0.1, "dynamic_thresholding_ratio": 0.5, "sample_max_value": 2.0,
-    "beta_schedule": "linear",
+    "beta_schedule": "linear", "original_inference_steps": 40, "timestep_scaling": 5.0,
 }  # fmt: skip
 SAMPLER_KEYS = ("prediction_type", "clip_sample", "clip_sample_range", "solver_order", "timestep_spacing")
 """What changes the steps beside their levels."""

@@ -15,6 +15,7 @@ VOCAB = 64
 MERGES = [("r", "e"), ("re", "d</w>"), ("a", "r"), ("e", "</w>")]
 PARTS = {
     "StableDiffusionPipeline": ("unet", "UNet2DConditionModel", "df_unet2d_cond"),
+    "LatentConsistencyModelPipeline": ("unet", "UNet2DConditionModel", "df_unet2d_cond"),
     "StableDiffusionXLPipeline": ("unet", "UNet2DConditionModel", "df_unet_xl"),
     "StableDiffusion3Pipeline": ("transformer", "SD3Transformer2DModel", "df_sd3"),
     "FluxPipeline": ("transformer", "FluxTransformer2DModel", "df_flux"),
@@ -22,6 +23,7 @@ PARTS = {
 }
 TEXTS = {  # width and head of a CLIP, or width of a T5
     "StableDiffusionPipeline": [(12, None)],
+    "LatentConsistencyModelPipeline": [(12, None)],
     "StableDiffusionXLPipeline": [(4, None), (8, 10)],
     "StableDiffusion3Pipeline": [(4, 4), (8, 6), 12],
     "FluxPipeline": [(10, None), 12],
@@ -144,7 +146,11 @@ def write_pipeline(folder, kind, scheduler=None, **changes):
     """Write a pipeline; `changes` go into model_index.json."""
     name, architecture, file = PARTS[kind]
     _, meta, weights = read_golden(file)
-    write_network(folder / name, architecture, meta["kwargs"], weights)
+    config = meta["kwargs"]
+    if kind == "LatentConsistencyModelPipeline":  # its network reads 16 waves of the guidance
+        config = {**config, "time_cond_proj_dim": 16}
+        weights |= drawn({"time_embedding.cond_proj.weight": (config["block_out_channels"][0], 16)})
+    write_network(folder / name, architecture, config, weights)
     write_network(folder / "vae", "AutoencoderKL", *autoencoder(1 if kind == "FluxPipeline" else 4))
     index = {"_class_name": kind}
     for k, text in enumerate(TEXTS[kind]):
@@ -164,10 +170,12 @@ def write_pipeline(folder, kind, scheduler=None, **changes):
 
 PNDM = {key: value for key, value in DIFFUSION.items() if key != "clip_sample"}
 PNDM |= {"_class_name": "PNDMScheduler", "skip_prk_steps": True}
+LCM = {"_class_name": "LCMScheduler", "original_inference_steps": 50, "timestep_scaling": 10.0}
 GUIDED = {"guidance_scale": 3.0}
 DRAWN = {
     "sd": ("StableDiffusionPipeline", None, GUIDED),
     "sd_plms": ("StableDiffusionPipeline", PNDM, GUIDED | {"num_inference_steps": 5}),
+    "lcm": ("LatentConsistencyModelPipeline", LCM, {"guidance_scale": 4.0}),
     "sdxl": ("StableDiffusionXLPipeline", None, GUIDED),
     "sd3": ("StableDiffusion3Pipeline", None, GUIDED),
     "flux": ("FluxPipeline", None, {"guidance_scale": 1.0}),
@@ -185,14 +193,16 @@ SIZES = {"height": 16, "width": 8, "num_inference_steps": 3}
 
 def write_all(folder):
     """Write the pipelines of the goldens, what they are called with, and the noise that they start from."""
-    from tests.pretrained.test_pipeline import WORDS, latents
+    from tests.pretrained.test_pipeline import WORDS, latents, noises
 
     for name, (kind, scheduler, call) in DRAWN.items():
         path = write_pipeline(folder / name, kind, scheduler)
         vae = json.loads((path / "vae" / "config.json").read_text())
         write_json(path / "vae" / "config.json", vae | LATENTS.get(kind, {}))
         write_json(path / "call.json", {"prompt": WORDS, **SIZES, **call})
-        np.save(path / "start.npy", latents((8, 4, 1 if kind == "FluxPipeline" else 4)))
+        shape = (8, 4, 1 if kind == "FluxPipeline" else 4)
+        np.save(path / "start.npy", latents(shape))
+        np.save(path / "noises.npy", noises(shape, call.get("num_inference_steps", SIZES["num_inference_steps"])))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,14 @@ def latents(shape, seed=0, count=2):
     return np.stack([jax.random.normal(jax.random.fold_in(jax.random.key(seed), k), shape) for k in range(count)])
 
 
+def noises(shape, steps):
+    """[steps, 2, *shape], of LCM's steps: each image's own."""
+    keys = [jax.random.fold_in(jax.random.key(0), k) for k in range(2)]
+    return np.stack(
+        [[jax.random.normal(jax.random.fold_in(key, step), shape) for key in keys] for step in range(steps)]
+    )
+
+
 def schedule(steps):
     """Of DIFFUSION: betas whose roots are even; timesteps 1 + k (1000 / N), falling; the end is the first timestep."""
     abar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
@@ -294,6 +302,7 @@ def test_each_pipeline_has_the_parts_and_defaults_of_diffusers():
     """Folders, guidance, steps, the windows of its texts, and whether it is a flow."""
     for name, *expected in (
         ("StableDiffusionPipeline", "unet", 7.5, 50, [77], False),
+        ("LatentConsistencyModelPipeline", "unet", 8.5, 4, [77], False),
         ("StableDiffusionXLPipeline", "unet", 5.0, 50, [77, 77], False),
         ("StableDiffusion3Pipeline", "transformer", 7.0, 28, [77, 77, 256], True),
         ("FluxPipeline", "transformer", 3.5, 28, [77, 512], True),

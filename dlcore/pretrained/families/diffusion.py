@@ -85,6 +85,7 @@ def _unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "transformer_depths": (depths,) * len(channels) if isinstance(depths, int) else tuple(depths),
         "size_features": config["addition_time_embed_dim"] if is_xl else None,
         "out_channels": config["out_channels"],
+        **({"guidance_features": config["time_cond_proj_dim"]} if config.get("time_cond_proj_dim") else {}),
     }
 
 
@@ -95,14 +96,16 @@ def _load_unet(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]
         pooled = config["projection_class_embeddings_input_dim"] - NUM_SIZES * model.size_features
         added = jnp.zeros((1, pooled)), jnp.zeros((1, NUM_SIZES))
     x = jnp.zeros((1, side, side, config["in_channels"]))
-    return from_torch_names(model, weights, x, jnp.zeros(1), None, context, None, added)
+    guidance = [jnp.zeros((1, config["time_cond_proj_dim"]))] if config.get("time_cond_proj_dim") else []
+    return from_torch_names(model, weights, x, jnp.zeros(1), None, context, None, added, *guidance)
 
 
 def _noise(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     sample, context = inputs["sample"], inputs["encoder_hidden_states"]
     timestep = jnp.broadcast_to(inputs["timestep"], sample.shape[:1])
     added = (inputs["text_embeds"], inputs["time_ids"]) if model.size_features is not None else None
-    return {"sample": model.apply(variables, sample, timestep, None, context, None, added)}
+    guidance = [inputs["timestep_cond"]] if "timestep_cond" in inputs else []
+    return {"sample": model.apply(variables, sample, timestep, None, context, None, added, *guidance)}
 
 
 def _class_unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -275,7 +278,7 @@ def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     return outputs
 
 
-_UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states|ctx", "text_embeds|text", "time_ids")
+_UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states|ctx", "text_embeds|text", "time_ids", "timestep_cond")
 
 
 _CLASS_INPUTS = ("sample", "timestep", "class_labels")
