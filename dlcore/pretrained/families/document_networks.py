@@ -1,4 +1,4 @@
-"""Networks of transformers for photographs of documents: PP-LCNet in three versions."""
+"""Networks of transformers for photographs of documents: PP-LCNet in three versions, TextNet and UVDoc."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -79,6 +79,37 @@ def _pp_lcnet_v4(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+TEXTNET = {"stem_num_channels": 3, "stem_act_func": "relu"}
+"""Values that dlcore's network has. `image_size` changes no value."""
+
+
+def _textnet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, TEXTNET, "dlcore's TextNet")
+    stages = zip(
+        config["conv_layer_kernel_sizes"], config["conv_layer_strides"], config["hidden_sizes"][1:], strict=True
+    )
+    return "textnet_tiny", {
+        "num_classes": len(config["id2label"]) if config["architectures"][0].endswith("Classification") else 0,
+        "settings": tuple(
+            tuple((tuple(sides), width, _stride(stride)) for sides, stride in zip(kernels, strides, strict=True))
+            for kernels, strides, width in stages
+        ),
+        "stem_width": config.get("stem_out_channels", 64),
+        "stem_kernel": config.get("stem_kernel_size", 3),
+        "stem_stride": config.get("stem_stride", 2),
+        "epsilon": config.get("batch_norm_eps", 1e-5),
+    }
+
+
+def _uvdoc(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "uvdoc_encoder", {
+        "heads": tuple(features for _, features in config["resnet_head"]),
+        "blocks": tuple(tuple(tuple(block[1:]) for block in blocks) for blocks in config["resnet_configs"]),
+        "settings": tuple(tuple(dilation for _, dilation in blocks) for blocks in config["stage_configs"]),
+        "kernel_size": config.get("kernel_size", 5),
+    }
+
+
 def _logits(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the logits by transformers' name for them."""
     return {"last_hidden_state": classifier(model, variables, inputs)["logits"]}
@@ -89,4 +120,7 @@ FAMILIES = (
     _backbone("PPLCNetBackbone", _pp_lcnet),
     _backbone("PPLCNetV3Backbone", _pp_lcnet),
     _backbone("PPLCNetV4Backbone", _pp_lcnet_v4),
+    Family("transformers", ("TextNetForImageClassification",), _textnet, classifier),
+    _backbone("TextNetBackbone", _textnet),
+    _backbone("UVDocBackbone", _uvdoc),
 )
