@@ -35,7 +35,7 @@ FILES = {
         *("aimv2", "alexnet", "all_cnn", "beit", "byobnet", "cait", "convnext", "convnextv2", "crossvit", "cspnet"),
         *("deit", "densenet", "dinov3", "efficientnet", "eva02", "fastvit", "focalnet", "general_vit", "googlenet"),
         *("hgnet", "hiera", "hrnet", "ijepa", "inception_v3", "lenet", "levit", "mambaout", "maxvit", "maxxvit"),
-        *("metaformer", "mit", "mixer", "mlp", "mnasnet", "mobile_variants", "mobilenet_v1", "mobilenet_v2"),
+        *("metaformer", "mit", "mixer", "mlcd", "mlp", "mnasnet", "mobile_variants", "mobilenet_v1", "mobilenet_v2"),
         *("mobilenet_v3", "mobilenet_v3_variants", "mobilenet_v4", "mobilevit", "nextvit", "nf_resnet", "nin", "pit"),
         *("pp_lcnet", "pvt_v2", "regnet", "relpos_vit", "repvgg", "res2net", "res_mlp", "resnest", "resnet"),
         *("resnet_cifar", "resnet_v2", "rope_vit", "shufflenet_v2", "small_cnn", "squeezenet", "swin", "swin_v2"),
