@@ -14,12 +14,13 @@ from dlcore.detection.anchors import check_targets as check_targets
 from dlcore.detection.anchors import match_anchors as match_anchors
 from dlcore.detection.cascade_rcnn import CascadeRCNN as CascadeRCNN
 from dlcore.detection.cascade_rcnn import mean_outputs as mean_outputs
-from dlcore.detection.cascade_rcnn import refine_boxes as refine_boxes
 from dlcore.detection.cascade_rcnn import stage_weights as stage_weights
 from dlcore.detection.center_net import CenterNet as CenterNet
 from dlcore.detection.center_net import gaussian_radius as gaussian_radius
 from dlcore.detection.center_net import heat_map_loss as heat_map_loss
 from dlcore.detection.center_net import target_heat_map as target_heat_map
+from dlcore.detection.conditional_detr import ConditionalDETR as ConditionalDETR
+from dlcore.detection.conditional_detr import ConditionalDecoderLayer as ConditionalDecoderLayer
 from dlcore.detection.d_fine import DFINE as DFINE
 from dlcore.detection.d_fine import FineOutputs as FineOutputs
 from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
@@ -79,6 +80,8 @@ from dlcore.detection.keypoint_rcnn import read_keypoints as read_keypoints
 from dlcore.detection.localization import Localizer as Localizer
 from dlcore.detection.localization import box_distance as box_distance
 from dlcore.detection.localization import mean_size_boxes as mean_size_boxes
+from dlcore.detection.lw_detr import LWDETR as LWDETR
+from dlcore.detection.lw_detr import ScaleProjector as ScaleProjector
 from dlcore.detection.mask_rcnn import MaskHead as MaskHead
 from dlcore.detection.mask_rcnn import mask_targets as mask_targets
 from dlcore.detection.mask_rcnn import probabilities as probabilities
@@ -143,6 +146,8 @@ from dlcore.detection.two_stage import Stages as Stages
 from dlcore.detection.vitdet import ViTDetector as ViTDetector
 from dlcore.detection.vitpose import ViTPose as ViTPose
 from dlcore.detection.vitpose import dark_keypoints as dark_keypoints
+from dlcore.detection.windowed_vit import WINDOWED_NAMES as WINDOWED_NAMES
+from dlcore.detection.windowed_vit import WindowedViT as WindowedViT
 from dlcore.detection.yolo import Cells as Cells
 from dlcore.detection.yolo import YOLO as YOLO
 from dlcore.detection.yolo import assign_cells as assign_cells

@@ -173,6 +173,7 @@ from dlcore.generative.pixels import check_shape as check_shape
 from dlcore.generative.pixels import denormalize as denormalize
 from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
+from dlcore.generative.plms import plms_sample as plms_sample
 from dlcore.generative.prompt_panels import PromptPanels as PromptPanels
 from dlcore.generative.prompt_panels import SubjectPanels as SubjectPanels
 from dlcore.generative.prompts_with_edges import ControlledBase as ControlledBase
@@ -258,6 +259,8 @@ from dlcore.generative.styles import walks as walks
 from dlcore.generative.super_resolution import SRResNet as SRResNet
 from dlcore.generative.super_resolution import enlarge as enlarge
 from dlcore.generative.super_resolution import sharpness as sharpness
+from dlcore.generative.swin2sr import Swin2SR as Swin2SR
+from dlcore.generative.swin2sr import Upsampler as Upsampler
 from dlcore.generative.tcd import tcd_sample as tcd_sample
 from dlcore.generative.text_networks import TextConditionalUNet as TextConditionalUNet
 from dlcore.generative.text_to_image import TextUNet as TextUNet
@@ -265,8 +268,6 @@ from dlcore.generative.text_to_image import WordEncoder as WordEncoder
 from dlcore.generative.text_to_image import object_correctness as object_correctness
 from dlcore.generative.text_to_image import prompt_condition as prompt_condition
 from dlcore.generative.torch_diffusers import published_names as published_names
-from dlcore.generative.torch_networks import MODELS as MODELS
-from dlcore.generative.torch_networks import example_inputs as example_inputs
 from dlcore.generative.translated_images import EnlargeImages as EnlargeImages
 from dlcore.generative.translated_images import TranslateEdges as TranslateEdges
 from dlcore.generative.translated_images import TranslateUnpaired as TranslateUnpaired

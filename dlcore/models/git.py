@@ -210,7 +210,7 @@ MODELS = {
             activation="quick_gelu",
             epsilon=1e-5,
             reads=(12,),
-            skips_class_token=False,
+            skips_first_token=False,
         ),
     ),
 }

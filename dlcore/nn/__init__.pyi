@@ -72,6 +72,7 @@ from dlcore.nn.group_norm import GroupNorm as GroupNorm
 from dlcore.nn.group_norm import InstanceNorm as InstanceNorm
 from dlcore.nn.group_norm import LayerNorm as LayerNorm
 from dlcore.nn.group_norm import RMSNorm as RMSNorm
+from dlcore.nn.group_norm import ZeroCenteredRMSNorm as ZeroCenteredRMSNorm
 from dlcore.nn.group_norm import local_response_norm as local_response_norm
 from dlcore.nn.locally_connected import LocallyConnected as LocallyConnected
 from dlcore.nn.masked_conv import MaskedConv as MaskedConv

@@ -4,6 +4,8 @@ from dlcore.segmentation.clicks import mask_iou as mask_iou
 from dlcore.segmentation.clicks import place_click as place_click
 from dlcore.segmentation.clicks import region_depth as region_depth
 from dlcore.segmentation.clicks import simulate_clicks as simulate_clicks
+from dlcore.segmentation.clipseg import CLIPSeg as CLIPSeg
+from dlcore.segmentation.clipseg import CLIPSegDecoder as CLIPSegDecoder
 from dlcore.segmentation.deeplab import ASPP as ASPP
 from dlcore.segmentation.deeplab import DeepLabHead as DeepLabHead
 from dlcore.segmentation.deeplab import DeepLabV3 as DeepLabV3
@@ -72,11 +74,17 @@ from dlcore.segmentation.prompts import check_boxes as check_boxes
 from dlcore.segmentation.prompts import check_points as check_points
 from dlcore.segmentation.pspnet import PSPNet as PSPNet
 from dlcore.segmentation.pspnet import PyramidPooling as PyramidPooling
+from dlcore.segmentation.rf_detr_segmenter import RFDETRSegmenter as RFDETRSegmenter
 from dlcore.segmentation.sam import CORNERS as CORNERS
 from dlcore.segmentation.sam import HIDDEN as HIDDEN
 from dlcore.segmentation.sam import PromptEncoder as PromptEncoder
 from dlcore.segmentation.sam import SAM as SAM
 from dlcore.segmentation.sam import fourier_positions as fourier_positions
+from dlcore.segmentation.sam2 import PyramidNeck as PyramidNeck
+from dlcore.segmentation.sam2 import SAM2 as SAM2
+from dlcore.segmentation.sam3 import SAM3Tracker as SAM3Tracker
+from dlcore.segmentation.sam3 import SimplePyramidNeck as SimplePyramidNeck
+from dlcore.segmentation.sam_hq import SAMHQ as SAMHQ
 from dlcore.segmentation.scans import ScansWithLabels as ScansWithLabels
 from dlcore.segmentation.scans import equal_classes_loss as equal_classes_loss
 from dlcore.segmentation.segformer import SegFormer as SegFormer

@@ -3,6 +3,8 @@ from dlcore.vision_language.caption_rnn import CaptionRNN as CaptionRNN
 from dlcore.vision_language.caption_rnn import Captioner as Captioner
 from dlcore.vision_language.caption_rnn import last_map as last_map
 from dlcore.vision_language.caption_transformer import CaptionTransformer as CaptionTransformer
+from dlcore.vision_language.location_tokens import boxes_to_words as boxes_to_words
+from dlcore.vision_language.location_tokens import words_to_boxes as words_to_boxes
 from dlcore.vision_language.networks import GridEncoder as GridEncoder
 from dlcore.vision_language.networks import PairLayer as PairLayer
 from dlcore.vision_language.networks import SentenceEncoder as SentenceEncoder

@@ -26,7 +26,7 @@ def _git(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         activation=vision["hidden_act"],
         epsilon=vision["layer_norm_eps"],
         reads=(vision["num_hidden_layers"],),
-        skips_class_token=False,
+        skips_first_token=False,
     )
     frames = text.get("num_image_with_embedding") or 0
     image_tokens = ((image_size // patch_size) ** 2 + 1) * max(frames, 1)
