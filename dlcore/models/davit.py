@@ -123,6 +123,7 @@ class DaViT(CheckedFields):
       paddings: zeros around their inputs.
       norm_first: of each: normalize its input, in place of its output.
       window: side of a window of attention.
+      mlp_ratio: hidden units of a perceptron, as a multiple of its channels.
       qkv_bias: add biases to queries, keys and values.
       dtype: dtype of the computation; None takes the parameters'.
     """
@@ -143,6 +144,9 @@ class DaViT(CheckedFields):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Read images.
+
+        Args:
+          x: [B, H, W, C].
 
         Returns:
           [B, h, w, width].

@@ -119,6 +119,7 @@ class QwenTower(CheckedFields):
       features: width of the decoder.
       patch_features: C F P P, numbers of a patch.
       depth: blocks.
+      width: features of a patch's token.
       merge: m, side of the squares of patches that become one token.
       activation: of the perceptrons, by transformers' name.
       gated: multiply the perceptrons' first layer by a gate.
@@ -153,6 +154,9 @@ class QwenTower(CheckedFields):
     @nn.compact
     def __call__(self, images: PatchSequence, train: bool = False) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """Read images.
+
+        Args:
+          images: N images of S patches.
 
         Returns:
           ([S / (m m), features], as many such arrays as `deepstack` has blocks).

@@ -123,7 +123,15 @@ class QwenVL(CheckedFields):
 
     @nn.nowrap
     def init_cache(self, batch_size: int, length: int | None = None) -> Any:
-        """Make an empty cache, see `DecoderOnly`."""
+        """Make an empty cache.
+
+        Args:
+          batch_size: B.
+          length: the most tokens that it holds; None means the window.
+
+        Returns:
+          The blocks' caches, and by how much words stand behind their place.
+        """
         return {"blocks": self.decoder.init_cache(batch_size, length), "shift": jnp.zeros(batch_size, jnp.int32)}
 
     @property

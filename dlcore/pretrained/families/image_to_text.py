@@ -121,12 +121,34 @@ def _blip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _blip_reader(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    text = {**DEFAULTS["blip_text_model"], **config.get("text_config", {})}
+    _, fields = _blip({**config, "text_config": {**text, "is_decoder": True}})
+    is_match = config["architectures"][0] == "BlipForImageTextRetrieval"
+    sizes = {} if is_match else {"embedding_size": config.get("projection_dim", 512)}
+    epsilon = {} if is_match else {"vision_epsilon": fields["tower"].epsilon}
+    return "blip_match_base" if is_match else "blip_pairs_base", fields | sizes | epsilon
+
+
+def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    found = model.apply(variables, *(inputs.get(name) for name in PAIR_INPUTS))
+    if model.head == "match":
+        return {"itm_score": found}
+    images, texts, scale = found
+    logits = scale * images @ texts.T
+    return {"image_embeds": images, "text_embeds": texts, "logits_per_image": logits, "logits_per_text": logits.T}
+
+
+PAIR_INPUTS = ("pixel_values", "input_ids", "attention_mask")
+
+
 def _teacher_forced(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     tokens = inputs["decoder_input_ids"] if "decoder_input_ids" in inputs else inputs["input_ids"]
     return {"logits": model.apply(variables, inputs["pixel_values"], tokens)}
 
 
 FAMILIES = (
+    Family("transformers", ("BlipModel", "BlipForImageTextRetrieval"), _blip_reader, _pairs, PAIR_INPUTS, "pairs"),
     Family("transformers", ("DonutSwinForImageClassification",), _donut_swin, classifier),
     Family("transformers", ("DonutSwinModel",), without_head(_donut_swin), token_encoder),
     Family(
