@@ -38,7 +38,7 @@ FILES = {
         *("metaformer", "mit", "mixer", "mlp", "mnasnet", "mobile_variants", "mobilenet_v1", "mobilenet_v2"),
         *("mobilenet_v3", "mobilenet_v3_variants", "mobilenet_v4", "mobilevit", "mobilevit_v2", "nextvit"),
         *("nf_resnet", "nin", "pit", "pvt", "pvt_v2", "regnet", "relpos_vit", "repvgg", "res2net", "res_mlp"),
-        *("resnest", "resnet", "resnet_cifar"),
+        *("cvt", "resnest", "resnet", "resnet_cifar"),
         *("resnet_v2", "rope_vit", "shufflenet_v2", "small_cnn", "squeezenet", "swiftformer", "swin", "swin_v2", "vgg"),
         *("vit", "vitdet", "xception", "xception_aligned", "xcit", "zfnet"),
     ),
