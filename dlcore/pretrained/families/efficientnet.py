@@ -81,7 +81,8 @@ def _load(model: EfficientNet, config: Mapping[str, Any], arrays: Mapping[str, A
         renamed[f"{names.get(layer, layer)}.{entry}"] = value
     name, fields = _efficientnet(config)
     new_head = model.num_classes != fields["num_classes"]
-    return load_torch(name, renamed, replace_head=new_head, **(fields | {"num_classes": model.num_classes}))
+    fields["num_classes"] = model.num_classes
+    return load_torch(name, renamed, replace_head=new_head, **fields)
 
 
 FAMILIES = (
