@@ -47,7 +47,7 @@ FILES = {
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("blip", "clip", "clip_resnet", "siglip2", "two_towers"),
     "encoder": ("dinov2", "feature_maps", "image_tower", "mae", "simmim", "vjepa2"),
-    "video": ("mvit", "s3d", "swin3d", "video_resnet", "video_transformer", "vjepa2_classifier"),
+    "video": ("mvit", "s3d", "swin3d", "video_resnet", "video_transformer", "videoprism", "vjepa2_classifier"),
     "detection": ("dlcore.detection.torch_detectors", "dlcore.vision3d.published_keypoints"),
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.depth_pro", "dlcore.vision3d.published_depth"),
