@@ -42,6 +42,7 @@ def from_torch_names(model: GroundingDINO, state_dict: Mapping[str, Any]) -> Any
       {"params": ...}.
     """
     entries = {re.sub(COPY, "", key): value for key, value in state_dict.items()}
+    entries |= {key: value for key, value in state_dict.items() if not re.search(COPY, key)}
     parts = {
         front: {key.removeprefix(front): entries.pop(key) for key in list(entries) if key.startswith(front)}
         for front in (IMAGE, TEXT)
