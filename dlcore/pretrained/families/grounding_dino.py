@@ -34,7 +34,9 @@ def _model(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config["backbone_config"], {"model_type": "swin"}, where)
     check_config(config["text_config"], {"model_type": "bert"}, where)
     name = {"architectures": ["SwinBackbone"]}
-    backbone = find_family(name).model({"out_indices": [2, 3, 4], **config["backbone_config"], **name})[1]
+    inner = config["backbone_config"]
+    stages = inner.get("out_features") or [f"stage{i}" for i in inner.get("out_indices") or (2, 3, 4)]
+    backbone = find_family(name).model({**inner, "id2label": {}, "out_features": stages, **name})[1]
     text = read_as("BertModel")({**BERT_BASE, **config["text_config"]})[1]
     return "mm_grounding_dino_tiny" if is_mm else "grounding_dino_tiny", {
         "backbone": FeatureMaps(**backbone),
