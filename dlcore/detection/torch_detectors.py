@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.detection import torch_weights
+from dlcore.detection import grounding_names, torch_weights
 from dlcore.detection.conditional_detr import ConditionalDETR
 from dlcore.detection.d_fine import DFINE
 from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
+from dlcore.detection.grounding_dino import GroundingDINO
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.lw_detr import LWDETR
 from dlcore.detection.mask_rcnn import MaskHead
@@ -30,9 +31,12 @@ from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.vitpose import ViTPose
 from dlcore.detection.windowed_vit import WindowedViT
 from dlcore.detection.yolos import YOLOS
+from dlcore.models.bert import BERT
 from dlcore.models.clip import CLIP
+from dlcore.models.feature_maps import FeatureMaps
 from dlcore.models.hgnet import HGNetV2
 from dlcore.models.resnet import ResNet
+from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch
 
 __all__ = ["BACKBONES", "MODELS", "count_classes", "example_inputs", "from_torch_names"]
@@ -50,6 +54,12 @@ _DINOV2 = WindowedViT(
     class_token=True,
     final_norm=True,
     layer_scale=1.0,
+)
+
+_GROUNDING_DINO = functools.partial(
+    GroundingDINO,
+    backbone=FeatureMaps(Swin(num_classes=0), ("stage2", "stage3", "stage4"), 1e-5),
+    text_backbone=BERT(30522, 512, head="pooled"),
 )
 
 
@@ -86,6 +96,8 @@ MODELS = {
     "owlv2_base_patch16": functools.partial(OWLViT, clip=_clip(960, 16), objectness=True),
     "rt_detr_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
     "rt_detr_v2_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
+    "grounding_dino_tiny": functools.partial(_GROUNDING_DINO),
+    "mm_grounding_dino_tiny": functools.partial(_GROUNDING_DINO, shared_heads=False, scaled=True),
     "rf_detr_base": functools.partial(
         LWDETR, backbone=_DINOV2, num_classes=91, stages=tuple(f"block{i}" for i in (2, 5, 8, 11)), norm_epsilon=1e-5
     ),
@@ -104,10 +116,14 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
 
     Returns:
       (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, of its own size for ViTPose, of
-      `EXAMPLE_SIDE` or 64 for others; (an image, a text [1, 1]) for OWL-ViT.
+      `EXAMPLE_SIDE` or 64 for others; (an image, a text [1, 1]) for OWL-ViT and
+      Grounding DINO.
     """
     if isinstance(model, OWLViT):
         side = model.clip.image_size
+        return jnp.zeros((1, side, side, 3)), jnp.ones((1, 1), jnp.int32)
+    if isinstance(model, GroundingDINO):
+        side = model.EXAMPLE_SIDE
         return jnp.zeros((1, side, side, 3)), jnp.ones((1, 1), jnp.int32)
     if isinstance(model, ViTPose):
         return (jnp.zeros((1, *model.image_size, 3)),)
@@ -128,7 +144,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: the heads have different numbers of classes.
     """
-    if isinstance(model, OWLViT | ViTPose):
+    if isinstance(model, OWLViT | ViTPose | GroundingDINO):
         return None
     return _count("classes", model.num_classes, lambda n: _with_classes(model, n), state_dict)
 
@@ -149,6 +165,8 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """
     if isinstance(model, OWLViT):
         return torch_weights.from_torch_names(model, state_dict, inputs=example_inputs(model))
+    if isinstance(model, GroundingDINO):
+        return grounding_names.from_torch_names(model, state_dict)
     if isinstance(model, ViTPose):
         return torch_weights.from_torch_names(model, state_dict, model.image_size)
     model = _with_classes(model, model.num_classes)

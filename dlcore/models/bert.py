@@ -172,33 +172,45 @@ class BERT(CheckedFields):
             self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
 
     def features(
-        self, tokens: jax.Array, train: bool = False, mask: jax.Array | None = None, segments: jax.Array | None = None
+        self,
+        tokens: jax.Array,
+        train: bool = False,
+        mask: jax.Array | None = None,
+        segments: jax.Array | None = None,
+        positions: jax.Array | None = None,
     ) -> jax.Array:
         """Embed every token in its text.
 
         Args:
           tokens: [B, T] int, T at most the window.
-          mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
+          mask: [B, T] bool, True where there is a token and not padding, or [B, T, T], where one may attend to another;
+            None: everywhere.
           segments: [B, T] int, the segment of each token; None: all are in the first.
+          positions: [B, T] int, less than the window; None: 0, 1, ...
 
         Returns:
           [B, T, width], of the last block.
         """
-        check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T or None"), segments=(segments, "int B T or None"))
+        check_shapes(
+            tokens=(tokens, "int B T"), segments=(segments, "int B T or None"), positions=(positions, "int B T or None")
+        )
+        if mask is None or mask.ndim == 2:
+            check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T or None"))
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         x = self.word_embeddings(tokens)
         if self.num_segments:
             x = x + self.token_type_embeddings(jnp.zeros_like(tokens) if segments is None else segments)
-        positions = jnp.arange(length)
+        positions = jnp.arange(length) if positions is None else positions
         if self.pad_token is not None:
             is_token = tokens != self.pad_token
             positions = is_token.cumsum(1) * is_token + self.pad_token
         x = self.drop(self.embeddings_norm(x + self.position_embeddings(positions)), deterministic=not train)
-        attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
+        if mask is not None:
+            mask = mask.astype(bool)[:, None, None] if mask.ndim == 2 else mask[:, None]
         for block in self.blocks:
-            x = block(x, train, attention_mask)
+            x = block(x, train, mask)
         return x
 
     def __call__(
