@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.torch_weights import fill_from_torch
+from dlcore.vision3d.superglue import SuperGlue
 from dlcore.vision3d.superpoint import SuperPoint
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
 
-MODELS = {"superpoint": functools.partial(SuperPoint)}
+MODELS = {"superpoint": functools.partial(SuperPoint), "superglue": functools.partial(SuperGlue, detector=SuperPoint())}
 
 
 def example_inputs(model: nn.Module) -> tuple[jax.Array]:

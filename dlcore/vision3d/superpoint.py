@@ -66,7 +66,7 @@ class SuperPoint(CheckedFields):
       threshold: least score of a keypoint.
       max_keypoints: most keypoints of an image, those of the largest scores; None for all.
       radius: of the windows in which a keypoint is the maximum, in pixels.
-      border: pixels along the edges of an image without keypoints.
+      border: pixels along the upper and the left edge without keypoints.
     """
 
     widths: tuple[int, ...] = (64, 64, 128, 128)
@@ -120,8 +120,8 @@ class SuperPoint(CheckedFields):
     def _select(self, scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """(Keypoints [B, K, 2] in pixels, their scores [B, K], mask [B, K]) of the local maxima [B, H, W]."""
         batch, height, width = scores.shape
-        rows, columns, edge = jnp.arange(height)[:, None], jnp.arange(width), self.border
-        inside = (rows >= edge) & (rows < height - edge) & (columns >= edge) & (columns < width - edge)
+        # transformers compares with eight times the image's size, so that the lower and the right edge have no border.
+        inside = (jnp.arange(height)[:, None] >= self.border) & (jnp.arange(width) >= self.border)
         flat = jnp.where(inside & (scores > self.threshold), scores, -1.0).reshape(batch, -1)
         fit = math.prod(-(-side // (self.radius + 1)) for side in (height, width))
         capacity = min(height * width, fit if self.max_keypoints is None else self.max_keypoints)

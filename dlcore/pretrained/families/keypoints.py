@@ -1,4 +1,4 @@
-"""Networks of transformers that find keypoints of images, and match those of two: SuperPoint."""
+"""Networks of transformers that find keypoints of images, and match those of two: SuperPoint and SuperGlue."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.pretrained.family import Family, check_config
+from dlcore.vision3d.superpoint import SuperPoint
 
 __all__ = ["FAMILIES"]
 
@@ -31,6 +32,19 @@ def _superpoint(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "superpoint", _superpoint_fields(config)
 
 
+def _superglue(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    detector = _superpoint_fields(config.get("keypoint_detector_config") or {})
+    check_config(config, {"hidden_size": detector["descriptor_features"]}, WHERE)
+    return "superglue", {
+        "detector": SuperPoint(**detector),
+        "encoder_widths": tuple(config.get("keypoint_encoder_sizes") or (32, 64, 128, 256)),
+        "layers": tuple(config.get("gnn_layers_types") or ("self", "cross") * 9),
+        "num_heads": config.get("num_attention_heads", 4),
+        "iterations": config.get("sinkhorn_iterations", 100),
+        "threshold": config.get("matching_threshold", 0.0),
+    }
+
+
 def _keypoints(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     images = inputs["pixel_values"]
     outputs = model.apply(variables, images)
@@ -50,6 +64,14 @@ FAMILIES = (
         "transformers",
         ("SuperPointForKeypointDetection",),
         _superpoint,
+        _keypoints,
+        kind="detection",
+        call=_without_padding,
+    ),
+    Family(
+        "transformers",
+        ("SuperGlueForKeypointMatching",),
+        _superglue,
         _keypoints,
         kind="detection",
         call=_without_padding,

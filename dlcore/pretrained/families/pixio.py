@@ -73,8 +73,9 @@ def _load(model: Any, config: Mapping[str, Any], arrays: Mapping[str, Any]) -> A
     entries["embeddings.position_embeddings"] = np.delete(table, slice(1, count), axis=1)
     if count > 1:
         entries["embeddings.register_tokens"] = tokens[:, 1:] + table[:, 1:count]
-    convert = feature_maps if isinstance(model, FeatureMaps) else dinov2
-    return convert.from_torch_names(model, entries)
+    if isinstance(model, FeatureMaps):
+        return feature_maps.from_torch_names(model, entries)
+    return dinov2.from_torch_names(model, entries)
 
 
 def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
