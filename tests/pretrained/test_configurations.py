@@ -443,7 +443,7 @@ KINDS = {
     "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
-    "SiglipVisionModel TableTransformerModel",
+    "SiglipVisionModel TableTransformerModel ImageGPTModel ImageGPTForImageClassification",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
     "Qwen3ForCausalLM T5EncoderModel",
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
@@ -460,7 +460,8 @@ TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video"}
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
-READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel")
+READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "TimmWrapper")
+READ_AS_A_WHOLE += ("TimmBackbone",)
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
@@ -476,6 +477,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
             assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
             first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
             if family.library != "diffusers":
+                first = "input_ids" if name.startswith("ImageGPT") else first
                 assert family.inputs[0] == ("pixel_values_videos" if name.startswith("VJEPA2") else first), name
     inputs = {family.architectures[0]: family.inputs for family in all_families()}
     assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
