@@ -138,7 +138,7 @@ def from_torch_names(model: BLIP, state_dict: Mapping[str, Any]) -> Any:
     return {"params": {**words["params"], "tower": tower["params"]}}
 
 
-_TOWER = VisionTower(num_classes=0, image_size=384, epsilon=1e-5, reads=(12,), skips_class_token=False)
+_TOWER = VisionTower(num_classes=0, image_size=384, epsilon=1e-5, reads=(12,), skips_first_token=False)
 MODELS = {
     "blip_pairs_base": functools.partial(BLIP, tower=_TOWER),
     "blip_match_base": functools.partial(BLIP, tower=_TOWER, head="match"),

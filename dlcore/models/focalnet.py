@@ -194,7 +194,16 @@ class FocalNet(Backbone):
 
     @nn.compact
     def last_map(self, x: jax.Array, masked: jax.Array | None = None, mask_token: jax.Array | None = None) -> jax.Array:
-        """Encode images of which some patches may be hidden; see `dlcore.models.swin.Swin.last_map`."""
+        """Encode images of which some patches may be hidden.
+
+        Args:
+          x: [B, H, W, C], images.
+          masked: [B, N] bool, patches in whose place `mask_token` stands; None: none.
+          mask_token: [width], in place of an embedded patch; None where `masked` is None.
+
+        Returns:
+          [B, h, w, channels], the last stage's map after the last norm, at least float32.
+        """
         return self._stages(x, False, masked, mask_token)[0]
 
     def _stages(
@@ -212,7 +221,7 @@ class FocalNet(Backbone):
             conv = functools.partial(Conv, dtype=dtype, kernel_init=KERNEL_INIT)
             x = conv(width, (size, size), stride, padding, name=f"{front}_proj")(x)
             x = LayerNorm(self.epsilon, dtype=dtype, name=f"{front}_norm")(x)
-            if masked is not None and i == 0:
+            if masked is not None and mask_token is not None and i == 0:
                 x = jnp.where(masked.reshape(*x.shape[:3], 1), mask_token.astype(x.dtype), x)
             x = maps[f"patches{i + 1}"] = self.perturb(f"patches{i + 1}", x)
             for j in range(blocks):

@@ -104,7 +104,7 @@ class _Rep(nn.Module):
         if self.features == x.shape[-1] and self.stride == 1:
             norm = {key: self.layer.keywords[key] for key in ("dtype", "axis_name")}
             layers.append(lambda x, train: BatchNorm(not train, **norm, name="identity")(x))
-        x = _Affine(name="lab")(sum(layer(x, train) for layer in layers))
+        x = _Affine(name="lab")(functools.reduce(jnp.add, [layer(x, train) for layer in layers]))
         y = _Activation(self.activation, name="act")(x)
         return x if self.stride == 2 else y  # files hold the numbers of an activation there too
 
@@ -155,10 +155,10 @@ class _LargeStem(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         (inner, outer), strides = self.widths, self.strides
         x = self.layer(inner, 3, strides[0], name="stem1")(x, train)
-        ends = ((0, 0), (0, 1), (0, 1), (0, 0))
-        x = jnp.pad(x, ends)
+        after = ((0, 0), (0, 1), (0, 1), (0, 0))
+        x = jnp.pad(x, after)
         y = self.layer(inner // 2, 2, strides[1], name="stem2a")(x, train)
-        y = self.layer(inner, 2, strides[2], name="stem2b")(jnp.pad(y, ends), train)
+        y = self.layer(inner, 2, strides[2], name="stem2b")(jnp.pad(y, after), train)
         x = jnp.concatenate([max_pool(x, (2, 2), (1, 1)), y], -1)
         return self.layer(outer, 1, strides[4], name="stem4")(
             self.layer(inner, 3, strides[3], name="stem3")(x, train), train

@@ -14,6 +14,7 @@ import functools
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
@@ -55,9 +56,9 @@ class _Branches(nn.Module):
         shapes = {"main": (height, width)}
         shapes |= {"vertical": (height, 1)} if width > 1 else {}
         shapes |= {"horizontal": (1, width)} if height > 1 else {}
-        y = 0.0
+        y = jnp.zeros((), x.dtype)
         for name, shape in shapes.items():
-            padding = tuple(((side - 1) // 2,) * 2 for side in shape)
+            padding = [((side - 1) // 2, (side - 1) // 2) for side in shape]
             fields = {"use_bias": False, "dtype": self.dtype, "kernel_init": KERNEL_INIT, "name": f"{name}_conv"}
             conv = Conv(self.features, shape, self.stride, padding=padding, **fields)
             y = y + self.norm(name=f"{name}_batch_norm")(conv(x))

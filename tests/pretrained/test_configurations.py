@@ -443,6 +443,7 @@ KINDS = {
     "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
+<<<<<<< HEAD
     "SiglipVisionModel TableTransformerModel PixioModel",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection CamembertForMaskedLM CamembertModel "
     "Cohere2ForCausalLM CohereForCausalLM DistilBertForMaskedLM DistilBertModel GPT2LMHeadModel "
@@ -450,6 +451,11 @@ KINDS = {
     "Qwen2ForCausalLM Qwen3ForCausalLM RobertaForMaskedLM RobertaModel T5EncoderModel "
     "T5ForConditionalGeneration XLMRobertaForMaskedLM XLMRobertaModel",
     "chat": "Cohere2VisionModel ShieldGemma2ForImageClassification",
+=======
+    "SiglipVisionModel TableTransformerModel ImageGPTModel ImageGPTForImageClassification",
+    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
+    "Qwen3ForCausalLM T5EncoderModel",
+>>>>>>> 5f58b7afdc9a54616a862c96654365f5efd91618
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
     "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
@@ -465,7 +471,12 @@ TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "Con
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit", "EfficientNet")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
+<<<<<<< HEAD
 READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "Pixio")
+=======
+READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "TimmWrapper")
+READ_AS_A_WHOLE += ("TimmBackbone",)
+>>>>>>> 5f58b7afdc9a54616a862c96654365f5efd91618
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
@@ -481,6 +492,7 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
             assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
             first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
             if family.library != "diffusers":
+                first = "input_ids" if name.startswith("ImageGPT") else first
                 assert family.inputs[0] == ("pixel_values_videos" if name.startswith("VJEPA2") else first), name
     inputs = {family.architectures[0]: family.inputs for family in all_families()}
     assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")

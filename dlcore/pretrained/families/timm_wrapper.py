@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def _base(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return outputs | {"last_hidden_state": list(model.apply(variables, images, method="features").values())[-1]}
     if model.pool != "token" or model.num_registers:
         return outputs
-    token, patches = model.apply(variables, images, method="tokens")
+    token, patches = cast(Any, model.apply)(variables, images, method="tokens")
     return outputs | {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}
 
 
@@ -65,12 +65,12 @@ def _backbone(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     backbone, inputs = create_model(name, **fields), example_inputs(name, fields)
 
     def sides(image: jax.Array) -> None:
-        maps = backbone.apply(backbone.init(jax.random.key(0), image), image, method="features")
-        found.update({y.shape[1]: stage for stage, y in maps.items() if stage != "last"})
+        maps = cast(Any, backbone.apply)(backbone.init(jax.random.key(0), image), image, method="features")
+        by_side.update({y.shape[1]: stage for stage, y in maps.items() if stage != "last"})
 
-    found: dict[int, str] = {}  # timm lists the last map of each stride
+    by_side: dict[int, str] = {}  # timm lists the last map of each stride
     jax.eval_shape(sides, *(jnp.zeros(x.shape, x.dtype) for x in inputs))
-    last, indices = list(found.values()), config.get("out_indices") or [-1]
+    last, indices = list(by_side.values()), config.get("out_indices") or [-1]
     if any(i not in range(-len(last), len(last)) for i in indices):
         raise ValueError(f"out_indices={indices}: no maps of {name}; allowed: {-len(last)} to {len(last) - 1}")
     indices = [i % len(last) for i in indices]
