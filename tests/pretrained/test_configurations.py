@@ -443,19 +443,13 @@ KINDS = {
     "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
     "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
     "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
-<<<<<<< HEAD
-    "SiglipVisionModel TableTransformerModel PixioModel",
+    "SiglipVisionModel TableTransformerModel PixioModel ImageGPTModel ImageGPTForImageClassification",
     "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection CamembertForMaskedLM CamembertModel "
     "Cohere2ForCausalLM CohereForCausalLM DistilBertForMaskedLM DistilBertModel GPT2LMHeadModel "
     "Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM MistralForCausalLM "
     "Qwen2ForCausalLM Qwen3ForCausalLM RobertaForMaskedLM RobertaModel T5EncoderModel "
     "T5ForConditionalGeneration XLMRobertaForMaskedLM XLMRobertaModel",
     "chat": "Cohere2VisionModel ShieldGemma2ForImageClassification",
-=======
-    "SiglipVisionModel TableTransformerModel ImageGPTModel ImageGPTForImageClassification",
-    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
-    "Qwen3ForCausalLM T5EncoderModel",
->>>>>>> 5f58b7afdc9a54616a862c96654365f5efd91618
     "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
     "segmentation": "SamModel",
     "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
@@ -471,12 +465,8 @@ TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "Con
 READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
 WITH_TABLES = ("hiera", "pvt_v2", "Levit", "EfficientNet")
 """Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
-<<<<<<< HEAD
 READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "Pixio")
-=======
-READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "TimmWrapper")
-READ_AS_A_WHOLE += ("TimmBackbone",)
->>>>>>> 5f58b7afdc9a54616a862c96654365f5efd91618
+READ_AS_A_WHOLE += ("TimmWrapper", "TimmBackbone")
 
 
 def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
