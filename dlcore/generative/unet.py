@@ -73,7 +73,7 @@ class TimestepEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, waves: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        """Embed timesteps: [B, D]; condition [B, G], added to them by a layer (None: none) -> [B, features]."""
+        """Embed timesteps: waves [B, D]; condition [B, G], added to them by a layer (None: none) -> [B, features]."""
         if condition is not None:
             waves += Dense(waves.shape[-1], use_bias=False, dtype=self.dtype, name="cond_proj")(condition)
         first, second = (
