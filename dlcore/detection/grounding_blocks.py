@@ -58,7 +58,17 @@ class FusionLayer(nn.Module):
     def __call__(
         self, image: jax.Array, text: jax.Array, image_mask: jax.Array | None, text_mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Apply the layer; masks [B, N] and [B, T] are False for padding."""
+        """Apply the layer.
+
+        Args:
+          image: [B, N, D].
+          text: [B, T, D].
+          image_mask: [B, N] bool, False for padding; None: none.
+          text_mask: [B, T] bool, False for padding.
+
+        Returns:
+          ([B, N, D], [B, T, D]).
+        """
         image = LayerNorm(dtype=self.dtype, name="layer_norm_vision")(image)
         text = LayerNorm(dtype=self.dtype, name="layer_norm_text")(text)
 

@@ -90,7 +90,15 @@ class ScaleProjector(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Sequence[jax.Array], train: bool = False) -> jax.Array:
-        """Project the maps."""
+        """Project the maps.
+
+        Args:
+          maps: [B, h, w, C] each, of the backbone's blocks.
+          train: use the batch's statistics in batch norms.
+
+        Returns:
+          [B, scale h, scale w, features].
+        """
         conv = partial(_ConvNorm, norm_epsilon=self.norm_epsilon, dtype=self.dtype)
 
         def resample(x: jax.Array, name: str) -> jax.Array:

@@ -60,7 +60,7 @@ def timestep_embedding(
 
 
 class TimestepEmbedding(nn.Module):
-    """A perceptron of one hidden layer on the waves of `timestep_embedding`.
+    """A perceptron of one hidden layer on the embedding of `timestep_embedding`.
 
     Args:
       features: number of features of both layers.
@@ -72,14 +72,14 @@ class TimestepEmbedding(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, waves: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        """Embed timesteps: waves [B, D]; condition [B, G], added to them by a layer (None: none) -> [B, features]."""
+    def __call__(self, embedding: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        """Embed timesteps: sinusoidal embedding [B, D]; condition [B, G], added to it by a layer (None: none) -> [B, features]."""
         if condition is not None:
-            waves += Dense(waves.shape[-1], use_bias=False, dtype=self.dtype, name="cond_proj")(condition)
+            embedding += Dense(embedding.shape[-1], use_bias=False, dtype=self.dtype, name="cond_proj")(condition)
         first, second = (
             Dense(self.features, dtype=self.dtype, kernel_init=self.kernel_init, name=f"linear_{k}") for k in (1, 2)
         )
-        return second(nn.silu(first(waves)))
+        return second(nn.silu(first(embedding)))
 
 
 def _norm(features: int, dtype: Any, name: str) -> nn.Module:

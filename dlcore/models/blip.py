@@ -98,8 +98,8 @@ class BLIP(CheckedFields):
                 kernel_init=init,
                 name=f"decoder_{i}",
             )
-            seen = None if mask is None else mask.astype(bool)[:, None, None]
-            x = block(x, states if is_match else None, False, seen)
+            attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
+            x = block(x, states if is_match else None, False, attention_mask)
         if is_match:
             return dense(2, name="itm_head")(x[:, 0])
         # The published code applies the tower's last norm a second time; `from_torch_names` copies it.
@@ -126,13 +126,13 @@ def from_torch_names(model: BLIP, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of BlipModel or BlipForImageTextRetrieval of transformers."""
     entries = {key: np.asarray(value) for key, value in unwrap_state_dict(state_dict).items()}
     params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))["params"])
-    own = {
+    tower_entries = {
         key.removeprefix("vision_model."): entries.pop(key) for key in list(entries) if key.startswith("vision_model.")
     }
-    tower = fill_from_torch({"params": params.pop("tower")}, own, BLIP_TOWER, what="BLIP's tower")
+    tower = fill_from_torch({"params": params.pop("tower")}, tower_entries, BLIP_TOWER, what="BLIP's tower")
     entries = {key.removeprefix("text_model.").removeprefix("text_encoder."): value for key, value in entries.items()}
     if model.head == "pairs":
-        entries |= {f"vision_norm.{name}": own[f"post_layernorm.{name}"] for name in ("weight", "bias")}
+        entries |= {f"vision_norm.{name}": tower_entries[f"post_layernorm.{name}"] for name in ("weight", "bias")}
     rules, unused = (BERT_NAMES, UNUSED) if model.head == "match" else (PAIR_NAMES, rf"{UNUSED}|\.crossattention\.")
     words = fill_from_torch({"params": params}, entries, rules, what="BLIP", optional=unused)
     return {"params": {**words["params"], "tower": tower["params"]}}

@@ -163,11 +163,11 @@ def from_torch_names(model: Florence2, state_dict: Mapping[str, Any]) -> Any:
     params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))["params"])
     filled = {}
     for part, prefix in PARTS.items():
-        own = {key: entries.pop(key) for key in list(entries) if key.startswith(prefix)}
-        own = {re.sub(rf"^{prefix}(image_position_embed\.)?", "", key): value for key, value in own.items()}
-        own = {key: value[0] if key == TIMES else value for key, value in own.items()}
+        part_entries = {key: entries.pop(key) for key in list(entries) if key.startswith(prefix)}
+        part_entries = {re.sub(rf"^{prefix}(image_position_embed\.)?", "", key): value for key, value in part_entries.items()}
+        part_entries = {key: value[0] if key == TIMES else value for key, value in part_entries.items()}
         shapes, what = {"params": params.pop(part)}, f"Florence2's {part}"
-        filled[part] = fill_from_torch(shapes, own, PART_NAMES, what=what)["params"]
+        filled[part] = fill_from_torch(shapes, part_entries, PART_NAMES, what=what)["params"]
     text = {key.removeprefix("language_model."): value for key, value in entries.items()}
     words = fill_from_torch({"params": params}, text, bart.TORCH_NAMES, what="Florence2", optional=TIED)
     return {"params": {**words["params"], **filled}}

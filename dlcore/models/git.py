@@ -193,10 +193,10 @@ def from_torch_names(model: GIT, state_dict: Mapping[str, Any]) -> Any:
     entries |= {"frames": np.stack(frames)} if frames else {}
     params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))["params"])
     prefix = r"^image_encoder\.(vision_model\.)?"
-    own = {key: entries.pop(key) for key in list(entries) if key.startswith("image_encoder.")}
+    tower_entries = {key: entries.pop(key) for key in list(entries) if key.startswith("image_encoder.")}
     shapes, positions = {"params": params.pop("tower")}, r"position_ids$"
     older = ((prefix, ""),)
-    tower = fill_from_torch(shapes, own, TOWER_NAMES, what="GIT's tower", older=older, optional=positions)
+    tower = fill_from_torch(shapes, tower_entries, TOWER_NAMES, what="GIT's tower", older=older, optional=positions)
     words = fill_from_torch({"params": params}, entries, NAMES, what="GIT", optional=positions)
     return {"params": {**words["params"], "tower": tower["params"]}}
 

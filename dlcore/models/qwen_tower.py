@@ -67,10 +67,10 @@ def locate_patches(index: jax.Array, grids: jax.Array, merge: int = 1) -> PatchL
       The locations.
     """
     counts = grids.prod(1)
-    ends = jnp.cumsum(counts)
-    image = jnp.clip(jnp.searchsorted(ends, index, side="right"), 0, len(grids) - 1)
+    boundaries = jnp.cumsum(counts)
+    image = jnp.clip(jnp.searchsorted(boundaries, index, side="right"), 0, len(grids) - 1)
     _, rows, columns = jnp.moveaxis(grids[image], -1, 0)
-    within = index - (ends - counts)[image]
+    within = index - (boundaries - counts)[image]
     time, in_frame = within // (rows * columns), within % (rows * columns)
     square, blocks = in_frame // merge**2, columns // merge
     row = square // blocks * merge + in_frame // merge % merge
@@ -85,7 +85,7 @@ class PatchMerger(CheckedFields):
       features: width of the decoder.
       merge: m.
       norm: layer or rms.
-      norm_last: normalize what is joined, in place of each patch.
+      norm_last: normalize what is joined, in location of each patch.
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -162,18 +162,18 @@ class QwenTower(CheckedFields):
           ([S / (m m), features], as many such arrays as `deepstack` has blocks).
         """
         patches = jnp.asarray(images.pixel_values)
-        place = locate_patches(jnp.arange(len(patches)), jnp.asarray(images.image_grid_thw), self.merge)
+        location = locate_patches(jnp.arange(len(patches)), jnp.asarray(images.image_grid_thw), self.merge)
         x = Dense(self.width, self.patch_bias, dtype=self.dtype, name="patch_embed")(patches)
         if self.table_side:
-            x = x + self._positions(place, jnp.asarray(images.image_grid_thw)).astype(x.dtype)
-        frame = (place.image[:, None] == place.image) & (place.time[:, None] == place.time)
+            x = x + self._positions(location, jnp.asarray(images.image_grid_thw)).astype(x.dtype)
+        frame = (location.image[:, None] == location.image) & (location.time[:, None] == location.time)
         masks = {True: frame, False: frame}
         if self.window:
-            row, column = place.row // self.window, place.column // self.window
+            row, column = location.row // self.window, location.column // self.window
             masks[False] = frame & (row[:, None] == row) & (column[:, None] == column)
         half = self.width // self.num_heads // 2
         frequencies = jnp.asarray(self.period ** (-np.arange(0, half, 2) / half), jnp.float32)
-        angles = jnp.concatenate([axis[:, None] * frequencies for axis in (place.row, place.column)], -1)[:, None]
+        angles = jnp.concatenate([axis[:, None] * frequencies for axis in (location.row, location.column)], -1)[:, None]
         x, more = x[None], []
         for i in range(self.depth):
             x = TransformerEncoderBlock(
@@ -193,7 +193,7 @@ class QwenTower(CheckedFields):
         merger = PatchMerger(self.features, self.merge, self.norm, dtype=self.dtype, name="merger")
         return merger(x[0]), tuple(more)
 
-    def _positions(self, place: PatchLocation, grids: jax.Array) -> jax.Array:
+    def _positions(self, location: PatchLocation, grids: jax.Array) -> jax.Array:
         """Interpolate the table linearly, so that corners of an image lie on those of the table; [S, width]."""
         side = self.table_side
         table = Embed(side * side, self.width, embedding_init=nn.initializers.normal(0.02), name="pos_embed")
@@ -203,6 +203,6 @@ class QwenTower(CheckedFields):
             first = jnp.clip(jnp.floor(location).astype(jnp.int32), 0, side - 1)
             return [(first, 1 - (location - first)), (jnp.minimum(first + 1, side - 1), location - first)]
 
-        rows = neighbors(place.row, grids[place.image, 1])
-        columns = neighbors(place.column, grids[place.image, 2])
+        rows = neighbors(location.row, grids[location.image, 1])
+        columns = neighbors(location.column, grids[location.image, 2])
         return sum((table(r * side + c) * (a * b)[:, None] for r, a in rows for c, b in columns), jnp.zeros(()))

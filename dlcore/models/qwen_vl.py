@@ -46,11 +46,11 @@ def multimodal_positions(is_image: jax.Array, grids: jax.Array | None, merge: in
         return jnp.broadcast_to(start, (3, *start.shape)), start + 1
     merged = grids // jnp.asarray([1, merge, merge])
     index = jnp.clip(jnp.cumsum(is_image.ravel()).reshape(is_image.shape) - 1, 0)
-    place = locate_patches(index, merged)
-    behind_image = jnp.where(place.is_last, merged[place.image, 1:].max(-1), 0)
+    location = locate_patches(index, merged)
+    behind_image = jnp.where(location.is_last, merged[location.image, 1:].max(-1), 0)
     steps = jnp.where(is_image, behind_image, 1)
     after = jnp.cumsum(steps, 1)
-    offsets = jnp.stack([place.time, place.row, place.column])
+    offsets = jnp.stack([location.time, location.row, location.column])
     return after - steps + jnp.where(is_image, offsets, 0), after
 
 
@@ -130,7 +130,7 @@ class QwenVL(CheckedFields):
           length: the most tokens that it holds; None means the window.
 
         Returns:
-          The blocks' caches, and by how much words stand behind their place.
+          The blocks' caches, and by how much words stand behind their location.
         """
         return {"blocks": self.decoder.init_cache(batch_size, length), "shift": jnp.zeros(batch_size, jnp.int32)}
 

@@ -31,6 +31,9 @@ class RotaryViTDet(Backbone):
 
     Args:
       image_size: S, side in pixels of the square images; windows cover it.
+      patch_size: side in pixels of a patch.
+      depth: blocks.
+      width: features of a token.
       pretrain_size: side in pixels of the square images whose added positions are learned.
       window_size: side of a window of attention, in patches.
       global_blocks: indices of the blocks whose attention is not in windows, from 0.

@@ -103,6 +103,7 @@ class VideoPrism(CheckedFields):
       temporal_depth: blocks over time.
       width: features of a token.
       mlp_features: hidden units of a block's MLP.
+      activation: of the MLPs, by transformers' name.
       cap: bound of attention's scores.
     """
 
@@ -165,6 +166,7 @@ class VideoPrismText(CheckedFields):
       width: features of a token.
       mlp_features: hidden units of a block's MLP.
       activation: activation of the MLPs, by transformers' name.
+      activation: of the MLPs, by transformers' name.
       cap: bound of attention's scores.
     """
 
@@ -198,8 +200,8 @@ class VideoPrismText(CheckedFields):
         last = self.param("cls_emb", nn.initializers.normal(0.02), (1, 1, self.width)) * math.sqrt(self.width)
         x = jnp.concatenate([x, jnp.broadcast_to(last, (batch, 1, self.width)).astype(x.dtype)], 1)
         if mask is not None:
-            seen = jnp.pad(mask.astype(bool), ((0, 0), (0, 1)), constant_values=True)
-            mask = causal_mask(length + 1) & seen[:, None, None]
+            visible = jnp.pad(mask.astype(bool), ((0, 0), (0, 1)), constant_values=True)
+            mask = causal_mask(length + 1) & visible[:, None, None]
         settings = (self.num_heads, self.mlp_features, self.activation, self.cap, self.epsilon)
         for i in range(self.depth):
             x = CappedBlock(*settings, name=f"layers_{i}")(x, mask)
@@ -237,7 +239,7 @@ class VideoPrismClip(CheckedFields):
     def __call__(
         self, clips: jax.Array, tokens: jax.Array, mask: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Encode clips [B, T, H, W, 3] and texts [B', L] int, mask [B', L] bool -> ([B, D], [B', D])."""
+        """Encode clips [B, T, H, W, 3] and texts: tokens [B', L] int, mask [B', L] bool -> ([B, D], [B', D])."""
         return self.encode_clip(clips), self.encode_text(tokens, mask)
 
     def encode_clip(self, clips: jax.Array) -> jax.Array:
@@ -248,7 +250,7 @@ class VideoPrismClip(CheckedFields):
         return _unit(self.head_layernorm(self.pool(x)), self.normalize[0])
 
     def encode_text(self, tokens: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Encode texts: [B, L] int, mask [B, L] bool, True where there is a token -> [B, D], at least float32."""
+        """Encode texts: tokens [B, L] int, mask [B, L] bool, True where there is a token -> [B, D], at least float32."""
         return _unit(self.text(tokens, mask), self.normalize[1])
 
 

@@ -269,11 +269,11 @@ class Pipeline:
             return squares.transpose(0, 1, 4, 2, 5, 3).reshape(z.shape)
         if KINDS[self.name].network == "unet":
             context, *added = condition
-            waves = []
+            strength = []
             if self._embeds_guidance:
                 scales = jnp.full(z.shape[0], 1000 * (guidance - 1), jnp.float32)
-                waves = [timestep_embedding(scales, model.guidance_features, ends_at_period=True)]
-            return model.apply(variables, z, times, None, context, None, tuple(added) or None, *waves)
+                strength = [timestep_embedding(scales, model.guidance_features, ends_at_period=True)]
+            return model.apply(variables, z, times, None, context, None, tuple(added) or None, *strength)
         # PixArt predicts the variance too.
         return model.apply(variables, z, times, *condition)[..., : z.shape[-1]]
 

@@ -133,7 +133,11 @@ class SAM2(SAM):
 
         Args:
           image: maps of `encode`.
-          points: as of `SAM`; so are labels, boxes, masks and has_mask.
+          points: as of `SAM`.
+          labels: as of `SAM`.
+          boxes: as of `SAM`.
+          masks: as of `SAM`.
+          has_mask: as of `SAM`.
 
         Returns:
           (logits [B, P, 1 + M, S / 4, S / 4], the single mask first; their predicted IoU [B, P, 1 + M]; logits [B, P,

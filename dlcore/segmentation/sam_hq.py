@@ -83,7 +83,11 @@ class SAMHQ(SAM):
 
         Args:
           image: maps of `encode`.
-          points: as of `SAM`; so are labels, boxes, masks and has_mask.
+          points: as of `SAM`.
+          labels: as of `SAM`.
+          boxes: as of `SAM`.
+          masks: as of `SAM`.
+          has_mask: as of `SAM`.
 
         Returns:
           As `SAM`.

@@ -177,7 +177,6 @@ def test_benches_and_studies_come_last():
 @pytest.mark.parametrize(
     ("word", "near"),
     [
-        ("sam2", "segmentation.promptable"),
         ("gaussian splatting", "vision3d.nerf"),
         ("grpo", "rl.ppo"),
         ("rwkv", "sequence.language_model"),

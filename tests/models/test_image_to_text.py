@@ -14,7 +14,7 @@ FILES = sorted(path.stem for pattern in PATTERNS for path in (GOLDENS / "publish
 
 
 @pytest.mark.slow(unless=["hf_vision_encoder_decoder_trocr"])
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("CP-16")
 @pytest.mark.parametrize("name", FILES)
 def test_single_tokens_give_the_logits_of_the_whole_text(name, tmp_path):
     _, _, inputs = read_published(name, tmp_path)

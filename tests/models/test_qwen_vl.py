@@ -15,7 +15,7 @@ NEW = 3
 """Tokens that are decoded one by one, the last ones of the golden's sequence."""
 
 
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("CP-15")
 def test_words_and_images_of_one_row_have_one_position():
     is_image = jnp.asarray([[0, 1, 1, 1, 0, 0]], bool)
     positions, after = multimodal_positions(is_image, jnp.asarray([[1, 2, 6]]), 2)
@@ -26,7 +26,7 @@ def test_words_and_images_of_one_row_have_one_position():
     assert words.tolist() == [[[0, 1, 2, 3]]] * 3
 
 
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("CP-15")
 def test_neighbors_that_are_merged_follow_one_another():
     place = locate_patches(jnp.arange(8 + 16), jnp.asarray([[1, 2, 4], [2, 2, 4]]), 2)
     assert place.row[:8].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
@@ -37,7 +37,7 @@ def test_neighbors_that_are_merged_follow_one_another():
 
 
 @pytest.mark.slow(unless=["hf_qwen3_vl"])
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("CP-15")
 @pytest.mark.parametrize("name", FILES)
 def test_a_prompt_and_single_tokens_give_the_logits_of_the_whole_sequence(name, tmp_path):
     _, _, inputs = read_published(name, tmp_path)

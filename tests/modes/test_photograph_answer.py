@@ -32,7 +32,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("CP-13")
 def test_a_model_answers_a_question_about_a_photograph(folder, capsys):
     tokenizer, net = open_tokenizer(folder), from_pretrained(folder)
     prompt = prompt_of(folder, "LlavaForConditionalGeneration", "what is this?", "<image>")
@@ -58,7 +58,7 @@ def test_a_model_answers_a_question_about_a_photograph(folder, capsys):
     assert config["image_token_index"] == 44
 
 
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("CP-13")
 def test_a_network_that_reads_no_question_is_refused(tmp_path, capsys):
     read_published("hf_swin_model", tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")

@@ -16,7 +16,7 @@ NEW = 3
 
 
 @pytest.mark.slow(unless=["hf_gemma3_for_conditional_generation"])
-@pytest.mark.covers("PT-01")
+@pytest.mark.covers("PT-01", "CP-13", "CP-15")
 @pytest.mark.parametrize("name", FILES)
 def test_a_prompt_and_single_tokens_give_the_logits_of_the_whole_sequence(name, tmp_path):
     _, _, inputs = read_published(name, tmp_path)

@@ -439,51 +439,24 @@ def test_a_configuration_of_openclip_gives_these_fields():
         find_family(config).model(config)
 
 
-KINDS = {
-    "pairs": "CLIP CLIPModel MetaClip2Model Siglip2Model SiglipModel",
-    "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
-    "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel DetrModel DeformableDetrModel YolosModel "
-    "SiglipVisionModel TableTransformerModel PixioModel ImageGPTModel ImageGPTForImageClassification",
-    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection CamembertForMaskedLM CamembertModel "
-    "Cohere2ForCausalLM CohereForCausalLM DistilBertForMaskedLM DistilBertModel GPT2LMHeadModel "
-    "Gemma2ForCausalLM Gemma3ForCausalLM GemmaForCausalLM LlamaForCausalLM MistralForCausalLM "
-    "Qwen2ForCausalLM Qwen3ForCausalLM RobertaForMaskedLM RobertaModel T5EncoderModel "
-    "T5ForConditionalGeneration XLMRobertaForMaskedLM XLMRobertaModel",
-    "chat": "Cohere2VisionModel ShieldGemma2ForImageClassification",
-    "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
-    "segmentation": "SamModel",
-    "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
-    "UNet2DConditionModel UNet2DModel",
+TASKS = {
+    **{"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"},
+    **{"KeypointDetection": "detection", "KeypointMatching": "detection", "ImageSuperResolution": "generative"},
+    **dict.fromkeys(
+        ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
+    ),
+    **{"MaskedImageModeling": "encoder", "VideoClassification": "video", "MaskedLM": "tokens"},
 }
-"""{kind: architectures}, of those that do not name their task; the others are networks of images."""
-TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
-TASKS |= {"KeypointDetection": "detection", "KeypointMatching": "detection"}
-TASKS |= dict.fromkeys(
-    ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
-)
-TASKS |= {"MaskedImageModeling": "encoder", "VideoClassification": "video", "ConditionalGeneration": "chat"}
-READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder", "DetrModel", "DeformableDetrModel", "YolosModel")
-WITH_TABLES = ("hiera", "pvt_v2", "Levit", "EfficientNet")
-"""Those whose files have arrays in another form, such as tables of positions that are joined or mirrored."""
-READ_AS_A_WHOLE += ("TableTransformerModel", "ViTModel", "ViTMSNModel", "DeiTModel", "DPTModel", "Pixio")
-READ_AS_A_WHOLE += ("TimmWrapper", "TimmBackbone")
+"""{end of a class's name: kind of its network}."""
 
 
-def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
-    kinds = {name: kind for kind, names in KINDS.items() for name in names.split()}
+def test_a_family_is_for_the_task_that_its_architectures_name_and_reads_its_librarys_inputs():
     for family in all_families():
         for name in family.architectures:
             task = name.rpartition("For")[2]
-            is_backbone = name.endswith("Backbone") and name != "VitDetBackbone"
-            assert family.kind == kinds.get(name, "encoder" if is_backbone else TASKS.get(task, "image")), name
-            loads = family.library == "diffusers" or name.startswith(READ_AS_A_WHOLE)
-            assert (family.load is not None) == (loads or name.startswith(WITH_TABLES)), name
-            assert (family.call is not None) == (name == "SamModel" or "ForKeypoint" in name), name
-            assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
-            first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
-            if family.library != "diffusers":
-                first = "input_ids" if name.startswith("ImageGPT") else first
-                assert family.inputs[0] == ("pixel_values_videos" if name.startswith("VJEPA2") else first), name
+            assert family.kind == TASKS.get(task, family.kind), name
+            firsts = {"timm": ("x",), "transformers": ("pixel_values", "pixel_values_videos", "input_ids")}
+            assert family.inputs[0] in firsts.get(family.library, family.inputs), name
     inputs = {family.architectures[0]: family.inputs for family in all_families()}
     assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
     assert inputs["CLIPModel"] == inputs["CLIP"] == ("pixel_values", "input_ids", "attention_mask")

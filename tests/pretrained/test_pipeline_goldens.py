@@ -17,7 +17,7 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.covers("GE-40")
+@pytest.mark.covers("GE-40", "PT-11")
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_pipeline_draws_what_diffusers_draws_from_the_same_noise(name, folders):
     expected = np.load(GOLDENS / "pipelines.npz")[name]

@@ -131,10 +131,10 @@ def _blip_reader(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    found = model.apply(variables, *(inputs.get(name) for name in PAIR_INPUTS))
+    outputs = model.apply(variables, *(inputs.get(name) for name in PAIR_INPUTS))
     if model.head == "match":
-        return {"itm_score": found}
-    images, texts, scale = found
+        return {"itm_score": outputs}
+    images, texts, scale = outputs
     logits = scale * images @ texts.T
     return {"image_embeds": images, "text_embeds": texts, "logits_per_image": logits, "logits_per_text": logits.T}
 

@@ -94,7 +94,16 @@ def _prompt(inputs: dict[str, Any], name: str, rank: int, last: tuple[int, ...],
 
 
 def around(run: Callable, inputs: dict[str, jax.Array], preprocess: Any) -> dict[str, Any]:
-    """Turn prompts in pixels of photographs into those of the network's image, and its masks into the photographs'."""
+    """Turn prompts in pixels of photographs into those of the network's image, and its masks into the photographs'.
+
+    Args:
+      run: compiled outputs of inputs by name.
+      inputs: images and prompts, see `Family`.
+      preprocess: the processor of photographs.
+
+    Returns:
+      The outputs by name.
+    """
     if (images := inputs.get("pixel_values")) is None:
         raise ValueError("images: missing; allowed: photographs, or pixel_values")
     count, side = len(images), images.shape[1:3]

@@ -14,7 +14,7 @@ WHERE = "dlcore's SwiftFormer"
 def _swiftformer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, FIXED, WHERE)
     widths, halved = config.get("embed_dims", (48, 56, 112, 220)), config.get("downsamples", (True,) * 4)
-    if any(a == b and not half for a, b, half in zip(widths, widths[1:], halved, strict=False)):
+    if any(a == b and not half for a, b, half in zip(widths[:-1], widths[1:], halved[: len(widths) - 1], strict=True)):
         raise ValueError(f"downsamples={halved}: {WHERE} halves the map of each stage; allowed: true")
     return "swiftformer_xs", {
         "num_classes": len(config["id2label"]),
