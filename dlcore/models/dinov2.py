@@ -42,6 +42,7 @@ class DINOv2(ViT):
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token, without positions; patches are read beside them.
       antialias_positions: interpolate positions with antialias, as transformers with registers and timm do.
+      linear_positions: interpolate them bilinearly, as TIPS v2 does, not bicubically.
     """
 
     num_classes: int = 0
@@ -51,6 +52,7 @@ class DINOv2(ViT):
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 0
     antialias_positions: Annotated[bool, "if changed"] = False
+    linear_positions: Annotated[bool, "if changed"] = False
 
     pools = ("token", "token_mean")
     moves_token = False

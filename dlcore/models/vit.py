@@ -214,6 +214,9 @@ class ViT(Backbone):
     antialias_positions = False
     """Whether the table is interpolated with antialias for images of another size."""
 
+    linear_positions = False
+    """Whether that interpolation is bilinear; otherwise it is bicubic."""
+
     INITS = {
         "patch": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
         "token": nn.initializers.zeros,
@@ -321,7 +324,11 @@ class ViT(Backbone):
         extra = [self.param(name, init, (1, 1, x.shape[-1])) for name, init in front.items()]
         x = jnp.concatenate([*(self._on_each(x, token) for token in extra), x], 1)
         positions = LearnedPositions(
-            (self.image_size // self.patch_size,) * 2, len(front), antialias=self.antialias_positions, name="pos_embed"
+            (self.image_size // self.patch_size,) * 2,
+            len(front),
+            antialias=self.antialias_positions,
+            method="bilinear" if self.linear_positions else "bicubic",
+            name="pos_embed",
         )
         if self.position_features:
             zeros = jnp.zeros((*x.shape[:2], self.position_features), x.dtype)

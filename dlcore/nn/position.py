@@ -152,8 +152,9 @@ def interpolate_positions(
     num_prefix_tokens: int = 0,
     *,
     antialias: bool = False,
+    method: str = "bicubic",
 ) -> jax.Array:
-    """Resize a learned table of positions to another grid by bicubic interpolation, as torch.
+    """Resize a learned table of positions to another grid, as torch.
 
     Args:
       table: [..., num_prefix_tokens + h w, D].
@@ -161,6 +162,7 @@ def interpolate_positions(
       new_grid: (h', w') of the result.
       num_prefix_tokens: rows in front of the grid, such as the class token's, which do not change.
       antialias: resize as `dlcore.ops.resize` with antialias, which timm does.
+      method: of `dlcore.ops.resize`, such as bicubic or bilinear.
 
     Returns:
       [..., num_prefix_tokens + h' w', D].
@@ -172,9 +174,7 @@ def interpolate_positions(
     if tuple(grid) == tuple(new_grid):
         return table
     prefix, patches = table[..., :num_prefix_tokens, :], table[..., num_prefix_tokens:, :]
-    patches = resize(
-        patches.reshape(*table.shape[:-2], *grid, table.shape[-1]), new_grid, "bicubic", antialias=antialias
-    )
+    patches = resize(patches.reshape(*table.shape[:-2], *grid, table.shape[-1]), new_grid, method, antialias=antialias)
     return jnp.concatenate([prefix, patches.reshape(*table.shape[:-2], -1, table.shape[-1])], -2)
 
 
@@ -186,12 +186,14 @@ class LearnedPositions(CheckedModule):
       num_prefix_tokens: tokens in front of the patches, such as the class token.
       embedding_init: initializer of the table.
       antialias: interpolate with antialias, see `interpolate_positions`.
+      method: of interpolation, see there.
     """
 
     grid: tuple[int, int]
     num_prefix_tokens: Annotated[int, Range(0)] = 0
     embedding_init: Initializer = nn.initializers.normal(0.02)
     antialias: bool = False
+    method: Annotated[str, "if changed"] = "bicubic"
 
     @nn.compact
     def __call__(self, x: jax.Array, grid: tuple[int, int] | None = None) -> jax.Array:
@@ -210,7 +212,8 @@ class LearnedPositions(CheckedModule):
             raise ValueError(f"{x.shape=}: does not fit {grid=}; allowed: {self.num_prefix_tokens} + h w tokens")
         shape = (1, self.num_prefix_tokens + rows * columns, x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
-        table = interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens, antialias=self.antialias)
+        fields = {"antialias": self.antialias, "method": self.method}
+        table = interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens, **fields)
         return x + table.astype(x.dtype)
 
 
