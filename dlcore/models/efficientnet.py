@@ -244,6 +244,7 @@ class EfficientNet(Backbone):
       momentum: share of the running statistics that batch norm keeps at an update.
       padding: zeros around the maps: both, as many on both sides, or same, as TensorFlow (`tf_*` of timm), or end.
       symmetric_blocks: indices of blocks whose padding is both where the others' is end, since their maps are odd.
+      last_conv: a convolution behind the last stage, whose map is `last`.
     """
 
     num_classes: int = 1000
@@ -259,6 +260,7 @@ class EfficientNet(Backbone):
     remat: Remat = "none"
     padding: Annotated[ConvPadding, "if changed"] = "both"
     symmetric_blocks: Annotated[tuple[int, ...], "if changed"] = ()
+    last_conv: Annotated[bool, "if changed"] = True
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("padding", self.padding, ConvPadding)
@@ -280,6 +282,8 @@ class EfficientNet(Backbone):
                 x = block(setting, stride, survival, **fields, name=f"features_{i + 1}_{j}")(x, train)
                 index += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
+        if not self.last_conv:
+            return x, maps
         width = self.last_channel or 4 * x.shape[-1]
         x = maps["last"] = self.perturb("last", layer(width, 1, name=f"features_{len(layers) + 1}")(x, train))
         return x, maps

@@ -10,7 +10,7 @@ from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.models.torch_weights import load_torch
 from dlcore.pretrained.family import Family, check_config, classifier, map_encoder
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "torchvision_names"]
 
 FIXED = {"num_channels": 3, "depth_divisor": 8, "hidden_act": "swish", "pooling_type": "mean"}
 WHERE = "dlcore's EfficientNet"
@@ -56,8 +56,15 @@ def _efficientnet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _load(model: EfficientNet, config: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
-    """Read transformers' weights, which count the blocks through all stages."""
+def torchvision_names(model: EfficientNet) -> dict[str, str]:
+    """List torchvision's names of transformers' layers, which count the blocks through all stages.
+
+    Args:
+      model: the network.
+
+    Returns:
+      {transformers' name of a layer: torchvision's}.
+    """
     last = len(model.settings) + 1
     names = {
         "embeddings.convolution": "features.0.0",
@@ -75,7 +82,12 @@ def _load(model: EfficientNet, config: Mapping[str, Any], arrays: Mapping[str, A
             names |= {
                 f"encoder.blocks.{k}.{name}": f"{block}.{i}.{part}" for name, part in zip(layer, parts, strict=True)
             }
-    renamed = {}
+    return names
+
+
+def _load(model: EfficientNet, config: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
+    """Read transformers' weights."""
+    names, renamed = torchvision_names(model), {}
     for key, value in arrays.items():
         layer, _, entry = re.sub(r"^efficientnet\.", "", key).rpartition(".")
         renamed[f"{names.get(layer, layer)}.{entry}"] = value
