@@ -73,7 +73,7 @@ class TimestepEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, embedding: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        """Embed timesteps: sinusoidal embedding [B, D]; condition [B, G], added to it by a layer (None: none) -> [B, features]."""
+        """Embed timesteps: embedding [B, D], sinusoidal; condition [B, G], added by a layer, or None -> [B, D']."""
         if condition is not None:
             embedding += Dense(embedding.shape[-1], use_bias=False, dtype=self.dtype, name="cond_proj")(condition)
         first, second = (

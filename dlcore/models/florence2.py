@@ -164,7 +164,8 @@ def from_torch_names(model: Florence2, state_dict: Mapping[str, Any]) -> Any:
     filled = {}
     for part, prefix in PARTS.items():
         part_entries = {key: entries.pop(key) for key in list(entries) if key.startswith(prefix)}
-        part_entries = {re.sub(rf"^{prefix}(image_position_embed\.)?", "", key): value for key, value in part_entries.items()}
+        begin = rf"^{prefix}(image_position_embed\.)?"
+        part_entries = {re.sub(begin, "", key): value for key, value in part_entries.items()}
         part_entries = {key: value[0] if key == TIMES else value for key, value in part_entries.items()}
         shapes, what = {"params": params.pop(part)}, f"Florence2's {part}"
         filled[part] = fill_from_torch(shapes, part_entries, PART_NAMES, what=what)["params"]

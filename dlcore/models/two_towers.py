@@ -121,10 +121,11 @@ def from_torch_names(model: TwoTowers, state_dict: Mapping[str, Any]) -> Any:
     image = image_tower.from_torch_names(model.image, taken("vision_model."))["params"]
     prefix = "text_model." if model.text_width is None else "text_model.roberta."
     text = {name.removeprefix(prefix): value for name, value in taken(prefix).items()}
-    entries_of_text = {name: value for name, value in text.items() if not name.endswith(("position_ids", "token_type_ids"))}
+    buffers = ("position_ids", "token_type_ids")
+    text_entries = {name: value for name, value in text.items() if not name.endswith(buffers)}
     older = (*bert.TORCH_OLD_NAMES, (r"^encoder\.layers\.", "encoder.layer."))  # AltCLIP's of transformers 5
     rules = {"older": older, "optional": bert.TORCH_OPTIONAL}
-    text = fill_from_torch({"params": shapes["text"]}, entries_of_text, bert.TORCH_NAMES, what="BERT", **rules)["params"]
+    text = fill_from_torch({"params": shapes["text"]}, text_entries, bert.TORCH_NAMES, what="BERT", **rules)["params"]
     rest = {"params": {name: tree for name, tree in shapes.items() if name not in ("image", "text")}}
     rest = fill_from_torch(rest, entries, model.TORCH_NAMES, what=type(model).__name__)["params"]
     return {"params": {"image": image, "text": text, **rest}}
@@ -144,7 +145,7 @@ MODELS = {
         image=_image(1024, 24, 14),
         text=BERT(
             vocab_size=250002,
-            window=514,
+            window=512,
             num_layers=24,
             num_heads=16,
             width=1024,

@@ -250,7 +250,7 @@ class VideoPrismClip(CheckedFields):
         return _unit(self.head_layernorm(self.pool(x)), self.normalize[0])
 
     def encode_text(self, tokens: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Encode texts: tokens [B, L] int, mask [B, L] bool, True where there is a token -> [B, D], at least float32."""
+        """Encode texts: tokens [B, L] int, mask [B, L] bool, True at tokens -> [B, D], at least float32."""
         return _unit(self.text(tokens, mask), self.normalize[1])
 
 

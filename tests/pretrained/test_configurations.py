@@ -445,7 +445,7 @@ TASKS = {
     **dict.fromkeys(
         ("Segmentation", "SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation"
     ),
-    **{"MaskedImageModeling": "encoder", "VideoClassification": "video", "MaskedLM": "tokens"},
+    **{"MaskedImageModeling": "encoder", "VideoClassification": "video"},
 }
 """{end of a class's name: kind of its network}."""
 

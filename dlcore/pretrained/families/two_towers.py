@@ -24,19 +24,19 @@ def text_tower(text: Mapping[str, Any], **fields: Any) -> BERT:
     Returns:
       The network.
     """
-    return BERT(
-        vocab_size=text["vocab_size"],
-        window=text["max_position_embeddings"],
-        num_layers=text["num_hidden_layers"],
-        num_heads=text["num_attention_heads"],
-        width=text["hidden_size"],
-        mlp_features=text["intermediate_size"],
-        num_segments=text["type_vocab_size"],
-        epsilon=text["layer_norm_eps"],
-        hidden_act=text["hidden_act"],
-        head="pooled",
-        **fields,
-    )
+    values = {
+        "vocab_size": text["vocab_size"],
+        "window": text["max_position_embeddings"],
+        "num_layers": text["num_hidden_layers"],
+        "num_heads": text["num_attention_heads"],
+        "width": text["hidden_size"],
+        "mlp_features": text["intermediate_size"],
+        "num_segments": text["type_vocab_size"],
+        "epsilon": text["layer_norm_eps"],
+        "hidden_act": text["hidden_act"],
+        "head": "pooled",
+    }
+    return BERT(**{**values, **fields})
 
 
 def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,9 +52,10 @@ def _chinese_clip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _altclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    text = config["text_config"]
+    text, pad_token = config["text_config"], config["text_config"]["pad_token_id"]
+    window = text["max_position_embeddings"] - pad_token - 1  # positions start behind the padding's number
     return "altclip_vit_l_14", _fields(config) | {
-        "text": text_tower(text, pad_token=text["pad_token_id"]),
+        "text": text_tower(text, pad_token=pad_token, window=window),
         "embedding_size": config.get("projection_dim", 768),
         "text_width": text["project_dim"],
     }
