@@ -2,7 +2,7 @@
 
     memory = BERT(question; image's tokens);   logits = head(decoder(answer's tokens, memory))
 
-Li et al. 2022, arXiv:2201.12086. See `dlcore.models.blip` for the reader, `dlcore.models.image_to_text` for the decoder.
+Li et al. 2022, arXiv:2201.12086. See `dlcore.models.blip` for the reader, `image_to_text` for the decoder.
 """
 
 import functools
