@@ -58,6 +58,20 @@ def show_answers(kind):
     kind.forward = forward
 
 
+def show_match(kind):
+    """Let BLIP-2 give both of what it compares: vectors, and under another name the head's logits."""
+    from types import SimpleNamespace
+
+    both = kind.forward
+
+    def forward(self, **inputs):
+        found = both(self, **inputs)
+        match = both(self, **inputs, use_image_text_matching_head=True)
+        return SimpleNamespace(**found, itm_score=match.logits_per_image)
+
+    kind.forward = forward
+
+
 def build_transformers(name, config):
     """(network, configuration as transformers saves it)."""
     import transformers
@@ -67,6 +81,8 @@ def build_transformers(name, config):
     kind = getattr(transformers, name)
     if name == "BlipForQuestionAnswering":
         show_answers(kind)
+    if name == "Blip2ForImageTextRetrieval":
+        show_match(kind)
     settings = kind.config_class(**config)
     if name not in BOOL_MASKS:
         settings._attn_implementation = "eager"

@@ -80,10 +80,44 @@ def _writer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _comparer(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    # The images' tokens that may stand before the words are as many as the queries; see `_trim`.
+    return "blip2_itm_vit_g", {
+        "tower": _tower(config),
+        "qformer": _qformer(config, True),
+        "embedding_size": config.get("image_text_hidden_size", 256),
+    }
+
+
+def _trim(config: Mapping[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the image tokens before the words, which files with an index of that token have."""
+    count = 0 if config.get("image_token_index") is None else config.get("num_query_tokens", 32)
+    return {name: value if name == "pixel_values" else value[:, count:] for name, value in inputs.items()}
+
+
+def _compare(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    images, texts, match = model.apply(variables, *(inputs.get(name) for name in PAIR_INPUTS))
+    logits = (images @ texts.T).max(1)
+    outputs = {"image_embeds": images, "text_embeds": texts, "logits_per_image": logits, "logits_per_text": logits.T}
+    return outputs if match is None else outputs | {"itm_score": match}
+
+
+PAIR_INPUTS = ("pixel_values", "input_ids", "attention_mask")
+
+
 def _write(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"logits": model.apply(variables, inputs["input_ids"], inputs.get("pixel_values"))}
 
 
 FAMILIES = (
+    Family(
+        "transformers",
+        ("Blip2ForImageTextRetrieval",),
+        _comparer,
+        _compare,
+        PAIR_INPUTS,
+        "pairs",
+        prepare=_trim,
+    ),
     Family("transformers", ("Blip2ForConditionalGeneration",), _writer, _write, ("pixel_values", "input_ids"), "chat"),
 )
