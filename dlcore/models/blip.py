@@ -1,7 +1,7 @@
 """BLIP: an image and a text in one space, or read together to tell whether they match.
 
     pairs    cos(W_v LN(v_0), W_t tanh(W_p t_0)) exp(scale),   v = tower(image),  t = BERT(text)
-    match    W t_0,   t = BERT(text) whose blocks also attend to v
+    match    W t_0,   t = BERT(text) whose blocks also attend to v;   states: t itself
 
 Li et al. 2022, arXiv:2201.12086. See `dlcore.models.image_to_text` for its captioner.
 """
@@ -36,8 +36,8 @@ class BLIP(CheckedFields):
 
     Args:
       tower: images -> tokens [B, N, D], normalized.
-      head: pairs, image and text vectors [B, embedding_size] of length 1 and the factor of their cosines; or match,
-        logits [B, 2] of "no" and "yes".
+      head: pairs, image and text vectors [B, embedding_size] of length 1 and the factor of their cosines; match,
+        logits [B, 2] of "no" and "yes"; or states, the tokens' vectors [B, T, width] that a match reads.
       vocab_size: V, different tokens.
       window: the most tokens of a text.
       num_layers: blocks that read the text.
@@ -51,7 +51,7 @@ class BLIP(CheckedFields):
     """
 
     tower: nn.Module
-    head: Literal["pairs", "match"] = "pairs"
+    head: Literal["pairs", "match", "states"] = "pairs"
     vocab_size: int = 30524
     window: Annotated[int, Range(1)] = 512
     num_layers: Annotated[int, Range(1)] = 12
@@ -70,11 +70,11 @@ class BLIP(CheckedFields):
 
         Args:
           images: [B, H, W, C].
-          tokens: [B', T] int; of "match" as many as images.
+          tokens: [B', T] int; of "match" and "states" as many as images.
           mask: [B', T] bool, True where there is a token; None: everywhere.
 
         Returns:
-          (image vectors [B, D], text vectors [B', D], []), or logits [B, 2].
+          (image vectors [B, D], text vectors [B', D], []), logits [B, 2], or vectors [B, T, width].
         """
         check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T or None"))
         init = nn.initializers.normal(0.02)
@@ -84,7 +84,7 @@ class BLIP(CheckedFields):
         positions = embed(self.window, name="embed_positions")(jnp.arange(tokens.shape[1]))
         x = embed(self.vocab_size, name="embed_tokens")(tokens) + positions
         x = LayerNorm(self.epsilon, dtype=self.dtype, name="embeddings_norm")(x)
-        is_match = self.head == "match"
+        attends = self.head != "pairs"
         for i in range(self.num_layers):
             block = TransformerDecoderBlock(
                 self.num_heads,
@@ -92,15 +92,17 @@ class BLIP(CheckedFields):
                 activation=named_activation(self.activation),
                 epsilon=self.epsilon,
                 fused_qkv=False,
-                cross=is_match,
+                cross=attends,
                 qkv_features=self.width,
                 dtype=self.dtype,
                 kernel_init=init,
                 name=f"decoder_{i}",
             )
             attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
-            x = block(x, states if is_match else None, False, attention_mask)
-        if is_match:
+            x = block(x, states if attends else None, False, attention_mask)
+        if self.head == "states":
+            return x
+        if self.head == "match":
             return dense(2, name="itm_head")(x[:, 0])
         # The published code applies the tower's last norm a second time; `from_torch_names` copies it.
         token = LayerNorm(self.vision_epsilon, dtype=self.dtype, name="vision_norm")(states[:, 0])
@@ -133,7 +135,7 @@ def from_torch_names(model: BLIP, state_dict: Mapping[str, Any]) -> Any:
     entries = {key.removeprefix("text_model.").removeprefix("text_encoder."): value for key, value in entries.items()}
     if model.head == "pairs":
         entries |= {f"vision_norm.{name}": tower_entries[f"post_layernorm.{name}"] for name in ("weight", "bias")}
-    rules, unused = (BERT_NAMES, UNUSED) if model.head == "match" else (PAIR_NAMES, rf"{UNUSED}|\.crossattention\.")
+    rules, unused = (BERT_NAMES, UNUSED) if model.head != "pairs" else (PAIR_NAMES, rf"{UNUSED}|\.crossattention\.")
     words = fill_from_torch({"params": params}, entries, rules, what="BLIP", optional=unused)
     return {"params": {**words["params"], "tower": tower["params"]}}
 

@@ -9,7 +9,7 @@ from dlcore.models import swin, vit
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 
-__all__ = ["BERT_NAMES", "BLIP_TOWER", "fill_parts"]
+__all__ = ["BERT_NAMES", "BLIP_TOWER", "OLDER", "OPTIONAL", "fill_parts"]
 
 TOWER_NAMES = (
     *vit.TRANSFORMERS.names,

@@ -52,7 +52,7 @@ FILES = {
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.depth_pro", "dlcore.vision3d.published_depth"),
     "generative": ("dlcore.generative.torch_networks", "dlcore.generative.swin2sr"),
-    "chat": ("vision_language", "image_to_text", "qwen_vl", "florence2", "git"),
+    "chat": ("vision_language", "image_to_text", "qwen_vl", "florence2", "git", "blip_answers", "blip2"),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 

@@ -82,7 +82,7 @@ class ViLT(CheckedFields):
           tokens: [B, T] int.
           mask: [B, T] bool, True where there is a token; None: everywhere.
           segments: [B, T] int, the segment of each token; None: all are in the first.
-          pixel_mask: [B, H, W] bool, True in the image and False in the padding right of it and below; None: all.
+          pixel_mask: [B, H, W] bool, True in the image, which begins at the corner; None: everywhere.
 
         Returns:
           See `head`; logits are at least float32.
@@ -190,7 +190,7 @@ UNUSED = r"\.position_ids$|^mlm_score\.|^(pooler|classifier|rank_output)\."
 
 
 def from_torch_names(model: ViLT, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of ViltForQuestionAnswering, ViltForMaskedLM and relatives of transformers."""
+    """Convert a state dict of one of transformers' classes of ViLT."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     names = (*NAMES, (r"^head_out\.", "classifier.3." if model.head == "answers" else "rank_output."))
     return fill_from_torch(shapes, state_dict, names, what="ViLT", older=OLDER, optional=UNUSED)

@@ -194,6 +194,8 @@ class DPT(nn.Module):
       image_sized: enlarge to the patches' pixels, and maps to each other's size (Depth Anything); otherwise by 2.
       max_depth: factor of the output.
       metric: a sigmoid ends the network, whose output is depth; otherwise a rectifier, and it is inverse depth.
+      rectified: inverse depth is at least 0; otherwise it is any number, as training from random weights needs: scale and
+        shift are free, and a map that drifts below 0 would have no gradient.
       prompted: a coarse depth map comes with the image, and the output is depth in its range.
       dtype: dtype of the computation; None for that of the input.
     """
@@ -208,6 +210,7 @@ class DPT(nn.Module):
     image_sized: bool = False
     max_depth: Annotated[float, Range(1e-6)] = 1.0
     metric: bool = False
+    rectified: Annotated[bool, "if changed"] = True
     prompted: Annotated[bool, "if changed"] = False
     dtype: Any = None
 
@@ -248,12 +251,17 @@ class DPT(nn.Module):
         """
         if prompt is None:
             y = self.scores(x, train)
-            return (nn.sigmoid(y) if self.metric else nn.relu(y)) * self.max_depth
+            return self._limited(y) * self.max_depth
         # The prompt's range becomes 0 to 1, and the output's range the prompt's.
         prompt = to_acc_dtype(prompt)
         low, high = (limit(prompt, (1, 2), keepdims=True) for limit in (jnp.min, jnp.max))
         y = self.scores(x, train, (prompt - low) / jnp.where(high > low, high - low, 1))
-        return (nn.sigmoid(y) if self.metric else nn.relu(y)) * (high - low) + low
+        return self._limited(y) * (high - low) + low
+
+    def _limited(self, y: jax.Array) -> jax.Array:
+        if self.metric:
+            return nn.sigmoid(y)
+        return nn.relu(y) if self.rectified else y
 
     @nn.compact
     def scores(self, x: jax.Array, train: bool = False, prompt: jax.Array | None = None) -> jax.Array:
@@ -313,5 +321,4 @@ class DepthHead(nn.Module):
         y = resize(y, size, align_corners=True)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
         y = to_acc_dtype(y)
-        # Outputs start about 1, where a rectifier has a gradient.
-        return Conv(1, (1, 1), dtype=y.dtype, bias_init=nn.initializers.ones, name="conv3")(y)[..., 0]
+        return Conv(1, (1, 1), dtype=y.dtype, name="conv3")(y)[..., 0]

@@ -35,7 +35,7 @@ experiment = Experiment(
     technique=affine_depth.learner,
     data=DepthImages("scenes", num_scenes=2000),
     network=OnBackbone(
-        partial(DPT, stages=("block1", "block2", "block3", "block4"), image_sized=True, **NECK),
+        partial(DPT, stages=("block1", "block2", "block3", "block4"), image_sized=True, rectified=False, **NECK),
         backbone=Zoo("dinov2_small", SIZES),
         backbone_class=NormalizedDINOv2,
     ),

@@ -31,7 +31,7 @@ experiment = Experiment(
     technique=affine_depth.learner,
     data=DepthImages("scenes", num_scenes=2000),
     network=OnBackbone(
-        partial(DPT, stages=("block1", "block2", "block3", "block4"), **NECK),
+        partial(DPT, stages=("block1", "block2", "block3", "block4"), rectified=False, **NECK),
         backbone=Zoo("vit_s_16", SIZES),
         backbone_class=ClassTokenViT,
     ),

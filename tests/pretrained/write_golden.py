@@ -46,6 +46,32 @@ def correct_sam_hq():
     modeling_sam_hq.SamHQMaskDecoder.forward = names["forward"]
 
 
+def show_answers(kind):
+    """Let BLIP give the logits of answers, which its forward drops, from the states that its `generate` attends to."""
+    from transformers.modeling_outputs import CausalLMOutput
+
+    def forward(self, pixel_values, input_ids, attention_mask, decoder_input_ids, return_dict):
+        images = self.vision_model(pixel_values)[0]
+        states = self.text_encoder(input_ids, attention_mask, encoder_hidden_states=images)[0]
+        return CausalLMOutput(logits=self.text_decoder(decoder_input_ids, encoder_hidden_states=states).logits)
+
+    kind.forward = forward
+
+
+def show_match(kind):
+    """Let BLIP-2 give both of what it compares: vectors, and under another name the head's logits."""
+    from types import SimpleNamespace
+
+    both = kind.forward
+
+    def forward(self, **inputs):
+        found = both(self, **inputs)
+        match = both(self, **inputs, use_image_text_matching_head=True)
+        return SimpleNamespace(**found, itm_score=match.logits_per_image)
+
+    kind.forward = forward
+
+
 def build_transformers(name, config):
     """(network, configuration as transformers saves it)."""
     import transformers
@@ -53,6 +79,10 @@ def build_transformers(name, config):
     if name == "SamHQModel":
         correct_sam_hq()
     kind = getattr(transformers, name)
+    if name == "BlipForQuestionAnswering":
+        show_answers(kind)
+    if name == "Blip2ForImageTextRetrieval":
+        show_match(kind)
     settings = kind.config_class(**config)
     if name not in BOOL_MASKS:
         settings._attn_implementation = "eager"

@@ -1,8 +1,9 @@
-"""Image-to-text models of transformers: TrOCR, Donut, ViT with GPT-2, BLIP's captioner, and Donut's Swin alone."""
+"""Image-to-text models of transformers: TrOCR, Donut, ViT with GPT-2, BLIP, and Donut's Swin alone."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.models.blip import BLIP
 from dlcore.models.image_to_text import SwinTower
 from dlcore.models.vision_tower import VisionTower
 from dlcore.pretrained.defaults import DEFAULTS
@@ -130,6 +131,12 @@ def _blip_reader(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "blip_match_base" if is_match else "blip_pairs_base", fields | sizes | epsilon
 
 
+def _blip_answers(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    text = {**config.get("text_config", {}), "is_decoder": True}
+    _, fields = _blip({**config, "text_config": text})
+    return "blip_answers_base", fields | {"tower": BLIP(head="states", **fields)}
+
+
 def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, *(inputs.get(name) for name in PAIR_INPUTS))
     if model.head == "match":
@@ -147,7 +154,21 @@ def _teacher_forced(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[
     return {"logits": model.apply(variables, inputs["pixel_values"], tokens)}
 
 
+def _answers(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    source = (inputs["pixel_values"], inputs["input_ids"])
+    tokens, mask = inputs["decoder_input_ids"], inputs.get("attention_mask")
+    return {"logits": model.apply(variables, source, tokens, False, mask)}
+
+
 FAMILIES = (
+    Family(
+        "transformers",
+        ("BlipForQuestionAnswering",),
+        _blip_answers,
+        _answers,
+        (*PAIR_INPUTS, "decoder_input_ids"),
+        "chat",
+    ),
     Family("transformers", ("BlipModel", "BlipForImageTextRetrieval"), _blip_reader, _pairs, PAIR_INPUTS, "pairs"),
     Family("transformers", ("DonutSwinForImageClassification",), _donut_swin, classifier),
     Family("transformers", ("DonutSwinModel",), without_head(_donut_swin), token_encoder),
