@@ -58,6 +58,7 @@ class BlockSetting(NamedTuple):
       num_experts: kernels that a router mixes; 0: one kernel and no router.
       space_to_depth: begin with a 2x2 convolution of stride 2 to four times the channels, and halve the kernel.
       divisor: what the inner channels are a multiple of.
+      dilation: distance between the taps of a depthwise kernel.
     """
 
     kind: Literal["conv", "separable", "inverted", "fused"]
@@ -76,6 +77,7 @@ class BlockSetting(NamedTuple):
     num_experts: int = 0
     space_to_depth: bool = False
     divisor: int = 8
+    dilation: int = 1
 
 
 _NUMBERS = {
@@ -190,12 +192,15 @@ class CondConv(CheckedFields):
         )(x, kernels)
 
 
-def _conv(features: int, size: int, stride: int, groups: int, padding: str, dtype: Any, name: str) -> Conv:
+def _conv(
+    features: int, size: int, stride: int, groups: int, padding: str, dtype: Any, name: str, dilation: int = 1
+) -> Conv:
     return Conv(
         features,
         (size, size),
         strides=stride,
-        padding="SAME" if padding == "same" else (size - 1) // 2,
+        padding="SAME" if padding == "same" else (size - 1) // 2 * dilation,
+        kernel_dilation=dilation,
         feature_group_count=groups,
         use_bias=False,
         dtype=dtype,
@@ -264,7 +269,8 @@ class MobileBlock(CheckedFields):
                 groups = width // setting.group_width if setting.group_width else 1
                 y = norm(conv(y, width, sizes, setting.stride, groups, name="conv_exp"), next(names))
             else:
-                y = conv(y, y.shape[-1], sizes, setting.stride, y.shape[-1], padding, name="conv_dw")
+                dilation = setting.dilation
+                y = conv(y, y.shape[-1], sizes, setting.stride, y.shape[-1], padding, dilation, name="conv_dw")
                 y = norm(y, next(names))
             if setting.se_ratio:
                 y = self._gate(y)
@@ -275,14 +281,24 @@ class MobileBlock(CheckedFields):
         return shortcut + drop_path(y, self.drop_path, train) if has_skip else y
 
     def _conv(
-        self, x: Any, features: int, sizes: Any, stride: int = 1, groups: int = 1, padding: Any = None, *, routing, name
+        self,
+        x: Any,
+        features: int,
+        sizes: Any,
+        stride: int = 1,
+        groups: int = 1,
+        padding: Any = None,
+        dilation: int = 1,
+        *,
+        routing,
+        name,
     ) -> jax.Array:
         padding = padding or self.padding
         if routing is not None:
             return CondConv(features, sizes[0], stride, groups, self.dtype, padding, name=name)(x, routing)
         if len(sizes) > 1:
             return MixConv(features, sizes, stride, groups > 1, self.dtype, padding, name=name)(x)
-        return _conv(features, sizes[0], stride, groups, padding, self.dtype, name)(x)
+        return _conv(features, sizes[0], stride, groups, padding, self.dtype, name, dilation)(x)
 
     def _norm(self, x: jax.Array, name: str, *, train: bool, activate: bool = True) -> jax.Array:
         fields = {"axis_name": self.axis_name, "dtype": self.dtype}

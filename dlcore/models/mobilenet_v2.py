@@ -121,6 +121,7 @@ class InvertedResidual(CheckedFields):
       stride: stride of the depthwise convolution.
       expansion: inner channels as a multiple of the input's; 1 leaves the first convolution out.
       activation: function after the first two batch norms.
+      dilation: distance between the taps of the depthwise convolution.
     """
 
     features: int
@@ -129,6 +130,7 @@ class InvertedResidual(CheckedFields):
     dtype: Any = None
     axis_name: str | None = REPLICA
     activation: Any = relu6
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -147,7 +149,7 @@ class InvertedResidual(CheckedFields):
         names, y = (f"conv_{i}" for i in range(4)), x
         if self.expansion != 1:
             y = layer(kernel_size=1, name=next(names))(y, train)
-        y = layer(stride=self.stride, groups=hidden_channels, name=next(names))(y, train)
+        y = layer(stride=self.stride, groups=hidden_channels, dilation=self.dilation, name=next(names))(y, train)
         thin = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         y = thin(self.features, (1, 1), name=next(names))(y)
         y = BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name=next(names))(y)

@@ -16,7 +16,7 @@ transformers' MobileViTForImageClassification, whose weights load unchanged, as 
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,9 @@ from dlcore.ops import global_avg_pool, resize
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "MobileViT", "MobileViTBlock", "fold", "unfold"]
+__all__ = ["MODELS", "MobileViT", "MobileViTBlock", "OutputStride", "fold", "strides_of", "unfold"]
+
+OutputStride = Literal[8, 16, 32]
 
 DENSE_INIT = nn.initializers.normal(0.02)
 _CONV_NORM = r"(^|\.)(conv_stem|conv_kxk|conv_projection|fusion|conv_1x1_exp)"
@@ -88,6 +90,22 @@ TORCH_LAYOUTS = (
     ),
 )
 """timm's names."""
+
+
+def strides_of(stage: int, output_stride: int) -> dict[str, int]:
+    """Find the stride and the dilation of the first block of a stage.
+
+    A stage that would make the map smaller than allowed keeps its size; the next one is dilated in its place.
+
+    Args:
+      stage: 3, 4 or 5, whose strides in the image are 8, 16 and 32 where nothing is dilated.
+      output_stride: the largest stride of a map, 8, 16 or 32.
+
+    Returns:
+      {"stride", "dilation"}.
+    """
+    stride = 2**stage
+    return {"stride": 2 if stride <= output_stride else 1, "dilation": max(1, stride // output_stride // 2)}
 
 
 def unfold(x: jax.Array, size: int) -> jax.Array:
@@ -177,13 +195,14 @@ class MobileViT(Backbone):
     """A MobileViT on [B, H, W, C]. Stages: stem, stage1 to stage5, last (strides 2, 2, 4, 8, 16, 32, 32).
 
     Args:
-      widths: channels of the stem, of each of the five stages, and of the last convolution.
+      widths: channels of the stem, of each of the five stages, and of the last convolution, which six leave out.
       hidden_sizes: channels of the transformers of the last three stages.
       depths: number of transformers of the last three stages.
       mlp_ratio: hidden units of an MLP as a multiple of a transformer's channels.
       expansion: inner channels of inverted residuals as a multiple of their input's.
       patch_size: P, side of a patch.
       dropout: probability of dropping a value of an attention output, an MLP, or before the head in training.
+      output_stride: stride of the last map; below 32 the last stages keep the size and are dilated instead.
     """
 
     num_classes: int = 1000
@@ -195,12 +214,14 @@ class MobileViT(Backbone):
     expansion: int = 4
     patch_size: int = 2
     dropout: float = 0.1
+    output_stride: Annotated[OutputStride, "if changed"] = 32
     remat: Remat = "none"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        for field, length in (("widths", 7), ("hidden_sizes", 3), ("depths", 3)):
-            if len(getattr(self, field)) != length:
-                raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {length} numbers")
+        for field, lengths in (("widths", (6, 7)), ("hidden_sizes", (3,)), ("depths", (3,))):
+            if len(getattr(self, field)) not in lengths:
+                allowed = " or ".join(map(str, lengths))
+                raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {allowed} numbers")
         check_images(self, x, "conv_stem/0", smallest=1)
         fields = {"dtype": compute_dtype(self.dtype, x, self.variables), "axis_name": self.axis_name}
         layer = functools.partial(ConvNorm, activation=silu, **fields)
@@ -218,7 +239,8 @@ class MobileViT(Backbone):
                 for j in range((1, 3)[i]):
                     x = residual(width, stride=2 if i and not j else 1, name=f"layer_{i}_layer_{j}")(x, train)
             else:
-                x = residual(width, stride=2, name=f"layer_{i}_downsampling_layer")(x, train)
+                strides = strides_of(i + 1, self.output_stride)
+                x = residual(width, **strides, name=f"layer_{i}_downsampling_layer")(x, train)
                 x = block(
                     self.hidden_sizes[i - 2],
                     self.depths[i - 2],
@@ -230,7 +252,8 @@ class MobileViT(Backbone):
                     name=f"layer_{i}",
                 )(x, train)
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
-        x = maps["last"] = self.perturb("last", layer(self.widths[6], 1, name="conv_1x1_exp")(x, train))
+        if len(self.widths) == 7:
+            x = maps["last"] = self.perturb("last", layer(self.widths[6], 1, name="conv_1x1_exp")(x, train))
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

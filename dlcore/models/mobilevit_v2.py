@@ -22,7 +22,7 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, InvertedResidual, round_channels
-from dlcore.models.mobilevit import DENSE_INIT, fold, unfold
+from dlcore.models.mobilevit import DENSE_INIT, OutputStride, fold, strides_of, unfold
 from dlcore.nn import Conv, Dense, GroupNorm, silu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
@@ -130,6 +130,7 @@ class MobileViTV2(Backbone):
       dropout: probability of dropping a value of a perceptron in training.
       attention_dropout: probability of dropping an attention weight.
       epsilon: added to variances by the group norms.
+      output_stride: stride of the last map; below 32 the last stages keep the size and are dilated instead.
     """
 
     num_classes: int = 1000
@@ -142,6 +143,7 @@ class MobileViTV2(Backbone):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     epsilon: Annotated[float, "if changed"] = 1e-5
+    output_stride: Annotated[OutputStride, "if changed"] = 32
     remat: Remat = "none"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -164,7 +166,8 @@ class MobileViTV2(Backbone):
                 for j in range(i + 1):
                     x = residual(width, stride=2 if i and not j else 1, name=f"layer_{i}_layer_{j}")(x, train)
             else:
-                x = residual(width, stride=2, name=f"layer_{i}_downsampling_layer")(x, train)
+                strides = strides_of(i + 1, self.output_stride)
+                x = residual(width, **strides, name=f"layer_{i}_downsampling_layer")(x, train)
                 x = block(
                     round_channels(self.hidden_sizes[i - 2] * self.width_mult),
                     self.depths[i - 2],

@@ -34,6 +34,7 @@ class ASPP(nn.Module):
       channels: number of channels of each branch and of the result.
       rates: rates of the dilated 3x3 convolutions.
       dropout: probability of dropping a value of the result in training.
+      mean_first: the mean's branch comes before the others in the concatenation.
     """
 
     channels: int = 256
@@ -41,6 +42,7 @@ class ASPP(nn.Module):
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = REPLICA
+    mean_first: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -52,7 +54,7 @@ class ASPP(nn.Module):
             branches.append(ConvNormRelu(self.channels, dilation=rate, **shape, name=f"convs_{i + 1}")(x, train))
         last = len(branches)
         mean = _MeanBranch(self.channels, **shape, name=f"convs_{last}")(x, train)
-        branches.append(jnp.broadcast_to(mean, branches[0].shape))
+        branches.insert(0 if self.mean_first else last, jnp.broadcast_to(mean, branches[0].shape))
         # Project the concatenated branches.
         x = ConvNormRelu(self.channels, 1, **shape, name="project")(jnp.concatenate(branches, -1), train)
         return Dropout(self.dropout, deterministic=not train)(x)

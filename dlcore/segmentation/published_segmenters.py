@@ -17,6 +17,9 @@ from dlcore.models.clip import from_torch_names as clip_from_torch
 from dlcore.models.convnext import MODELS as CONVNEXTS
 from dlcore.models.hiera_det import HieraDet
 from dlcore.models.mit import MODELS as ENCODERS
+from dlcore.models.mobile_variants import MODELS as MOBILE_NETWORKS
+from dlcore.models.mobilevit import MobileViT
+from dlcore.models.mobilevit_v2 import MobileViTV2
 from dlcore.models.resnet import ResNet
 from dlcore.models.rotary_vitdet import RotaryViTDet
 from dlcore.models.swin import Swin
@@ -27,6 +30,7 @@ from dlcore.segmentation.clipseg import CLIPSeg, CLIPSegDecoder
 from dlcore.segmentation.detr_segmenter import DETRSegmenter
 from dlcore.segmentation.dpt_segmenter import DPTSegmenter
 from dlcore.segmentation.eomt import EoMT
+from dlcore.segmentation.light_deeplab import LightDeepLab
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.rf_detr_segmenter import RFDETRSegmenter
@@ -77,6 +81,24 @@ MODELS = {
             num_classes=0, image_size=480, width=1024, depth=24, num_heads=16, mlp_features=4096, epsilon=1e-12
         ),
         num_classes=150,
+    ),
+    "deeplabv3_mobilenet_v2": functools.partial(
+        LightDeepLab,
+        backbone=MOBILE_NETWORKS["mobilenetv2_100"](num_classes=0),
+        num_classes=21,
+        stage="stage7",
+        rates=(),
+        dropout=0.0,
+        map_dropout=0.8,
+        mean_first=True,
+    ),
+    "deeplabv3_mobilevit_s": functools.partial(
+        LightDeepLab,
+        backbone=MobileViT(num_classes=0, widths=(16, 32, 64, 96, 128, 160), output_stride=16),
+        num_classes=21,
+    ),
+    "deeplabv3_mobilevitv2_100": functools.partial(
+        LightDeepLab, backbone=MobileViTV2(num_classes=0, output_stride=16), num_classes=21, channels=512
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
     "rf_detr_seg_base": functools.partial(RFDETRSegmenter, detector=DETECTORS["rf_detr_base"]()),

@@ -26,10 +26,25 @@ def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 MOBILENET_V2 = {
     "num_channels": 3,
-    "output_stride": 32,
     "first_layer_is_expansion": True,
     "hidden_act": "relu6",
 }
+
+
+def _dilated(stages: tuple[tuple[BlockSetting, ...], ...], output_stride: int) -> tuple[tuple[BlockSetting, ...], ...]:
+    """Dilate, behind a map of stride `output_stride`, where the stages would make the map smaller."""
+    stride, dilation, dilated = 2, 1, []
+    for stage in stages:
+        blocks = []
+        for block in stage:
+            if stride == output_stride:
+                blocks.append(block._replace(stride=1, dilation=dilation))
+                dilation *= block.stride
+            else:
+                blocks.append(block)
+                stride *= block.stride
+        dilated.append(tuple(blocks))
+    return tuple(dilated)
 
 
 def _mobilenet_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -48,6 +63,7 @@ def _mobilenet_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return block._replace(expansion=expansion if inverted else 1.0, skip=inverted)
 
     settings = tuple(tuple(map(block_of, stage)) for stage in read_stages(mobile_variants.MOBILENET_V2))
+    settings = settings[:1] + _dilated(settings[1:], config.get("output_stride", 32))
     return "mobilenetv2_100", {
         "num_classes": len(config["id2label"]) if config["architectures"][0].endswith("Classification") else 0,
         "settings": settings,

@@ -25,10 +25,10 @@ PVT = {"num_channels": 3, "num_encoder_blocks": 4, "hidden_act": "gelu"}
 MIT = {"num_encoder_blocks": 4, "patch_sizes": [7, 3, 3, 3], "strides": [4, 2, 2, 2], "hidden_act": "gelu"}
 
 
-MOBILEVIT = {"hidden_act": "silu", "conv_kernel_size": 3, "output_stride": 32, "layer_norm_eps": 1e-5, "qkv_bias": True}
+MOBILEVIT = {"hidden_act": "silu", "conv_kernel_size": 3, "layer_norm_eps": 1e-5, "qkv_bias": True}
 
 
-MOBILEVIT_V2 = {"num_channels": 3, "hidden_act": "swish", "conv_kernel_size": 3, "output_stride": 32}
+MOBILEVIT_V2 = {"num_channels": 3, "hidden_act": "swish", "conv_kernel_size": 3}
 
 
 HIERA = {
@@ -120,6 +120,7 @@ def _mobilevit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "mlp_ratio": config["mlp_ratio"],
         "expansion": int(config.get("expand_ratio", 4)),
         "patch_size": config.get("patch_size", 2),
+        "output_stride": config.get("output_stride", 32),
     }
 
 
@@ -138,6 +139,7 @@ def _mobilevit_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "dropout": config.get("ffn_dropout", 0.0),
         "attention_dropout": config.get("attn_dropout", 0.0),
         "epsilon": config.get("layer_norm_eps", 1e-5),
+        "output_stride": config.get("output_stride", 32),
     }
 
 
