@@ -35,7 +35,9 @@ from dlcore.segmentation.sam2 import SAM2
 from dlcore.segmentation.sam3 import SAM3Tracker
 from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
+from dlcore.segmentation.tips_segmenter import TIPSSegmenter
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
+from dlcore.vision3d.binned_dpt import ReadoutDINOv2
 from dlcore.vision3d.dpt import ClassTokenViT
 
 __all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
@@ -76,6 +78,11 @@ MODELS = {
         backbone=ClassTokenViT(
             num_classes=0, image_size=480, width=1024, depth=24, num_heads=16, mlp_features=4096, epsilon=1e-12
         ),
+        num_classes=150,
+    ),
+    "tips_v2_b_14_ade": functools.partial(
+        TIPSSegmenter,
+        backbone=ReadoutDINOv2(image_size=448, num_registers=1, antialias_positions=True, linear_positions=True),
         num_classes=150,
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),

@@ -59,9 +59,11 @@ class ResidualUnit(nn.Module):
 
     Args:
       dtype: dtype of the computation; None means by promotion.
+      use_bias: add biases.
     """
 
     dtype: Any = None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -73,9 +75,9 @@ class ResidualUnit(nn.Module):
         Returns:
           [B, h, w, C].
         """
-        y = x
+        y, fields = x, {"use_bias": self.use_bias, "dtype": self.dtype}
         for i in (1, 2):
-            y = Conv(x.shape[-1], (3, 3), padding=1, dtype=self.dtype, name=f"convolution{i}")(nn.relu(y))
+            y = Conv(x.shape[-1], (3, 3), padding=1, name=f"convolution{i}", **fields)(nn.relu(y))
         return x + y
 
 
@@ -116,6 +118,7 @@ class DPTNeck(nn.Module):
       readout: what is read of the class token, which follows a patch's channels: ignore, add or project.
       follows_maps: enlarge to the size of the next map; otherwise to the double.
       dtype: dtype of the computation; None means by promotion.
+      is_tips: convolutions of residual units have no bias, and the readout's GELU is that of tanh (TIPS v2).
     """
 
     channels: tuple[int, ...]
@@ -124,6 +127,7 @@ class DPTNeck(nn.Module):
     readout: str = "ignore"
     follows_maps: bool = False
     dtype: Any = None
+    is_tips: bool = False
 
     @nn.compact
     def __call__(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> jax.Array:
@@ -148,8 +152,8 @@ class DPTNeck(nn.Module):
             name = f"fusion_stage_layers_{i}"
             if fused is not None:
                 y = y if y.shape == fused.shape else resize(y, fused.shape[1:3])
-                y = fused + ResidualUnit(self.dtype, name=f"{name}_residual_layer1")(y)
-            y = ResidualUnit(self.dtype, name=f"{name}_residual_layer2")(y)
+                y = fused + ResidualUnit(self.dtype, not self.is_tips, name=f"{name}_residual_layer1")(y)
+            y = ResidualUnit(self.dtype, not self.is_tips, name=f"{name}_residual_layer2")(y)
             if prompt is not None:
                 unit = PromptUnit(self.features, self.dtype, name=f"{name}_prompt_depth_layer")
                 y = y + unit(resize(prompt.astype(y.dtype), y.shape[1:3]))
@@ -162,7 +166,7 @@ class DPTNeck(nn.Module):
     def _read(self, x: jax.Array, i: int) -> jax.Array:
         if self.readout == "project":
             layer = Dense(x.shape[-1] // 2, dtype=self.dtype, name=f"reassemble_stage_readout_projects_{i}_0")
-            return gelu(layer(x))
+            return nn.gelu(layer(x), approximate=True) if self.is_tips else gelu(layer(x))
         if self.readout == "add":
             return sum(jnp.split(x, 2, -1))
         return x
@@ -286,17 +290,19 @@ class DPT(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Three convolutions to one channel, with an enlargement behind the first.
+    """Three convolutions to one channel or more, with an enlargement behind the first.
 
     Args:
       size: (H, W) that the map is enlarged to; None: the double.
       features: channels before the last convolution.
       dtype: dtype of the computation; None means by promotion.
+      outputs: channels of the result; of one the axis is left out.
     """
 
     size: tuple[int, int] | None = None
     features: int = 32
     dtype: Any = None
+    outputs: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -306,7 +312,7 @@ class DepthHead(nn.Module):
           x: [B, h, w, C].
 
         Returns:
-          [B, H, W], at least float32.
+          [B, H, W] or [B, H, W, outputs], at least float32.
         """
         y = Conv(x.shape[-1] // 2, (3, 3), padding=1, dtype=self.dtype, name="conv1")(x)
         size = self.size or (2 * y.shape[1], 2 * y.shape[2])
@@ -314,4 +320,5 @@ class DepthHead(nn.Module):
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
         y = to_acc_dtype(y)
         # Outputs start about 1, where a rectifier has a gradient.
-        return Conv(1, (1, 1), dtype=y.dtype, bias_init=nn.initializers.ones, name="conv3")(y)[..., 0]
+        y = Conv(self.outputs, (1, 1), dtype=y.dtype, bias_init=nn.initializers.ones, name="conv3")(y)
+        return y[..., 0] if self.outputs == 1 else y
