@@ -116,6 +116,7 @@ class DINOv3(ViT):
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token; patches are read beside them.
       qkv_bias: give queries and values a bias.
+      key_bias: give keys one, too.
     """
 
     num_classes: int = 0
@@ -124,6 +125,7 @@ class DINOv3(ViT):
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 4
     qkv_bias: bool = True
+    key_bias: Annotated[bool, "if changed"] = False
 
     moves_token = False
     learned_positions = False
@@ -143,7 +145,7 @@ class DINOv3(ViT):
         return self._stages(x, train)[0]
 
     def _block_fields(self) -> dict[str, Any]:
-        return {"qkv_bias": "qv" if self.qkv_bias else "none"}
+        return {"qkv_bias": ("qkv" if self.key_bias else "qv") if self.qkv_bias else "none"}
 
     def _relation(self, i: int, grid: tuple[int, int]) -> dict[str, jax.Array]:
         return {"angles": center_angles(grid, self.width // self.num_heads)}

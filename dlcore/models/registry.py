@@ -45,7 +45,7 @@ FILES = {
         *("xception_aligned", "xcit", "zfnet"),
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
-    "pairs": ("align", "blip", "clip", "clip_resnet", "siglip2", "two_towers", "vilt"),
+    "pairs": ("align", "blip", "clip", "clip_resnet", "siglip2", "tips", "two_towers", "vilt"),
     "encoder": ("dinov2", "feature_maps", "image_gpt", "image_tower", "mae", "perceiver", "simmim", "vjepa2"),
     "video": ("mvit", "s3d", "swin3d", "video_resnet", "video_transformer", "videoprism", "vjepa2_classifier"),
     "detection": ("dlcore.detection.torch_detectors", "dlcore.vision3d.published_keypoints"),

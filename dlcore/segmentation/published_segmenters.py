@@ -39,7 +39,9 @@ from dlcore.segmentation.sam2 import SAM2
 from dlcore.segmentation.sam3 import SAM3Tracker
 from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
+from dlcore.segmentation.tips_segmenter import TIPSSegmenter
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
+from dlcore.vision3d.binned_dpt import ReadoutDINOv2
 from dlcore.vision3d.dpt import ClassTokenViT
 
 __all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
@@ -99,6 +101,11 @@ MODELS = {
     ),
     "deeplabv3_mobilevitv2_100": functools.partial(
         LightDeepLab, backbone=MobileViTV2(num_classes=0, output_stride=16), num_classes=21, channels=512
+    ),
+    "tips_v2_b_14_ade": functools.partial(
+        TIPSSegmenter,
+        backbone=ReadoutDINOv2(image_size=448, num_registers=1, antialias_positions=True, linear_positions=True),
+        num_classes=150,
     ),
     "detr_resnet50_panoptic": functools.partial(DETRSegmenter, detr=DETR(ResNet(num_classes=0), num_classes=250)),
     "rf_detr_seg_base": functools.partial(RFDETRSegmenter, detector=DETECTORS["rf_detr_base"]()),

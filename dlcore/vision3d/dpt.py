@@ -59,9 +59,11 @@ class ResidualUnit(nn.Module):
 
     Args:
       dtype: dtype of the computation; None means by promotion.
+      use_bias: add biases.
     """
 
     dtype: Any = None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -73,9 +75,9 @@ class ResidualUnit(nn.Module):
         Returns:
           [B, h, w, C].
         """
-        y = x
+        y, fields = x, {"use_bias": self.use_bias, "dtype": self.dtype}
         for i in (1, 2):
-            y = Conv(x.shape[-1], (3, 3), padding=1, dtype=self.dtype, name=f"convolution{i}")(nn.relu(y))
+            y = Conv(x.shape[-1], (3, 3), padding=1, name=f"convolution{i}", **fields)(nn.relu(y))
         return x + y
 
 
@@ -116,6 +118,7 @@ class DPTNeck(nn.Module):
       readout: what is read of the class token, which follows a patch's channels: ignore, add or project.
       follows_maps: enlarge to the size of the next map; otherwise to the double.
       dtype: dtype of the computation; None means by promotion.
+      is_tips: convolutions of residual units have no bias, and the readout's GELU is that of tanh (TIPS v2).
     """
 
     channels: tuple[int, ...]
@@ -124,6 +127,7 @@ class DPTNeck(nn.Module):
     readout: str = "ignore"
     follows_maps: bool = False
     dtype: Any = None
+    is_tips: bool = False
 
     @nn.compact
     def __call__(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> jax.Array:
@@ -148,8 +152,8 @@ class DPTNeck(nn.Module):
             name = f"fusion_stage_layers_{i}"
             if fused is not None:
                 y = y if y.shape == fused.shape else resize(y, fused.shape[1:3])
-                y = fused + ResidualUnit(self.dtype, name=f"{name}_residual_layer1")(y)
-            y = ResidualUnit(self.dtype, name=f"{name}_residual_layer2")(y)
+                y = fused + ResidualUnit(self.dtype, not self.is_tips, name=f"{name}_residual_layer1")(y)
+            y = ResidualUnit(self.dtype, not self.is_tips, name=f"{name}_residual_layer2")(y)
             if prompt is not None:
                 unit = PromptUnit(self.features, self.dtype, name=f"{name}_prompt_depth_layer")
                 y = y + unit(resize(prompt.astype(y.dtype), y.shape[1:3]))
@@ -162,7 +166,7 @@ class DPTNeck(nn.Module):
     def _read(self, x: jax.Array, i: int) -> jax.Array:
         if self.readout == "project":
             layer = Dense(x.shape[-1] // 2, dtype=self.dtype, name=f"reassemble_stage_readout_projects_{i}_0")
-            return gelu(layer(x))
+            return nn.gelu(layer(x), approximate=True) if self.is_tips else gelu(layer(x))
         if self.readout == "add":
             return sum(jnp.split(x, 2, -1))
         return x
@@ -194,7 +198,7 @@ class DPT(nn.Module):
       image_sized: enlarge to the patches' pixels, and maps to each other's size (Depth Anything); otherwise by 2.
       max_depth: factor of the output.
       metric: a sigmoid ends the network, whose output is depth; otherwise a rectifier, and it is inverse depth.
-      rectified: inverse depth is at least 0; otherwise it is any number, as training from random weights needs: scale and
+      rectified: inverse depth is at least 0; otherwise any number, for a training from random weights: its scale and
         shift are free, and a map that drifts below 0 would have no gradient.
       prompted: a coarse depth map comes with the image, and the output is depth in its range.
       dtype: dtype of the computation; None for that of the input.
@@ -294,17 +298,19 @@ class DPT(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Three convolutions to one channel, with an enlargement behind the first.
+    """Three convolutions to one channel or more, with an enlargement behind the first.
 
     Args:
       size: (H, W) that the map is enlarged to; None: the double.
       features: channels before the last convolution.
       dtype: dtype of the computation; None means by promotion.
+      outputs: channels of the result; of one the axis is left out.
     """
 
     size: tuple[int, int] | None = None
     features: int = 32
     dtype: Any = None
+    outputs: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -314,11 +320,12 @@ class DepthHead(nn.Module):
           x: [B, h, w, C].
 
         Returns:
-          [B, H, W], at least float32.
+          [B, H, W] or [B, H, W, outputs], at least float32.
         """
         y = Conv(x.shape[-1] // 2, (3, 3), padding=1, dtype=self.dtype, name="conv1")(x)
         size = self.size or (2 * y.shape[1], 2 * y.shape[2])
         y = resize(y, size, align_corners=True)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
         y = to_acc_dtype(y)
-        return Conv(1, (1, 1), dtype=y.dtype, name="conv3")(y)[..., 0]
+        y = Conv(self.outputs, (1, 1), dtype=y.dtype, name="conv3")(y)
+        return y[..., 0] if self.outputs == 1 else y

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.torch_weights import fill_from_torch
+from dlcore.vision3d.binned_dpt import BinnedDPT, ReadoutDINOv2, ReadoutDINOv3
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
 
@@ -38,6 +39,23 @@ MODELS = {
         channels=(256, 512, 1024, 1024),
         readout="project",
     ),
+    "tips_v2_b_14_depth": functools.partial(
+        BinnedDPT,
+        backbone=ReadoutDINOv2(image_size=448, num_registers=1, antialias_positions=True, linear_positions=True),
+    ),
+    "chm_v2_vitl16": functools.partial(
+        BinnedDPT,
+        backbone=ReadoutDINOv3(
+            image_size=416, width=1024, depth=24, num_heads=16, mlp_features=4096, epsilon=1e-6, key_bias=True
+        ),
+        stages=("block6", "block12", "block18", "block24"),
+        channels=(128, 256, 512, 1024),
+        head_features=128,
+        max_depth=12.0,
+        bins="mixed",
+        floor=1e-8,
+        factor=8.0,
+    ),
     "glpn": functools.partial(GLPN, backbone=ENCODERS["mit_b4"](num_classes=0)),
 }
 
@@ -51,7 +69,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
     Returns:
       (an image [1, H, W, 3],).
     """
-    side = model.backbone.image_size if isinstance(model, DPT) else 64
+    side = model.backbone.image_size if isinstance(model, DPT | BinnedDPT) else 64
     return (jnp.zeros((1, side, side, 3)),)
 
 

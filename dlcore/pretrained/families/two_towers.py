@@ -65,7 +65,7 @@ def pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Embed images, texts or both.
 
     Args:
-      model: a `dlcore.models.two_towers.TwoTowers`.
+      model: a `dlcore.models.two_towers.TwoTowers`, or a network with its methods.
       variables: its variables.
       inputs: images, tokens or both by the library's names.
 
@@ -77,7 +77,8 @@ def pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if "pixel_values" in inputs:
         outputs["image_embeds"] = model.apply(variables, inputs["pixel_values"], method="encode_image")
     if "input_ids" in inputs:
-        texts = (inputs["input_ids"], inputs.get("attention_mask"), inputs.get("token_type_ids"))
+        segments = [inputs["token_type_ids"]] if "token_type_ids" in inputs else []
+        texts = (inputs["input_ids"], inputs.get("attention_mask"), *segments)
         outputs["text_embeds"] = model.apply(variables, *texts, method="encode_text")
     if len(outputs) == 2:
         cosines = jnp.einsum("id,td->it", outputs["image_embeds"], outputs["text_embeds"])
