@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.models.llama4_tower import MODELS
+from dlcore.models.vision_tower import Projector
 from dlcore.pretrained.family import Family, check_config, square_side
 
 __all__ = ["FAMILIES"]
@@ -41,5 +43,41 @@ def _tiles(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return {"last_hidden_state": tokens.reshape(*tiles.shape[:2], *tokens.shape[1:])}
 
 
+def _llama4(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    width, ratio = config.get("hidden_size", 768), config.get("pixel_shuffle_ratio", 0.5)
+    units, features = config.get("projector_input_dim", 4096), config.get("projector_output_dim", 4096)
+    shuffle, depth = round(1 / ratio), config.get("num_hidden_layers", 34)
+    # transformers' MLP after the shuffle reads intermediate_size features, and its second layer projector_output_dim.
+    fixed = {
+        "num_channels": 3,
+        "hidden_act": "gelu",
+        "pixel_shuffle_ratio": 1 / shuffle,
+        "projector_input_dim": features,
+    }
+    defaults = {"intermediate_size": 5632, "projector_input_dim": units}
+    check_config({**defaults, **config}, fixed, "dlcore's Llama 4")
+    rope = config.get("rope_parameters") or {}
+    check_config(rope, {"rope_type": "default"}, "dlcore's Llama 4")
+    tower = MODELS["llama4_vision"]().tower.clone(
+        image_size=square_side(config.get("image_size", 448)),
+        patch_size=square_side(config.get("patch_size", 14)),
+        depth=depth,
+        reads=(depth,),
+        width=width,
+        num_heads=config.get("num_attention_heads", 16),
+        mlp_features=shuffle**2 * width,
+        rotary_period=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
+    )
+    projector = Projector(features, hidden_features=units, shuffle=shuffle, use_bias=False)
+    return "llama4_vision", {"tower": tower, "projector": projector}
+
+
+def _joined(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"last_hidden_state": model.apply(variables, inputs["pixel_values"])}
+
+
 MLLAMA_INPUTS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
-FAMILIES = (Family("transformers", ("MllamaVisionModel",), _mllama, _tiles, MLLAMA_INPUTS, "encoder"),)
+FAMILIES = (
+    Family("transformers", ("MllamaVisionModel",), _mllama, _tiles, MLLAMA_INPUTS, "encoder"),
+    Family("transformers", ("Llama4VisionModel",), _llama4, _joined, kind="encoder"),
+)
