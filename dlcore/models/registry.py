@@ -46,7 +46,10 @@ FILES = {
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("align", "blip", "clip", "clip_resnet", "siglip2", "tips", "two_towers", "vilt"),
-    "encoder": ("dinov2", "feature_maps", "image_gpt", "image_tower", "mae", "perceiver", "simmim", "vjepa2"),
+    "encoder": (
+        *("dinov2", "feature_maps", "image_gpt", "image_tower", "llama4_tower", "mae", "mllama_tower", "perceiver"),
+        *("simmim", "vjepa2"),
+    ),
     "video": ("mvit", "s3d", "swin3d", "video_resnet", "video_transformer", "videoprism", "vjepa2_classifier"),
     "detection": ("dlcore.detection.torch_detectors", "dlcore.vision3d.published_keypoints"),
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),

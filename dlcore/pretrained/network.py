@@ -204,7 +204,7 @@ class Pretrained:
         is_float = jnp.issubdtype(array.dtype, jnp.floating)
         if array.ndim in (4, 5) and not is_float and not name.startswith("input_"):
             raise ValueError(f"{name}: {array.dtype}; allowed: floats of `preprocess`, or photographs as images")
-        is_map = is_float and array.ndim in (4, 5) and name != "input_points"
+        is_map = is_float and array.ndim in (4, 5, 6) and name != "input_points"
         if is_map and array.shape[-1] != channels and array.shape[-3] == channels:
             return jnp.moveaxis(array, -3, -1)
         return array

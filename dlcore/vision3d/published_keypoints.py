@@ -10,12 +10,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.torch_weights import fill_from_torch
+from dlcore.vision3d.lightglue import LightGlue
 from dlcore.vision3d.superglue import SuperGlue
 from dlcore.vision3d.superpoint import SuperPoint
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
 
-MODELS = {"superpoint": functools.partial(SuperPoint), "superglue": functools.partial(SuperGlue, detector=SuperPoint())}
+MODELS = {
+    "superpoint": functools.partial(SuperPoint),
+    "superglue": functools.partial(SuperGlue, detector=SuperPoint()),
+    "lightglue": functools.partial(LightGlue, detector=SuperPoint()),
+}
 
 
 def example_inputs(model: nn.Module) -> tuple[jax.Array]:

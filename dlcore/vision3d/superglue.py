@@ -25,7 +25,7 @@ from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 from dlcore.vision3d.superpoint import SuperPoint
 
-__all__ = ["SuperGlue", "log_transport", "mutual_matches"]
+__all__ = ["SuperGlue", "log_transport", "mutual_matches", "other_image"]
 
 
 def log_transport(scores: jax.Array, bin_score: jax.Array, mask: jax.Array, iterations: int) -> jax.Array:
@@ -117,7 +117,7 @@ class SuperGlue(CheckedFields):
         z = points["descriptors"] + self._mlp(z, (*self.encoder_widths, width), "keypoint_encoder_encoder", train)
         for i, kind in enumerate(self.layers):
             name = f"gnn_layers_{i}"
-            source, valid = (z, points["mask"]) if kind == "self" else (_other(z), _other(points["mask"]))
+            source, valid = (z, points["mask"]) if kind == "self" else (other_image(z), other_image(points["mask"]))
             attention = MultiHeadAttention(self.num_heads, dtype=self.dtype, name=f"{name}_attention")
             message = attention(z, source, mask=valid[:, None, None])
             z += self._mlp(jnp.concatenate([z, message], -1), (2 * width, width), f"{name}_mlp", train)
@@ -141,8 +141,15 @@ class SuperGlue(CheckedFields):
         return Dense(widths[-1], dtype=self.dtype, name=f"{name}_{len(widths) - 1}")(x)
 
 
-def _other(x: jax.Array) -> jax.Array:
-    """Swap the two images of each pair along the first axis."""
+def other_image(x: jax.Array) -> jax.Array:
+    """Swap the two images of each pair.
+
+    Args:
+      x: [2 B, ...], the images of a pair beside each other.
+
+    Returns:
+      The shape of x.
+    """
     return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
 
 

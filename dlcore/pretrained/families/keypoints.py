@@ -1,4 +1,4 @@
-"""Networks of transformers that find keypoints of images, and match those of two: SuperPoint and SuperGlue."""
+"""Networks of transformers that find keypoints of images, and match those of two: SuperPoint, SuperGlue, LightGlue."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,6 +45,29 @@ def _superglue(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _lightglue(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    detector = config.get("keypoint_detector_config") or {}
+    check_config(detector, {"model_type": "superpoint"}, WHERE)
+    check_config(config, {"hidden_act": "gelu"}, WHERE)
+    stop, prune = config.get("depth_confidence", 0.95), config.get("width_confidence", 0.99)
+    if (stop > 0) != (prune > 0):
+        raise ValueError(
+            f"depth_confidence={stop}: with width_confidence={prune} transformers runs no such network; "
+            "allowed: both above 0, or none"
+        )
+    return "lightglue", {
+        "detector": SuperPoint(**_superpoint_fields(detector)),
+        "features": config.get("descriptor_dim", 256),
+        "num_layers": config.get("num_hidden_layers", 9),
+        "num_heads": config.get("num_attention_heads", 4),
+        "num_kv_heads": config.get("num_key_value_heads"),
+        "use_bias": config.get("attention_bias", True),
+        "stop_ratio": stop if stop > 0 else None,
+        "prune_confidence": prune if prune > 0 else None,
+        "threshold": config.get("filter_threshold", 0.1),
+    }
+
+
 def _keypoints(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     images = inputs["pixel_values"]
     outputs = model.apply(variables, images)
@@ -72,6 +95,14 @@ FAMILIES = (
         "transformers",
         ("SuperGlueForKeypointMatching",),
         _superglue,
+        _keypoints,
+        kind="detection",
+        call=_without_padding,
+    ),
+    Family(
+        "transformers",
+        ("LightGlueForKeypointMatching",),
+        _lightglue,
         _keypoints,
         kind="detection",
         call=_without_padding,
