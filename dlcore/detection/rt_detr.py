@@ -76,6 +76,7 @@ def select_queries(
     class_bias: float,
     dtype: Any,
     last_init: Any = nn.initializers.zeros,
+    anchors: np.ndarray | None = None,
 ) -> Proposals:
     """Select the locations with the highest class; call in a compact module.
 
@@ -86,6 +87,7 @@ def select_queries(
       num_classes: C.
       class_bias: initial bias of the classes.
       last_init: initializer of the last kernel of the boxes.
+      anchors: [N, K] between 0 and 1, what the boxes of K numbers start from; None for centers and sizes.
 
     Returns:
       The proposals, best first.
@@ -93,9 +95,10 @@ def select_queries(
     if memory.shape[1] < num_queries:
         raise ValueError(f"num_queries={num_queries}: too many; allowed: at most the {memory.shape[1]} locations")
     features = memory.shape[-1]
-    level = np.repeat(np.arange(len(shapes)), [rows * columns for rows, columns in shapes])
-    size = np.repeat(0.05 * 2.0 ** level[:, None], 2, 1)
-    anchors = np.concatenate([grid_centers(shapes), size.astype(np.float32)], -1)  # [N, 4]
+    if anchors is None:
+        level = np.repeat(np.arange(len(shapes)), [rows * columns for rows, columns in shapes])
+        size = np.repeat(0.05 * 2.0 ** level[:, None], 2, 1)
+        anchors = np.concatenate([grid_centers(shapes), size.astype(np.float32)], -1)  # [N, 4]
     valid = ((anchors > 0.01) & (anchors < 0.99)).all(-1, keepdims=True)
     logits = np.where(valid, np.log(anchors / (1 - anchors)), 1e4)
     y = Dense(features, dtype=dtype, name="enc_output_0")(jnp.where(valid, memory, 0))
@@ -104,7 +107,8 @@ def select_queries(
     xavier = nn.initializers.xavier_uniform()
     classes = Dense(num_classes, dtype=dtype, kernel_init=xavier, bias_init=bias, name="enc_score_head")(y)
     acc_dtype = acc_dtype_of(y.dtype)
-    boxes = BoxHead(features, last_init=last_init, dtype=dtype, name="enc_bbox_head")(y).astype(acc_dtype) + logits
+    box_head = BoxHead(features, anchors.shape[-1], last_init=last_init, dtype=dtype, name="enc_bbox_head")
+    boxes = box_head(y).astype(acc_dtype) + logits
     _, best = jax.lax.top_k(classes.max(-1), num_queries)  # [B, Q]
     classes, boxes, y = (jnp.take_along_axis(part, best[..., None], 1) for part in (classes, boxes, y))
     return Proposals(classes.astype(acc_dtype), nn.sigmoid(boxes), y)
