@@ -19,6 +19,7 @@ from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.deim_v2 import DEIMv2
 from dlcore.detection.detr import DETR
 from dlcore.detection.doc_layout import DocLayout
+from dlcore.detection.doc_layout_v3 import DocLayoutV3
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.grounding_dino import GroundingDINO
@@ -121,6 +122,7 @@ MODELS = {
         encoder_blocks=2,
         expansion=0.34,
     ),
+    "doc_layout_v3": functools.partial(DocLayoutV3, backbone=HGNetV2(), num_classes=80),
     "doc_layout_v4": functools.partial(DocLayout, backbone=HGNetV2(), num_classes=80),
     "d_fine_large": functools.partial(DFINE, backbone=HGNetV2(), num_classes=80),
 }

@@ -1,7 +1,9 @@
-"""Detectors of transformers that are D-FINE or RT-DETR with another decoder: DEIMv2, PP-DocLayoutV4."""
+"""Detectors of transformers that are D-FINE or RT-DETR with another decoder: DEIMv2, PP-DocLayoutV3 and V4."""
 
 from collections.abc import Mapping
 from typing import Any
+
+import jax.numpy as jnp
 
 from dlcore.pretrained.families.detectors import PROPOSALS, d_fine_fields, hgnet_v2, proposal_fields, proposed_boxes
 from dlcore.pretrained.family import Family, check_config
@@ -60,6 +62,26 @@ def _deim_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _doc_layout_v3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    backbone = (
+        HGNET_V2 | {"out_features": ["stage1", *HGNET_V2["out_features"]]} | (config.get("backbone_config") or {})
+    )
+    fine, *stages = backbone["out_features"]
+    config = {**SIZES, **config, "backbone_config": {**backbone, "out_features": stages}}
+    fixed = PROPOSALS | {"anchor_image_size": None, "learn_initial_query": False, "feat_strides": [8, 16, 32]}
+    check_config(config, fixed, "dlcore's PP-DocLayoutV3")
+    return "doc_layout_v3", proposal_fields(config) | {
+        "backbone": hgnet_v2(backbone),
+        "num_points": config["decoder_n_points"],
+        "num_denoising": 0,
+        "fine_stage": fine.replace("stage", "layer"),
+        "mask_features": tuple(config.get("mask_feature_channels", (64, 64))),
+        "num_prototypes": config.get("num_prototypes", 32),
+        "mask_boxes": config.get("mask_enhanced", True),
+        "order_features": config.get("global_pointer_head_size", 64),
+    }
+
+
 def _doc_layout_v4(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     config = {**SIZES, **config, "backbone_config": HGNET_V2 | (config.get("backbone_config") or {})}
     config["d_model"] = config.get("hidden_size", config["d_model"])
@@ -76,6 +98,18 @@ def _doc_layout_v4(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _masks_in_order(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs, _ = model.apply(variables, inputs["pixel_values"])
+    return {
+        "logits": outputs.logits[:, -1],
+        "pred_boxes": outputs.boxes[:, -1],
+        "enc_topk_logits": outputs.logits[:, 0],
+        "enc_topk_bboxes": outputs.boxes[:, 0],
+        "order_logits": outputs.order,
+        "out_masks": jnp.moveaxis(outputs.masks, 1, -1),
+    }
+
+
 def _quads_in_order(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs, _ = model.apply(variables, inputs["pixel_values"])
     return {
@@ -88,6 +122,9 @@ def _quads_in_order(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[
     }
 
 
+LAYOUT_V3 = ("PPDocLayoutV3ForObjectDetection",)
+
+
 LAYOUT_V4 = ("PPDocLayoutV4ForObjectDetection",)
 
 
@@ -96,5 +133,6 @@ WIDTHS = "dlcore's PP-DocLayoutV4, one width for each of the backbone's maps"
 
 FAMILIES = (
     Family("transformers", ("Deimv2ForObjectDetection",), _deim_v2, proposed_boxes, INPUTS, "detection"),
+    Family("transformers", LAYOUT_V3, _doc_layout_v3, _masks_in_order, INPUTS, "detection"),
     Family("transformers", LAYOUT_V4, _doc_layout_v4, _quads_in_order, INPUTS, "detection"),
 )
