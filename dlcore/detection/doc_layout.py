@@ -97,11 +97,11 @@ class DocLayout(RTDETR):
         successor = self._pairs(queries, "successor") - 1e4 * jnp.eye(self.num_queries)
         relative = self._pairs(queries, "relative")
         # Reading order: the chains of successors add to the relations of pairs.
-        chance = nn.sigmoid(successor) * (1 - jnp.eye(self.num_queries))
-        chance = chance / jnp.maximum(chance.sum(-1, keepdims=True), 1)
-        closure = power = chance
+        probs = nn.sigmoid(successor) * (1 - jnp.eye(self.num_queries))
+        probs = probs / jnp.maximum(probs.sum(-1, keepdims=True), 1)
+        closure = power = probs
         for _ in range(self.closure_steps - 1):
-            power = self.closure_decay * chance @ power
+            power = self.closure_decay * probs @ power
             closure = closure + power
         weight = self.param("closure_weight", nn.initializers.zeros, (1,))
         relative = relative - relative.mT + weight * (closure - closure.mT)

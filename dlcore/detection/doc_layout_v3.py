@@ -135,22 +135,22 @@ class DocLayoutV3(RTDETR):
         def double(y: jax.Array) -> jax.Array:
             return resize(y, (2 * y.shape[1], 2 * y.shape[2]), "bilinear")
 
-        (inner, width), total = self.mask_features, 0.0
+        (inner, width), parts = self.mask_features, []
         for i, y in enumerate(maps):
             for j in range(max(1, i)):
                 y = conv(y, inner, f"scale_{i}_{2 * j}")
                 y = double(y) if i > 0 else y
-            total = total + y
-        y = double(conv(total, width, "output")) + conv(fine, width, "lateral")
+            parts.append(y)
+        y = double(conv(jnp.stack(parts).sum(0), width, "output")) + conv(fine, width, "lateral")
         return Conv(self.num_prototypes, (1, 1), dtype=self.dtype, name="mask_prototypes")(conv(y, width, "base"))
 
 
 def _boxes_around(masks: jax.Array) -> jax.Array:
     """Boxes around the pixels of masks, [B, Q, H, W] bool -> [B, Q, 4] center and size, zeros for an empty mask."""
-    ends: list[Any] = []
+    boundaries: list[Any] = []
     for axis in (2, 3):  # columns, then rows
         line = masks.any(axis)
-        ends.append((line.argmax(-1) / line.shape[-1], 1 - line[..., ::-1].argmax(-1) / line.shape[-1]))
-    low, high = (jnp.stack(parts, -1) for parts in zip(*ends, strict=True))
+        boundaries.append((line.argmax(-1) / line.shape[-1], 1 - line[..., ::-1].argmax(-1) / line.shape[-1]))
+    low, high = (jnp.stack(parts, -1) for parts in zip(*boundaries, strict=True))
     boxes = jnp.concatenate([(low + high) / 2, high - low], -1)
     return jnp.where(masks.any((2, 3))[..., None], boxes, 0)

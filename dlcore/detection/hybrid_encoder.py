@@ -266,7 +266,7 @@ class HybridEncoder(nn.Module):
             hidden = round(features * self.expansion // 2)
             fusion = partial(SumFusion, features, hidden, self.num_blocks, self.last_conv, self.dtype)
 
-        def join(x: jax.Array, y: jax.Array) -> jax.Array:
+        def merge(x: jax.Array, y: jax.Array) -> jax.Array:
             return x + y if self.fusion == "sum" else jnp.concatenate([x, y], -1)
 
         # Top down.
@@ -275,11 +275,11 @@ class HybridEncoder(nn.Module):
             fused[-1] = lateral(name=f"lateral_convs_{i}")(fused[-1], train)
             finer = maps[count - i - 1]
             up = resize(fused[-1], finer.shape[1:3], "nearest")
-            fused.append(fusion(name=f"fpn_blocks_{i}")(join(up, finer), train))
+            fused.append(fusion(name=f"fpn_blocks_{i}")(merge(up, finer), train))
         fused.reverse()
         # Bottom up.
         outputs = [fused[0]]
         for i in range(count):
             down = downsample(name=f"downsample_convs_{i}")(outputs[-1], train)
-            outputs.append(fusion(name=f"pan_blocks_{i}")(join(down, fused[i + 1]), train))
+            outputs.append(fusion(name=f"pan_blocks_{i}")(merge(down, fused[i + 1]), train))
         return outputs
