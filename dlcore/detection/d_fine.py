@@ -32,7 +32,7 @@ from dlcore.detection.distribution_refinement import (
     weighting_function,
 )
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES, HybridEncoder
-from dlcore.detection.query_blocks import BoxHead, inverse_sigmoid
+from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inverse_sigmoid
 from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
 from dlcore.detection.resnet_d import RESNET_D_NAMES
 from dlcore.detection.rt_detr import RTDETR
@@ -131,11 +131,11 @@ class DFINE(RTDETR):
         memory, shapes = self._memory(x, train)  # [B, N, D]
         proposals, queries, reference, mask = self._queries(memory, shapes, targets if train else None)
         # Decoder: each layer adds to the distributions.
-        query_pos_head = BoxHead(2 * self.features, self.features, 2, dtype=self.dtype, name="query_pos_head")
+        query_pos_head, side_heads = self._position_head(), self._side_heads()
         side_logits, previous, states, distributions = 0.0, 0.0, [], []
         initial = reference
         for i in range(self.decoder_layers):
-            layer = self._decoder_layer(i, gated=True)
+            layer = self._decoder_layer(i)
             position = jnp.clip(query_pos_head(reference.astype(queries.dtype)), -10, 10)
             queries = layer(queries, position, reference[:, :, None], memory, shapes, mask=mask, train=train)
             acc_dtype = acc_dtype_of(queries.dtype)
@@ -145,8 +145,7 @@ class DFINE(RTDETR):
                 boxes = nn.sigmoid(delta + inverse_sigmoid(reference.astype(acc_dtype)))
                 states.append((logits, boxes))
                 initial = jax.lax.stop_gradient(boxes)
-            head = BoxHead(self.features, 4 * (self.num_bins + 1), dtype=self.dtype, name=f"bbox_embed_{i}")
-            shifts = head(queries + previous).astype(acc_dtype)
+            shifts = side_heads[i](queries + previous).astype(acc_dtype)
             side_logits = shifts.reshape(*shifts.shape[:2], 4, -1) + side_logits  # [B, Q, 4, N + 1]
             boxes = shift_sides(initial, side_logits, values)
             states.append((logits + self._quality(side_logits, f"lqe_layers_{i}"), boxes))
@@ -170,7 +169,18 @@ class DFINE(RTDETR):
         return outputs, sides
 
     def _encoder(self, **fields: Any) -> HybridEncoder:
-        return super()._encoder(fusion="elan", num_blocks=self.encoder_blocks, **fields)
+        return super()._encoder(**{"fusion": "elan", "num_blocks": self.encoder_blocks} | fields)
+
+    def _decoder_layer(self, i: int, **fields: Any) -> DeformableDecoderLayer:
+        return super()._decoder_layer(i, **{"gated": True} | fields)
+
+    def _position_head(self) -> BoxHead:
+        return BoxHead(2 * self.features, self.features, 2, dtype=self.dtype, name="query_pos_head")
+
+    def _side_heads(self) -> list[BoxHead]:
+        outputs = 4 * (self.num_bins + 1)
+        names = [f"bbox_embed_{i}" for i in range(self.decoder_layers)]
+        return [BoxHead(self.features, outputs, dtype=self.dtype, name=name) for name in names]
 
     def _levels(self, maps: Sequence[jax.Array], norm: Any) -> list[jax.Array]:
         """Maps of the encoder as they are, where the decoder has as many features."""

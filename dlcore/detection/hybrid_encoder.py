@@ -9,7 +9,9 @@ Zhao et al. 2023, arXiv:2304.08069, section 4.2.
 
 The fusion "elan" is D-FINE's (Peng et al. 2024, arXiv:2410.13842): conv1x1 [a, b, c, d], where [a, b] are the halves of
 conv1x1(x), c = conv3x3(fusion(b)) and d = conv3x3(fusion(c)). With it the lateral layers have no activation, and down2
-is a 1x1 and then a depthwise convolution, without one either.
+is a 1x1 and then a depthwise convolution, without one either. The fusion "sum" is DEIMv2's (Huang et al. 2025,
+arXiv:2509.20787): f_l = fusion(up2(...) + s_l), and so on, and conv1x1 [a, b, c, d], c = csp(b), d = csp(c), where csp
+is conv3x3(y + RepVGG blocks (z)) of the halves [y, z] of conv1x1(x).
 
 Without levels of attention it is a path aggregation network (PAN; Liu et al. 2018, arXiv:1803.01534) of
 cross-stage-partial fusions.
@@ -17,7 +19,7 @@ cross-stage-partial fusions.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,7 @@ from dlcore.nn import BatchNorm, Conv, TransformerEncoderBlock
 from dlcore.nn.position import grid_positions
 from dlcore.ops.resize import resize
 
-__all__ = ["HYBRID_NAMES", "ConvNorm", "HybridEncoder", "attend_within"]
+__all__ = ["HYBRID_NAMES", "ConvNorm", "HybridEncoder", "SumFusion", "attend_within"]
 
 HYBRID_NAMES = (
     (r"^model\.encoder\.aifi\.(\d+)\.(\d+)\.", r"model.encoder.aifi.\1.layers.\2."),
@@ -125,6 +127,49 @@ class _ElanFusion(nn.Module):
         return layer(self.features, name="conv4")(jnp.concatenate(parts, -1), train)
 
 
+class _HalvesFusion(nn.Module):
+    """Cross-stage-partial layer of the halves of one convolution."""
+
+    features: int
+    num_blocks: int
+    last: bool
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        y, z = jnp.split(ConvNorm(2 * self.features, dtype=self.dtype, name="conv1")(x, train), 2, axis=-1)
+        for i in range(self.num_blocks):
+            z = _RepBlock(self.features, self.dtype, name=f"bottlenecks_{i}")(z, train)
+        return ConvNorm(self.features, 3, dtype=self.dtype, name="conv2")(y + z, train) if self.last else y + z
+
+
+class SumFusion(nn.Module):
+    """DEIMv2's fusion of maps that were added: [B, H, W, C] -> [B, H, W, features].
+
+    Args:
+      features: output channels.
+      hidden_features: channels of each of the two inner layers.
+      num_blocks: RepVGG blocks of each.
+      last: each ends in a 3x3 convolution.
+    """
+
+    features: int
+    hidden_features: int
+    num_blocks: int
+    last: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Apply the layers: [B, H, W, C] -> [B, H, W, features]."""
+        layer = partial(ConvNorm, dtype=self.dtype)
+        parts = jnp.split(layer(2 * self.features, name="conv1")(x, train), 2, axis=-1)
+        for i in (1, 2):
+            inner = _HalvesFusion(self.hidden_features, self.num_blocks, self.last, self.dtype, name=f"csp_rep{i}")
+            parts.append(inner(parts[-1], train))
+        return layer(self.features, name="conv2")(jnp.concatenate(parts, -1), train)
+
+
 class _Downsampling(nn.Module):
     """1x1 convolution, then a depthwise one of stride 2."""
 
@@ -185,8 +230,9 @@ class HybridEncoder(nn.Module):
       hidden_features: units of its perceptron.
       expansion: channels inside a fusion, in those of the maps.
       num_blocks: RepVGG blocks of a fusion; with elan of each of its two.
-      fusion: csp (RT-DETR) or elan (D-FINE).
+      fusion: csp (RT-DETR), elan (D-FINE) or sum (DEIMv2).
       dropout_rate: dropout rate of the attention in training.
+      last_conv: with sum, the inner layers of a fusion end in a 3x3 convolution.
     """
 
     levels: tuple[int, ...] = (2,)
@@ -195,9 +241,10 @@ class HybridEncoder(nn.Module):
     hidden_features: int = 1024
     expansion: float = 1.0
     num_blocks: int = 3
-    fusion: Literal["csp", "elan"] = "csp"
+    fusion: Literal["csp", "elan", "sum"] = "csp"
     dropout_rate: float = 0.0
     dtype: Any = None
+    last_conv: Annotated[bool, "if changed"] = True
 
     @nn.compact
     def __call__(self, maps: Sequence[jax.Array], train: bool = False) -> list[jax.Array]:
@@ -205,27 +252,34 @@ class HybridEncoder(nn.Module):
 
         [B, h, w, D] of each level, finest first, each of half the size of the one before -> the maps, finest first.
         """
-        check_choice("fusion", self.fusion, ("csp", "elan"))
+        check_choice("fusion", self.fusion, ("csp", "elan", "sum"))
         features = maps[0].shape[-1]
         fields = {"train": train, "dropout_rate": self.dropout_rate, "dtype": self.dtype}
         maps = attend_within(maps, self.levels, self.num_layers, self.num_heads, self.hidden_features, **fields)
         lateral = partial(ConvNorm, features, dtype=self.dtype)
         downsample = partial(ConvNorm, features, 3, 2, dtype=self.dtype)
         fusion = partial(_Fusion, features, int(features * self.expansion), self.num_blocks, dtype=self.dtype)
-        if self.fusion == "elan":
+        if self.fusion != "csp":
             lateral, downsample = partial(lateral, activation=None), partial(_Downsampling, features, self.dtype)
             fusion = partial(_ElanFusion, features, round(features * self.expansion / 2), self.num_blocks, self.dtype)
+        if self.fusion == "sum":
+            hidden = round(features * self.expansion // 2)
+            fusion = partial(SumFusion, features, hidden, self.num_blocks, self.last_conv, self.dtype)
+
+        def merge(x: jax.Array, y: jax.Array) -> jax.Array:
+            return x + y if self.fusion == "sum" else jnp.concatenate([x, y], -1)
+
         # Top down.
         fused, count = [maps[-1]], len(maps) - 1
         for i in range(count):
             fused[-1] = lateral(name=f"lateral_convs_{i}")(fused[-1], train)
             finer = maps[count - i - 1]
             up = resize(fused[-1], finer.shape[1:3], "nearest")
-            fused.append(fusion(name=f"fpn_blocks_{i}")(jnp.concatenate([up, finer], -1), train))
+            fused.append(fusion(name=f"fpn_blocks_{i}")(merge(up, finer), train))
         fused.reverse()
         # Bottom up.
         outputs = [fused[0]]
         for i in range(count):
             down = downsample(name=f"downsample_convs_{i}")(outputs[-1], train)
-            outputs.append(fusion(name=f"pan_blocks_{i}")(jnp.concatenate([down, fused[i + 1]], -1), train))
+            outputs.append(fusion(name=f"pan_blocks_{i}")(merge(down, fused[i + 1]), train))
         return outputs

@@ -6,13 +6,14 @@ gated            z = LN(g z + g' deformable attention(z, x)),   (g, g') = sigmoi
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.nn import DeformableAttention, Dense, FeedForward, LayerNorm, MultiHeadAttention
+from dlcore.nn import DeformableAttention, Dense, FeedForward, LayerNorm, MultiHeadAttention, RMSNorm
 from dlcore.nn.deformable_encoder import Shapes
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
@@ -69,12 +70,13 @@ class _Gate(nn.Module):
     """LN(g x + g' y) with gates between 0 and 1 of both: [B, Q, D] -> [B, Q, D]."""
 
     dtype: Any = None
+    norm: Any = LayerNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         gate = Dense(2 * x.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros, name="gate")
         gates = jnp.split(nn.sigmoid(gate(jnp.concatenate([x, y], -1))), 2, axis=-1)
-        return LayerNorm(dtype=self.dtype, name="norm")(gates[0] * x + gates[1] * y)
+        return self.norm(dtype=self.dtype, name="norm")(gates[0] * x + gates[1] * y)
 
 
 class DeformableDecoderLayer(nn.Module):
@@ -89,6 +91,7 @@ class DeformableDecoderLayer(nn.Module):
       dropout_rate: dropout rate in training.
       gated: the deformable attention has no projections, and a gate adds what it reads (D-FINE).
       cross_heads: heads of the deformable attention; None means `num_heads`.
+      rms: RMS norms, a perceptron gated by a SiLU, and a deformable attention without projections (DEIMv2).
     """
 
     num_heads: int
@@ -100,6 +103,7 @@ class DeformableDecoderLayer(nn.Module):
     dtype: Any = None
     gated: bool = False
     cross_heads: int | None = None
+    rms: Annotated[bool, "if changed"] = False
 
     @nn.compact
     def __call__(
@@ -128,11 +132,13 @@ class DeformableDecoderLayer(nn.Module):
           [B, Q, D].
         """
 
+        norm = partial(RMSNorm, 1e-6) if self.rms else LayerNorm
+
         def add(x: jax.Array, y: jax.Array, name: str) -> jax.Array:
             y = nn.Dropout(self.dropout_rate)(y, deterministic=not train)
             if name == "gateway":
-                return _Gate(self.dtype, name=name)(x, y)
-            return LayerNorm(dtype=self.dtype, name=name)(x + y)
+                return _Gate(self.dtype, norm, name=name)(x, y)
+            return norm(dtype=self.dtype, name=name)(x + y)
 
         attention = MultiHeadAttention(
             self.num_heads, fused_qkv=False, dropout_rate=self.dropout_rate, dtype=self.dtype, name="self_attn"
@@ -144,11 +150,12 @@ class DeformableDecoderLayer(nn.Module):
             self.num_points,
             self.offset_scale,
             self.method,
-            projections=not self.gated,
+            projections=not (self.gated or self.rms),
             dtype=self.dtype,
             name="encoder_attn",
         )
         name = "gateway" if self.gated else "encoder_attn_layer_norm"
         z = add(z, look(z + position, reference, memory, shapes, memory_mask), name)
-        mlp = FeedForward(self.hidden_features, dropout_rate=self.dropout_rate, dtype=self.dtype, name="mlp")
-        return LayerNorm(dtype=self.dtype, name="final_layer_norm")(z + mlp(z, train))
+        gate = {"gated": True, "activation": nn.silu} if self.rms else {}
+        mlp = FeedForward(self.hidden_features, dropout_rate=self.dropout_rate, dtype=self.dtype, name="mlp", **gate)
+        return norm(dtype=self.dtype, name="final_layer_norm")(z + mlp(z, train))

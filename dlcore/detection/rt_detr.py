@@ -76,6 +76,8 @@ def select_queries(
     class_bias: float,
     dtype: Any,
     last_init: Any = nn.initializers.zeros,
+    anchors: np.ndarray | None = None,
+    heads: tuple[nn.Module, nn.Module] | None = None,
 ) -> Proposals:
     """Select the locations with the highest class; call in a compact module.
 
@@ -86,6 +88,8 @@ def select_queries(
       num_classes: C.
       class_bias: initial bias of the classes.
       last_init: initializer of the last kernel of the boxes.
+      anchors: [N, K] between 0 and 1, what the boxes of K numbers start from; None for centers and sizes.
+      heads: of the classes and of the boxes, where others use them too; None for new ones.
 
     Returns:
       The proposals, best first.
@@ -93,18 +97,23 @@ def select_queries(
     if memory.shape[1] < num_queries:
         raise ValueError(f"num_queries={num_queries}: too many; allowed: at most the {memory.shape[1]} locations")
     features = memory.shape[-1]
-    level = np.repeat(np.arange(len(shapes)), [rows * columns for rows, columns in shapes])
-    size = np.repeat(0.05 * 2.0 ** level[:, None], 2, 1)
-    anchors = np.concatenate([grid_centers(shapes), size.astype(np.float32)], -1)  # [N, 4]
+    if anchors is None:
+        level = np.repeat(np.arange(len(shapes)), [rows * columns for rows, columns in shapes])
+        size = np.repeat(0.05 * 2.0 ** level[:, None], 2, 1)
+        anchors = np.concatenate([grid_centers(shapes), size.astype(np.float32)], -1)  # [N, 4]
     valid = ((anchors > 0.01) & (anchors < 0.99)).all(-1, keepdims=True)
     logits = np.where(valid, np.log(anchors / (1 - anchors)), 1e4)
     y = Dense(features, dtype=dtype, name="enc_output_0")(jnp.where(valid, memory, 0))
     y = LayerNorm(dtype=dtype, name="enc_output_1")(y)
     bias = nn.initializers.constant(class_bias)
     xavier = nn.initializers.xavier_uniform()
-    classes = Dense(num_classes, dtype=dtype, kernel_init=xavier, bias_init=bias, name="enc_score_head")(y)
     acc_dtype = acc_dtype_of(y.dtype)
-    boxes = BoxHead(features, last_init=last_init, dtype=dtype, name="enc_bbox_head")(y).astype(acc_dtype) + logits
+    class_head, box_head = heads or (
+        Dense(num_classes, dtype=dtype, kernel_init=xavier, bias_init=bias, name="enc_score_head"),
+        BoxHead(features, anchors.shape[-1], last_init=last_init, dtype=dtype, name="enc_bbox_head"),
+    )
+    classes = class_head(y)
+    boxes = box_head(y).astype(acc_dtype) + logits
     _, best = jax.lax.top_k(classes.max(-1), num_queries)  # [B, Q]
     classes, boxes, y = (jnp.take_along_axis(part, best[..., None], 1) for part in (classes, boxes, y))
     return Proposals(classes.astype(acc_dtype), nn.sigmoid(boxes), y)
@@ -222,14 +231,18 @@ class RTDETR(nn.Module):
 
     def _memory(self, x: jax.Array, train: bool) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
         """Maps of the hybrid encoder in the decoder's features, [B, N, D], and (rows, columns) of each level."""
+        maps, norm = self._encoded(named_maps(self.backbone.features(x, train=train), self.stages), train)
+        return flatten_maps(self._levels(maps, norm))
+
+    def _encoded(self, maps: list[jax.Array], train: bool) -> tuple[list[jax.Array], Any]:
+        """(Maps of the hybrid encoder, the norm of its inputs)."""
         norm = partial(BatchNorm, not train, dtype=self.dtype)
-        maps = named_maps(self.backbone.features(x, train=train), self.stages)
         for i, y in enumerate(maps):
             conv = Conv(
                 self.encoder_features, (1, 1), use_bias=False, dtype=self.dtype, name=f"encoder_input_proj_{i}_0"
             )
             maps[i] = norm(name=f"encoder_input_proj_{i}_1")(conv(y))
-        return flatten_maps(self._levels(self._encoder()(maps, train), norm))
+        return self._encoder()(maps, train), norm
 
     def _encoder(self, **fields: Any) -> HybridEncoder:
         return HybridEncoder(

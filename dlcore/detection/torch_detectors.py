@@ -16,7 +16,10 @@ from dlcore.detection import grounding_names, torch_weights
 from dlcore.detection.conditional_detr import ConditionalDETR
 from dlcore.detection.d_fine import DFINE
 from dlcore.detection.deformable_detr import DeformableDETR
+from dlcore.detection.deim_v2 import DEIMv2
 from dlcore.detection.detr import DETR
+from dlcore.detection.doc_layout import DocLayout
+from dlcore.detection.doc_layout_v3 import DocLayoutV3
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.grounding_dino import GroundingDINO
@@ -34,6 +37,7 @@ from dlcore.detection.yolos import YOLOS
 from dlcore.models.bert import BERT
 from dlcore.models.clip import CLIP
 from dlcore.models.feature_maps import FeatureMaps
+from dlcore.models.hgnet import MODELS as HGNET
 from dlcore.models.hgnet import HGNetV2
 from dlcore.models.resnet import ResNet
 from dlcore.models.swin import Swin
@@ -102,6 +106,24 @@ MODELS = {
         LWDETR, backbone=_DINOV2, num_classes=91, stages=tuple(f"block{i}" for i in (2, 5, 8, 11)), norm_epsilon=1e-5
     ),
     "lw_detr_tiny": functools.partial(LWDETR, backbone=_VIT, num_classes=91),
+    "deim_v2_nano": functools.partial(
+        DEIMv2,
+        backbone=HGNET["hgnetv2_b0"](num_classes=0, hidden=0),
+        num_classes=80,
+        stages=("layer3", "layer4"),
+        features=128,
+        hidden_features=512,
+        decoder_layers=3,
+        num_levels=2,
+        num_points=(6, 6),
+        encoder_features=128,
+        encoder_hidden_features=512,
+        encoder_levels=(1,),
+        encoder_blocks=2,
+        expansion=0.34,
+    ),
+    "doc_layout_v3": functools.partial(DocLayoutV3, backbone=HGNetV2(), num_classes=80),
+    "doc_layout_v4": functools.partial(DocLayout, backbone=HGNetV2(), num_classes=80),
     "d_fine_large": functools.partial(DFINE, backbone=HGNetV2(), num_classes=80),
 }
 BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}

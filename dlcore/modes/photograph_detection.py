@@ -181,6 +181,7 @@ READERS = {
     "yolos": detr.postprocess,
     "deformable_detr": query_losses.postprocess,
     "rt_detr": query_losses.postprocess,
+    "deim_v2": query_losses.postprocess,
     "d_fine": query_losses.postprocess,
     "owlvit": _best_words,
     "owlv2": _best_words,

@@ -17,7 +17,7 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 sys.path.insert(0, str(GOLDENS))
 from det_weights import det_input, det_tensor  # noqa: E402
 
-NOT_WEIGHTS = ("attn_mask", "position_ids", "relative_position_index", "pos_embed.pos_embed")
+NOT_WEIGHTS = ("attn_mask", "position_ids", "relative_position_index", "pos_embed.pos_embed", "points_scale")
 IDS = {"values": [[3, 9, 4, 29, 29], [8, 2, 29, 1, 1]], "dtype": "int64", "shape": [2, 5]}
 TIMES = {"values": [20, 800], "dtype": "int64", "shape": [2]}
 

@@ -13,7 +13,17 @@ from dlcore.pretrained.families.resnet import backbone_of
 from dlcore.pretrained.families.vit import block_fields
 from dlcore.pretrained.family import Family, check_config
 
-__all__ = ["FAMILIES", "padded_sizes", "resnet_d_fields", "vit_pose_fields"]
+__all__ = [
+    "FAMILIES",
+    "PROPOSALS",
+    "d_fine_fields",
+    "hgnet_v2",
+    "padded_sizes",
+    "proposal_fields",
+    "proposed_boxes",
+    "resnet_d_fields",
+    "vit_pose_fields",
+]
 
 
 def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -103,20 +113,50 @@ def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, PROPOSALS | {"with_box_refine": True}, "dlcore's RT-DETR")
     name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
     backbone = ResNetD(**resnet_d_fields(config["backbone_config"]))
-    return name, {"backbone": backbone, "num_points": config["decoder_n_points"], **_proposal_fields(config)}
+    return name, {"backbone": backbone, "num_points": config["decoder_n_points"], **proposal_fields(config)}
 
 
-def _d_fine(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    inner, config = config["backbone_config"], {**D_FINE, **config}
-    fixed = {"model_type": "hgnet_v2", "hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1]}
-    fixed |= {"stage_downsample": [False, True, True, True], "stage_downsample_strides": [2, 2, 2, 2]}
-    check_config(inner, fixed, "dlcore's D-FINE")
+def d_fine_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of D-FINE.
+
+    Args:
+      config: content of its config.json.
+
+    Returns:
+      Fields of `dlcore.detection.d_fine.DFINE`.
+    """
+    config = {**D_FINE, **config}
     levels, layers = config["num_feature_levels"], config["decoder_layers"]
     fixed = {"with_box_refine": True, "layer_scale": 1, "decoder_in_channels": [config["encoder_hidden_dim"]] * levels}
     if config["eval_idx"] not in (-1, layers - 1):
         raise ValueError(f"eval_idx={config['eval_idx']}: not in dlcore's D-FINE; allowed: -1 or {layers - 1}")
     check_config(config, PROPOSALS | fixed, "dlcore's D-FINE")
-    backbone = HGNetV2(
+    points = config["decoder_n_points"]
+    return {
+        "backbone": hgnet_v2(config["backbone_config"]),
+        "num_points": (points,) * levels if isinstance(points, int) else tuple(points),
+        "encoder_blocks": round(3 * config["depth_mult"]),
+        "num_bins": config["max_num_bins"],
+        "num_probabilities": config["top_prob_values"],
+        "quality_features": config["lqe_hidden_dim"],
+        "quality_layers": config["lqe_layers"],
+        **proposal_fields(config),
+    }
+
+
+def hgnet_v2(inner: Mapping[str, Any]) -> HGNetV2:
+    """Build the backbone of D-FINE.
+
+    Args:
+      inner: content of backbone_config.
+
+    Returns:
+      The network.
+    """
+    fixed = {"model_type": "hgnet_v2", "hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1]}
+    fixed |= {"stage_downsample": [False, True, True, True], "stage_downsample_strides": [2, 2, 2, 2]}
+    check_config(inner, fixed, "dlcore's D-FINE")
+    return HGNetV2(
         stem_widths=tuple(inner["stem_channels"][1:]),
         widths=tuple(inner["stage_out_channels"]),
         mid_widths=tuple(inner["stage_mid_channels"]),
@@ -126,21 +166,21 @@ def _d_fine(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         light=tuple(inner["stage_light_block"]),
         affine=inner.get("use_learnable_affine_block", False),
     )
-    points = config["decoder_n_points"]
-    return "d_fine_large", {
-        "backbone": backbone,
-        "num_points": (points,) * levels if isinstance(points, int) else tuple(points),
-        "encoder_blocks": round(3 * config["depth_mult"]),
-        "num_bins": config["max_num_bins"],
-        "num_probabilities": config["top_prob_values"],
-        "quality_features": config["lqe_hidden_dim"],
-        "quality_layers": config["lqe_layers"],
-        **_proposal_fields(config),
-    }
 
 
-def _proposal_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that RT-DETR and D-FINE share."""
+def _d_fine(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "d_fine_large", d_fine_fields(config)
+
+
+def proposal_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields that RT-DETR and D-FINE share.
+
+    Args:
+      config: content of its config.json.
+
+    Returns:
+      Fields of `dlcore.detection.rt_detr.RTDETR`.
+    """
     method = {"default": "bilinear", "discrete": "discrete"}[config.get("decoder_method", "default")]
     return {
         "stages": tuple(stage.replace("stage", "layer") for stage in config["backbone_config"]["out_features"]),
@@ -180,7 +220,17 @@ def _word_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str,
     return predictions | ({} if outputs.objectness is None else {"objectness_logits": outputs.objectness})
 
 
-def _proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Compute the outputs of RT-DETR and its kin.
+
+    Args:
+      model: a `dlcore.detection.rt_detr.RTDETR`.
+      variables: its variables.
+      inputs: {"pixel_values": [B, H, W, C]}.
+
+    Returns:
+      logits [B, Q, C] and pred_boxes [B, Q, 4], and those of the proposals.
+    """
     outputs, _ = model.apply(variables, inputs["pixel_values"])
     return {
         "logits": outputs.logits[:, -1],
@@ -319,8 +369,8 @@ FAMILIES = (
     Family("transformers", ("DabDetrForObjectDetection",), _dab_detr, _boxes, INPUTS, "detection"),
     Family("transformers", ("TableTransformerForObjectDetection",), _table_transformer, _boxes, INPUTS, "detection"),
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
-    Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
-    Family("transformers", ("DFineForObjectDetection",), _d_fine, _proposed_boxes, INPUTS, "detection"),
+    Family("transformers", RT_DETR, _rt_detr, proposed_boxes, INPUTS, "detection"),
+    Family("transformers", ("DFineForObjectDetection",), _d_fine, proposed_boxes, INPUTS, "detection"),
     Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
     Family("transformers", ("YolosForObjectDetection",), _yolos, _set, INPUTS, "detection"),
     Family("transformers", ("VitPoseForPoseEstimation",), _vit_pose, _heat_maps, POSE_INPUTS, "detection"),
