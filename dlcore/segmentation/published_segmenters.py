@@ -15,6 +15,7 @@ from dlcore.models.beit import MODELS as BEITS
 from dlcore.models.clip import MODELS as CLIPS
 from dlcore.models.clip import from_torch_names as clip_from_torch
 from dlcore.models.convnext import MODELS as CONVNEXTS
+from dlcore.models.hgnet import HGNetV2
 from dlcore.models.hiera_det import HieraDet
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.mobile_variants import MODELS as MOBILE_NETWORKS
@@ -39,6 +40,7 @@ from dlcore.segmentation.sam2 import SAM2
 from dlcore.segmentation.sam3 import SAM3Tracker
 from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
+from dlcore.segmentation.text_maps import TextMap
 from dlcore.segmentation.tips_segmenter import TIPSSegmenter
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
 from dlcore.vision3d.binned_dpt import ReadoutDINOv2
@@ -118,6 +120,7 @@ MODELS = {
     ),
     "sam2_hiera_tiny": functools.partial(SAM2, encoder=HieraDet()),
     "sam3_tracker": functools.partial(SAM3Tracker, encoder=RotaryViTDet()),
+    "pp_ocr_v5_server": functools.partial(TextMap, backbone=HGNetV2(), refined=True),
 }
 
 
@@ -158,7 +161,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: layers of the head have different numbers of classes.
     """
-    if isinstance(model, SAM | DETRSegmenter | RFDETRSegmenter | CLIPSeg):
+    if isinstance(model, SAM | DETRSegmenter | RFDETRSegmenter | CLIPSeg | TextMap):
         return None
     size = model.num_classes
     shapes = _shapes(model), _shapes(model.clone(num_classes=size + 1))
