@@ -29,6 +29,7 @@ from dlcore.segmentation.dpt_segmenter import DPTSegmenter
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
+from dlcore.segmentation.oneformer import OneFormer
 from dlcore.segmentation.rf_detr_segmenter import RFDETRSegmenter
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.sam2 import SAM2
@@ -54,6 +55,7 @@ def _sam(size: str, network: type[SAM] = SAM) -> functools.partial:
 MODELS = {
     "maskformer_swin_t": functools.partial(MaskFormer, backbone=Swin(num_classes=0), num_classes=150),
     "mask2former_swin_t": functools.partial(Mask2Former, backbone=Swin(num_classes=0), num_classes=133),
+    "oneformer_swin_t": functools.partial(OneFormer, backbone=Swin(num_classes=0), num_classes=150, num_queries=150),
     "eomt_large_640": functools.partial(EoMT, num_classes=133),
     **{f"segformer_{size}": _segformer(size, 256) for size in ("b0", "b1")},
     **{f"segformer_{size}": _segformer(size, 768) for size in ("b2", "b3", "b4", "b5")},
@@ -99,7 +101,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
       model: model of `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],), and for SAM a prompt of each kind.
+      (an image [1, H, W, 3],), and for SAM a prompt of each kind, for OneFormer a task.
     """
     if isinstance(model, SAM):
         size = model.encoder.image_size
@@ -108,6 +110,8 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
         return jnp.zeros((1, size, size, 3)), *prompts, jnp.zeros((1, side, side, 1))
     if isinstance(model, CLIPSeg):
         return jnp.zeros((1, model.clip.image_size, model.clip.image_size, 3)), jnp.full((1, 1), model.clip.end_token)
+    if isinstance(model, OneFormer):
+        return jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, model.task_length))
     side = getattr(model, "image_size", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
