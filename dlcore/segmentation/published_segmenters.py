@@ -37,6 +37,7 @@ from dlcore.segmentation.sam3 import SAM3Tracker
 from dlcore.segmentation.sam_hq import SAMHQ
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
+from dlcore.segmentation.videomt import VidEoMT
 from dlcore.vision3d.dpt import ClassTokenViT
 
 __all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
@@ -57,6 +58,7 @@ MODELS = {
     "mask2former_swin_t": functools.partial(Mask2Former, backbone=Swin(num_classes=0), num_classes=133),
     "oneformer_swin_t": functools.partial(OneFormer, backbone=Swin(num_classes=0), num_classes=150, num_queries=150),
     "eomt_large_640": functools.partial(EoMT, num_classes=133),
+    "videomt_large_640": functools.partial(VidEoMT, num_classes=40),
     **{f"segformer_{size}": _segformer(size, 256) for size in ("b0", "b1")},
     **{f"segformer_{size}": _segformer(size, 768) for size in ("b2", "b3", "b4", "b5")},
     **{
@@ -101,7 +103,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
       model: model of `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],), and for SAM a prompt of each kind, for OneFormer a task.
+      (an image [1, H, W, 3],), and for SAM a prompt of each kind, for OneFormer a task; VidEoMT reads a clip.
     """
     if isinstance(model, SAM):
         size = model.encoder.image_size
@@ -112,6 +114,8 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
         return jnp.zeros((1, model.clip.image_size, model.clip.image_size, 3)), jnp.full((1, 1), model.clip.end_token)
     if isinstance(model, OneFormer):
         return jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, model.task_length))
+    if isinstance(model, VidEoMT):
+        return (jnp.zeros((1, 2, model.image_size, model.image_size, 3)),)
     side = getattr(model, "image_size", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
