@@ -25,7 +25,7 @@ from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 from dlcore.segmentation.mask_queries import MaskOutputs
 
-__all__ = ["EoMT"]
+__all__ = ["EoMT", "MaskHeads"]
 
 gelu = partial(nn.gelu, approximate=False)
 
@@ -99,22 +99,12 @@ class EoMT(nn.Module):
             raise ValueError(f"x.shape={x.shape}: not of image_size; allowed: {self.image_size} x {self.image_size}")
         if self.query_blocks > self.depth:
             raise ValueError(f"query_blocks={self.query_blocks}: too many; allowed: at most depth={self.depth}")
-        patch, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
-        y = Conv(self.width, patch, patch, "VALID", dtype=self.dtype, name="patch_embed")(x)
-        init, prefix = nn.initializers.normal(0.02), 1 + self.num_registers
-        y = y.reshape(len(y), -1, self.width)
-        if not self.rotary:
-            y = y + self.param("pos_embed", init, (side * side, self.width)).astype(y.dtype)
+        side, prefix = self.image_size // self.patch_size, 1 + self.num_registers
         angles = center_angles((side, side), self.width // self.num_heads) if self.rotary else None
-        tokens = [
-            self.param("cls_token", init, (1, 1, self.width)),
-            self.param("register_tokens", init, (1, self.num_registers, self.width)),
-        ]
-        tokens = [jnp.broadcast_to(token.astype(y.dtype), (len(x), *token.shape[1:])) for token in tokens]
-        y = jnp.concatenate([*tokens, y], 1)  # [B, 1 + R + N, width]
+        y = self._tokens(x)
         count, norm = self.num_queries, LayerNorm(self.epsilon, dtype=self.dtype, name="layernorm")
-        predict = _Heads(self.num_classes, self.num_upscale, self.dtype, name="heads")
-        table = self.param("query", init, (count, self.width)).astype(y.dtype)
+        predict = MaskHeads(self.num_classes, self.num_upscale, self.dtype, name="heads")
+        table = self.param("query", nn.initializers.normal(0.02), (count, self.width)).astype(y.dtype)
         probs = self.variable("constants", "attn_mask_probs", jnp.ones, (self.query_blocks,)).value
         states = []
         for i in range(self.depth):
@@ -128,25 +118,47 @@ class EoMT(nn.Module):
                 inside = inside | (probs[i - self.depth + self.query_blocks] <= 0)
                 mask = jnp.ones((len(x), 1, y.shape[1], y.shape[1]), bool)
                 mask = mask.at[:, 0, :count, count + prefix :].set(inside)
-            block = TransformerEncoderBlock(
-                self.num_heads,
-                self.mlp_features,
-                pre_norm=True,
-                activation=gelu,
-                epsilon=self.epsilon,
-                fused_qkv=False,
-                qkv_bias="qv" if self.rotary else "qkv",
-                layer_scale=self.layer_scale,
-                dtype=self.dtype,
-                name=f"blocks_{i}",
-            )
-            y = block(y, train, mask, angles=angles)
+            y = self._block(i)(y, train, mask, angles=angles)
         states.append(predict(norm(y), count, prefix, side))
         return MaskOutputs(*(jnp.stack(parts, 1) for parts in zip(*states, strict=True)))
 
+    def _tokens(self, x: jax.Array) -> jax.Array:
+        """The class token, registers and patches of images: [B, 1 + R + N, width]."""
+        patch, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
+        y = Conv(self.width, patch, patch, "VALID", dtype=self.dtype, name="patch_embed")(x)
+        init = nn.initializers.normal(0.02)
+        y = y.reshape(len(y), -1, self.width)
+        if not self.rotary:
+            y = y + self.param("pos_embed", init, (side * side, self.width)).astype(y.dtype)
+        tokens = [
+            self.param("cls_token", init, (1, 1, self.width)),
+            self.param("register_tokens", init, (1, self.num_registers, self.width)),
+        ]
+        tokens = [jnp.broadcast_to(token.astype(y.dtype), (len(x), *token.shape[1:])) for token in tokens]
+        return jnp.concatenate([*tokens, y], 1)
 
-class _Heads(nn.Module):
-    """Classes and masks of the queries among the tokens."""
+    def _block(self, i: int) -> TransformerEncoderBlock:
+        return TransformerEncoderBlock(
+            self.num_heads,
+            self.mlp_features,
+            pre_norm=True,
+            activation=gelu,
+            epsilon=self.epsilon,
+            fused_qkv=False,
+            qkv_bias="qv" if self.rotary else "qkv",
+            layer_scale=self.layer_scale,
+            dtype=self.dtype,
+            name=f"blocks_{i}",
+        )
+
+
+class MaskHeads(nn.Module):
+    """Classes and masks of the queries among the tokens.
+
+    Args:
+      num_classes: C.
+      num_upscale: transposed convolutions, each of which doubles the map.
+    """
 
     num_classes: int
     num_upscale: int
@@ -154,6 +166,17 @@ class _Heads(nn.Module):
 
     @nn.compact
     def __call__(self, y: jax.Array, count: int, prefix: int, side: int) -> tuple[jax.Array, jax.Array]:
+        """Predict classes and masks.
+
+        Args:
+          y: [B, Q + prefix + N, width], the queries first.
+          count: Q.
+          prefix: tokens between the queries and the patches.
+          side: rows and columns of patches.
+
+        Returns:
+          ([B, Q, C + 1], [B, h, w, Q]), logits.
+        """
         width, acc_dtype = y.shape[-1], acc_dtype_of(y.dtype)
         queries, pixels = y[:, :count], y[:, count + prefix :].reshape(len(y), side, side, width)
         classes = Dense(self.num_classes + 1, dtype=self.dtype, name="class_predictor")(queries)

@@ -126,6 +126,10 @@ class Mask2Former(nn.Module):
         [B, H, W, C] -> the outputs of the queries at first and after each layer; masks have the size of the first
         stage.
         """
+        return self._predict(x, train)
+
+    def _predict(self, x: jax.Array, train: bool, task: jax.Array | None = None) -> MaskOutputs:
+        """Run the network; `task` is what `_first_queries` reads."""
         if len(self.stages) != LEVELS + 1:
             raise ValueError(f"stages={self.stages}: {len(self.stages)} of them; allowed: {LEVELS + 1}")
         maps = self.backbone.features(x, train=train)
@@ -140,13 +144,8 @@ class Mask2Former(nn.Module):
             sines = sinusoidal_encoding_2d(*y.shape[1:3], self.features).reshape(-1, self.features)
             positions.append(sines.astype(y.dtype))
             tokens.append(y.reshape(len(y), -1, self.features) + table[i].astype(y.dtype))
-        init = nn.initializers.normal(1.0)
-        query_pos, queries = (
-            self.param(name, init, (self.num_queries, self.features)).astype(pixels.dtype)
-            for name in ("queries_embedder", "queries_features")
-        )
-        queries = jnp.broadcast_to(queries, (len(x), *queries.shape))
         norm = LayerNorm(dtype=self.dtype, name="decoder_norm")
+        queries, query_pos = self._first_queries(pixels, norm, task, train)
         embed = [Dense(self.features, dtype=self.dtype, name=f"mask_embedder_{i}_0") for i in range(2)]
         embed.append(Dense(self.mask_features, dtype=self.dtype, name="mask_embedder_2_0"))
         acc_dtype = acc_dtype_of(pixels.dtype)
@@ -174,6 +173,17 @@ class Mask2Former(nn.Module):
             all_masks.append(masks)
         classes = Dense(self.num_classes + 1, dtype=self.dtype, name="class_predictor")(jnp.stack(states, 1))
         return MaskOutputs(classes.astype(acc_dtype), jnp.stack(all_masks, 1))
+
+    def _first_queries(
+        self, pixels: jax.Array, norm: LayerNorm, task: jax.Array | None, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """(Queries before the first layer [B, Q, D], what each layer adds to them [Q, D])."""
+        init = nn.initializers.normal(1.0)
+        query_pos, queries = (
+            self.param(name, init, (self.num_queries, self.features)).astype(pixels.dtype)
+            for name in ("queries_embedder", "queries_features")
+        )
+        return jnp.broadcast_to(queries, (len(pixels), *queries.shape)), query_pos
 
     def _pixels(self, maps: list[jax.Array], train: bool) -> tuple[list[jax.Array], jax.Array]:
         """(Three levels [B, h, w, pixel_features], coarsest first, pixel features [B, h, w, mask_features])."""

@@ -34,6 +34,7 @@ from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.light_deeplab import LightDeepLab
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
+from dlcore.segmentation.oneformer import OneFormer
 from dlcore.segmentation.rf_detr_segmenter import RFDETRSegmenter
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.sam2 import SAM2
@@ -43,6 +44,7 @@ from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.text_maps import TextMap
 from dlcore.segmentation.tips_segmenter import TIPSSegmenter
 from dlcore.segmentation.upernet import BEiTPyramid, UPerNet
+from dlcore.segmentation.videomt import VidEoMT
 from dlcore.vision3d.binned_dpt import ReadoutDINOv2
 from dlcore.vision3d.dpt import ClassTokenViT
 
@@ -62,7 +64,9 @@ def _sam(size: str, network: type[SAM] = SAM) -> functools.partial:
 MODELS = {
     "maskformer_swin_t": functools.partial(MaskFormer, backbone=Swin(num_classes=0), num_classes=150),
     "mask2former_swin_t": functools.partial(Mask2Former, backbone=Swin(num_classes=0), num_classes=133),
+    "oneformer_swin_t": functools.partial(OneFormer, backbone=Swin(num_classes=0), num_classes=150, num_queries=150),
     "eomt_large_640": functools.partial(EoMT, num_classes=133),
+    "videomt_large_640": functools.partial(VidEoMT, num_classes=40),
     **{f"segformer_{size}": _segformer(size, 256) for size in ("b0", "b1")},
     **{f"segformer_{size}": _segformer(size, 768) for size in ("b2", "b3", "b4", "b5")},
     **{
@@ -131,7 +135,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
       model: model of `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],), and for SAM a prompt of each kind.
+      (an image [1, H, W, 3],), and for SAM a prompt of each kind, for OneFormer a task; VidEoMT reads a clip.
     """
     if isinstance(model, SAM):
         size = model.encoder.image_size
@@ -140,6 +144,10 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
         return jnp.zeros((1, size, size, 3)), *prompts, jnp.zeros((1, side, side, 1))
     if isinstance(model, CLIPSeg):
         return jnp.zeros((1, model.clip.image_size, model.clip.image_size, 3)), jnp.full((1, 1), model.clip.end_token)
+    if isinstance(model, OneFormer):
+        return jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, model.task_length))
+    if isinstance(model, VidEoMT):
+        return (jnp.zeros((1, 2, model.image_size, model.image_size, 3)),)
     side = getattr(model, "image_size", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
