@@ -32,19 +32,23 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.resize import resize
 
-__all__ = ["DPT", "ClassTokenViT", "DPTNeck", "NormalizedDINOv2", "PromptUnit"]
+__all__ = ["DPT", "ClassTokenMaps", "ClassTokenViT", "DPTNeck", "DepthHead", "NormalizedDINOv2", "PromptUnit"]
 
 
-class ClassTokenViT(ViT):
-    """A ViT whose maps hold the class token beside each patch: [B, h, w, 2 width].
-
-    All fields of `ViT`.
-    """
+class ClassTokenMaps:
+    """Of a `ViT` whose maps hold the class token beside each patch; stands before it among the bases."""
 
     def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
         patches = super()._map(x, first, grid)
         token = jnp.broadcast_to(x[:, None, None, 0], patches.shape)
         return jnp.concatenate([patches, token], -1)
+
+
+class ClassTokenViT(ClassTokenMaps, ViT):
+    """A ViT whose maps hold the class token beside each patch: [B, h, w, 2 width].
+
+    All fields of `ViT`.
+    """
 
 
 class NormalizedDINOv2(NormalizedMaps, DINOv2):
@@ -125,7 +129,6 @@ class DPTNeck(nn.Module):
     follows_maps: bool = False
     dtype: Any = None
 
-    @nn.compact
     def __call__(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> jax.Array:
         """Fuse maps.
 
@@ -136,6 +139,15 @@ class DPTNeck(nn.Module):
         Returns:
           [B, h', w', features].
         """
+        return self.all_maps(maps, prompt)[-1]
+
+    @nn.compact
+    def all_maps(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> list[jax.Array]:
+        """Return the coarsest map before fusion, and each fused map, the coarsest first; see `__call__`.
+
+        Returns:
+          [B, h, w, features] each.
+        """
         # Reassemble: each map at its own size.
         pyramid = []
         for i, (x, width, factor) in enumerate(zip(maps, self.channels, self.factors, strict=True)):
@@ -143,7 +155,7 @@ class DPTNeck(nn.Module):
             conv = Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name=f"convs_{i}")
             pyramid.append(conv(y))
         # Fuse, the coarsest first.
-        fused = None
+        fused, results = None, pyramid[-1:]
         for i, y in enumerate(reversed(pyramid)):
             name = f"fusion_stage_layers_{i}"
             if fused is not None:
@@ -157,7 +169,8 @@ class DPTNeck(nn.Module):
             size = pyramid[-2 - i].shape[1:3] if self.follows_maps and not last else [2 * side for side in y.shape[1:3]]
             y = resize(y, size, align_corners=True)
             fused = Conv(self.features, (1, 1), dtype=self.dtype, name=f"{name}_projection")(y)
-        return fused
+            results.append(fused)
+        return results
 
     def _read(self, x: jax.Array, i: int) -> jax.Array:
         if self.readout == "project":
@@ -298,7 +311,6 @@ class DepthHead(nn.Module):
     features: int = 32
     dtype: Any = None
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Predict depth before its activation.
 
@@ -308,10 +320,22 @@ class DepthHead(nn.Module):
         Returns:
           [B, H, W], at least float32.
         """
+        return self.scores_and_features(x)[0]
+
+    @nn.compact
+    def scores_and_features(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Predict depth before its activation, and return what the last convolution reads.
+
+        Args:
+          x: [B, h, w, C].
+
+        Returns:
+          ([B, H, W], [B, H, W, features]), at least float32.
+        """
         y = Conv(x.shape[-1] // 2, (3, 3), padding=1, dtype=self.dtype, name="conv1")(x)
         size = self.size or (2 * y.shape[1], 2 * y.shape[2])
         y = resize(y, size, align_corners=True)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
         y = to_acc_dtype(y)
         # Outputs start about 1, where a rectifier has a gradient.
-        return Conv(1, (1, 1), dtype=y.dtype, bias_init=nn.initializers.ones, name="conv3")(y)[..., 0]
+        return Conv(1, (1, 1), dtype=y.dtype, bias_init=nn.initializers.ones, name="conv3")(y)[..., 0], y

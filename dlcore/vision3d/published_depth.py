@@ -12,6 +12,7 @@ from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
+from dlcore.vision3d.zoe_depth import ClassTokenBEiT, ZoeDepth
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
 
@@ -39,6 +40,14 @@ MODELS = {
         readout="project",
     ),
     "glpn": functools.partial(GLPN, backbone=ENCODERS["mit_b4"](num_classes=0)),
+    "zoe_depth": functools.partial(
+        ZoeDepth,
+        backbone=ClassTokenBEiT(
+            num_classes=0, pool="none", image_size=384, width=1024, depth=24, num_heads=16, mlp_features=4096
+        ),
+        stages=("block6", "block12", "block18", "block24"),
+        channels=(256, 512, 1024, 1024),
+    ),
 }
 
 
@@ -51,7 +60,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
     Returns:
       (an image [1, H, W, 3],).
     """
-    side = model.backbone.image_size if isinstance(model, DPT) else 64
+    side = model.backbone.image_size if isinstance(model, DPT | ZoeDepth) else 64
     return (jnp.zeros((1, side, side, 3)),)
 
 
