@@ -39,7 +39,7 @@ class ClassTokenMaps:
     """Of a `ViT` whose maps hold the class token beside each patch; stands before it among the bases."""
 
     def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
-        patches = super()._map(x, first, grid)
+        patches = super()._map(x, first, grid)  # pyright: ignore[reportAttributeAccessIssue]
         token = jnp.broadcast_to(x[:, None, None, 0], patches.shape)
         return jnp.concatenate([patches, token], -1)
 
@@ -143,7 +143,11 @@ class DPTNeck(nn.Module):
 
     @nn.compact
     def all_maps(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> list[jax.Array]:
-        """Return the coarsest map before fusion, and each fused map, the coarsest first; see `__call__`.
+        """Return the coarsest map before fusion, and each fused map, the coarsest first.
+
+        Args:
+          maps: see `__call__`.
+          prompt: see `__call__`.
 
         Returns:
           [B, h, w, features] each.

@@ -5,7 +5,8 @@ from typing import Any
 
 from dlcore.choices import check_choice
 from dlcore.pretrained.family import Family, check_config, read_as
-from dlcore.vision3d.zoe_depth import ClassTokenBEiT, Domain
+from dlcore.vision3d.metric_bins import Domain
+from dlcore.vision3d.zoe_depth import ClassTokenBEiT
 
 __all__ = ["FAMILIES"]
 
@@ -22,11 +23,22 @@ FIXED = {
 }
 
 
-BEIT = {"image_size": 224, "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+BEIT: dict[str, Any] = {
+    "image_size": 224,
+    "patch_size": 16,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+}
 BEIT |= {"intermediate_size": 3072, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "reshape_hidden_states": True}
 
 
-BEIT_LARGE = BEIT | {"image_size": 384, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+BEIT_LARGE: dict[str, Any] = BEIT | {
+    "image_size": 384,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+}
 BEIT_LARGE |= {"intermediate_size": 4096, "use_relative_position_bias": True, "reshape_hidden_states": False}
 BEIT_LARGE |= {"out_features": ["stage6", "stage12", "stage18", "stage24"]}
 
@@ -35,12 +47,14 @@ BINS = [{"n_bins": 64, "min_depth": 0.001, "max_depth": 10.0}]
 
 
 def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
-    backbone = BEIT_LARGE if config.get("backbone_config") is None else {**BEIT, **config["backbone_config"]}
+    backbone: dict[str, Any] = (
+        BEIT_LARGE if config.get("backbone_config") is None else {**BEIT, **config["backbone_config"]}
+    )
     check_config(backbone, {"model_type": "beit", "add_fpn": False, "num_channels": 3}, WHERE)
     check_config(backbone, {"reshape_hidden_states": False}, WHERE)
-    fields = read_as("BeitModel")(backbone)[1]
+    fields: dict[str, Any] = read_as("BeitModel")(backbone)[1] | {"pool": "none"}
     stages = tuple(name.replace("stage", "block") for name in backbone["out_features"])
-    return {"backbone": ClassTokenBEiT(**fields | {"pool": "none"}), "stages": stages}
+    return {"backbone": ClassTokenBEiT(**fields), "stages": stages}
 
 
 def _zoe_depth(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
