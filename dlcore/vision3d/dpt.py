@@ -32,19 +32,23 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.resize import resize
 
-__all__ = ["DPT", "ClassTokenViT", "DPTNeck", "NormalizedDINOv2", "PromptUnit"]
+__all__ = ["DPT", "ClassTokenMaps", "ClassTokenViT", "DPTNeck", "DepthHead", "NormalizedDINOv2", "PromptUnit"]
 
 
-class ClassTokenViT(ViT):
+class ClassTokenMaps:
+    """Of a `ViT` whose maps hold the class token beside each patch; stands before it among the bases."""
+
+    def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
+        patches = super()._map(x, first, grid)  # pyright: ignore[reportAttributeAccessIssue]
+        token = jnp.broadcast_to(x[:, None, None, 0], patches.shape)
+        return jnp.concatenate([patches, token], -1)
+
+
+class ClassTokenViT(ClassTokenMaps, ViT):
     """A ViT whose maps hold the class token beside each patch: [B, h, w, 2 width].
 
     All fields of `ViT`.
     """
-
-    def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
-        patches = super()._map(x, first, grid)
-        token = jnp.broadcast_to(x[:, None, None, 0], patches.shape)
-        return jnp.concatenate([patches, token], -1)
 
 
 class NormalizedDINOv2(NormalizedMaps, DINOv2):
@@ -129,7 +133,6 @@ class DPTNeck(nn.Module):
     dtype: Any = None
     is_tips: bool = False
 
-    @nn.compact
     def __call__(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> jax.Array:
         """Fuse maps.
 
@@ -140,6 +143,19 @@ class DPTNeck(nn.Module):
         Returns:
           [B, h', w', features].
         """
+        return self.all_maps(maps, prompt)[-1]
+
+    @nn.compact
+    def all_maps(self, maps: list[jax.Array], prompt: jax.Array | None = None) -> list[jax.Array]:
+        """Return the coarsest map before fusion, and each fused map, the coarsest first.
+
+        Args:
+          maps: see `__call__`.
+          prompt: see `__call__`.
+
+        Returns:
+          [B, h, w, features] each.
+        """
         # Reassemble: each map at its own size.
         pyramid = []
         for i, (x, width, factor) in enumerate(zip(maps, self.channels, self.factors, strict=True)):
@@ -147,7 +163,7 @@ class DPTNeck(nn.Module):
             conv = Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name=f"convs_{i}")
             pyramid.append(conv(y))
         # Fuse, the coarsest first.
-        fused = None
+        fused, results = None, pyramid[-1:]
         for i, y in enumerate(reversed(pyramid)):
             name = f"fusion_stage_layers_{i}"
             if fused is not None:
@@ -161,7 +177,8 @@ class DPTNeck(nn.Module):
             size = pyramid[-2 - i].shape[1:3] if self.follows_maps and not last else [2 * side for side in y.shape[1:3]]
             y = resize(y, size, align_corners=True)
             fused = Conv(self.features, (1, 1), dtype=self.dtype, name=f"{name}_projection")(y)
-        return fused
+            results.append(fused)
+        return results
 
     def _read(self, x: jax.Array, i: int) -> jax.Array:
         if self.readout == "project":
@@ -312,7 +329,6 @@ class DepthHead(nn.Module):
     dtype: Any = None
     outputs: int = 1
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Predict depth before its activation.
 
@@ -322,10 +338,22 @@ class DepthHead(nn.Module):
         Returns:
           [B, H, W] or [B, H, W, outputs], at least float32.
         """
+        return self.scores_and_features(x)[0]
+
+    @nn.compact
+    def scores_and_features(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Predict depth before its activation, and return what the last convolution reads.
+
+        Args:
+          x: [B, h, w, C].
+
+        Returns:
+          ([B, H, W], [B, H, W, features]), at least float32.
+        """
         y = Conv(x.shape[-1] // 2, (3, 3), padding=1, dtype=self.dtype, name="conv1")(x)
         size = self.size or (2 * y.shape[1], 2 * y.shape[2])
         y = resize(y, size, align_corners=True)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
         y = to_acc_dtype(y)
-        y = Conv(self.outputs, (1, 1), dtype=y.dtype, name="conv3")(y)
-        return y[..., 0] if self.outputs == 1 else y
+        scores = Conv(self.outputs, (1, 1), dtype=y.dtype, name="conv3")(y)
+        return scores[..., 0] if self.outputs == 1 else scores, y

@@ -13,6 +13,7 @@ from dlcore.models.torch_weights import fill_from_torch
 from dlcore.vision3d.binned_dpt import BinnedDPT, ReadoutDINOv2, ReadoutDINOv3
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
+from dlcore.vision3d.zoe_depth import ClassTokenBEiT, ZoeDepth
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
 
@@ -57,6 +58,14 @@ MODELS = {
         factor=8.0,
     ),
     "glpn": functools.partial(GLPN, backbone=ENCODERS["mit_b4"](num_classes=0)),
+    "zoe_depth": functools.partial(
+        ZoeDepth,
+        backbone=ClassTokenBEiT(
+            num_classes=0, pool="none", image_size=384, width=1024, depth=24, num_heads=16, mlp_features=4096
+        ),
+        stages=("block6", "block12", "block18", "block24"),
+        channels=(256, 512, 1024, 1024),
+    ),
 }
 
 
@@ -69,7 +78,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
     Returns:
       (an image [1, H, W, 3],).
     """
-    side = model.backbone.image_size if isinstance(model, DPT | BinnedDPT) else 64
+    side = model.backbone.image_size if isinstance(model, DPT | BinnedDPT | ZoeDepth) else 64
     return (jnp.zeros((1, side, side, 3)),)
 
 
