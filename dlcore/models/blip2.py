@@ -136,9 +136,9 @@ def from_torch_names(model: Any, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of Blip2ForConditionalGeneration or Blip2ForImageTextRetrieval of transformers."""
     entries = dict(unwrap_state_dict(state_dict))
     prefix = "vision_model."
-    own = {key.removeprefix(prefix): entries.pop(key) for key in list(entries) if key.startswith(prefix)}
+    pixels = {key.removeprefix(prefix): entries.pop(key) for key in list(entries) if key.startswith(prefix)}
     params = dict(jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))["params"])
-    tower = fill_from_torch({"params": params.pop("tower")}, own, BLIP_TOWER, what="BLIP-2's tower")
+    tower = fill_from_torch({"params": params.pop("tower")}, pixels, BLIP_TOWER, what="BLIP-2's tower")
     rest = fill_from_torch({"params": params}, entries, QFORMER_NAMES + OPT_NAMES, what="BLIP-2", optional=UNUSED)
     return {"params": {**rest["params"], "tower": tower["params"]}}
 

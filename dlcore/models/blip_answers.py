@@ -27,6 +27,8 @@ class BLIPAnswers(ImageToText):
     All fields of `ImageToText`; the tower is a `BLIP` of head states.
     """
 
+    tower: Any
+
     def encode(self, source: Any, train: bool = False, mask: jax.Array | None = None) -> dict[str, Any]:
         """Read images and questions.
 

@@ -73,7 +73,14 @@ class OPT(DecoderOnly):
         return self.embed_tokens(tokens) + self.embed_positions(position + OFFSET)
 
     def with_positions(self, x: jax.Array) -> jax.Array:
-        """Add the positions to a sequence's features [B, T, width] from its start."""
+        """Add the positions from 0 on.
+
+        Args:
+          x: [B, T, width], embedded tokens and features of images.
+
+        Returns:
+          [B, T, width].
+        """
         return x + self.embed_positions(jnp.arange(x.shape[1]) + OFFSET)
 
     def logits(self, x: jax.Array) -> jax.Array:

@@ -143,7 +143,7 @@ class QFormer(CheckedFields):
         if tokens is not None:
             parts.append(self.embed_tokens(tokens) + self.embed_positions(jnp.arange(tokens.shape[1])))
             visible.append(jnp.ones(tokens.shape, bool) if mask is None else mask.astype(bool))
-        x, seen = self.norm(jnp.concatenate(parts, 1)), jnp.concatenate(visible, 1)[:, None, None]
+        x, readable = self.norm(jnp.concatenate(parts, 1)), jnp.concatenate(visible, 1)[:, None, None]
         for block in self.blocks:
-            x = block(x, memory, count, seen)
+            x = block(x, memory, count, readable)
         return x

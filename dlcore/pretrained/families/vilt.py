@@ -33,18 +33,18 @@ def _vilt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     # More patches than max_image_length would be drawn by chance.
     check_config(config, {"max_image_length": -1, "num_channels": 3}, "dlcore's ViLT")
     head = HEADS[config["architectures"][0]]
-    answers = len(config.get("id2label") or range(config.get("num_labels", 2)))
+    num_classes = len(config.get("id2label") or range(config.get("num_labels", 2)))
     return "vilt_b32", {field: config.get(key, default) for key, (field, default) in NAMES.items()} | {
         "head": head,
-        "num_classes": answers if head == "answers" else 1,
+        "num_classes": num_classes if head == "answers" else 1,
         "image_size": square_side(config.get("image_size", 384)),
         "patch_size": square_side(config.get("patch_size", 32)),
     }
 
 
 def _read(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    found = model.apply(variables, *(inputs.get(name) for name in INPUTS))
-    return {"pooler_output" if model.head == "pooled" else "logits": found}
+    output = model.apply(variables, *(inputs.get(name) for name in INPUTS))
+    return {"pooler_output" if model.head == "pooled" else "logits": output}
 
 
 FAMILIES = (Family("transformers", tuple(HEADS), _vilt, _read, INPUTS, "pairs"),)
