@@ -198,7 +198,8 @@ class Perceiver(CheckedFields):
                 conv = Conv(self.channels, (7, 7), 2, padding=3, use_bias=False, dtype=x.dtype, name="convnet_conv")
                 norm = BatchNorm(not train, dtype=x.dtype, axis_name=self.axis_name, name="convnet_batchnorm")
                 x = max_pool(nn.relu(norm(conv(x))), (3, 3), (2, 2))
-            positions = fourier_positions(*x.shape[1:3], self.num_bands, self.resolution).astype(x.dtype)
+            rows, columns = x.shape[1:3]
+            positions = fourier_positions(rows, columns, self.num_bands, self.resolution).astype(x.dtype)
         x = x.reshape(len(x), -1, x.shape[-1])
         return jnp.concatenate([x, jnp.broadcast_to(positions, (len(x), *positions.shape))], -1)
 

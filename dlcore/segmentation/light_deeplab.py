@@ -86,7 +86,8 @@ class LightDeepLab(nn.Module):
 
         [B, H, W, C'], images of any size -> {"out": [B, H, W, C] logits, at least float32}.
         """
-        return {"out": enlarge(self.scores(x, train), x.shape[1:3])}
+        height, width = x.shape[1:3]
+        return {"out": enlarge(self.scores(x, train), (height, width))}
 
     @nn.compact
     def scores(self, x: jax.Array, train: bool = False) -> jax.Array:
