@@ -177,5 +177,5 @@ class BinnedDPT(nn.Module):
         """Depths of the bins, [num_bins]."""
         linear = jnp.linspace(self.min_depth, self.max_depth, self.num_bins)
         log = jnp.geomspace(self.min_depth, self.max_depth, self.num_bins)
-        share = jnp.linspace(0.0, 1.0, self.num_bins)
-        return {"linear": linear, "log": log, "mixed": (1 - share) * log + share * linear}[self.bins]
+        fraction = jnp.linspace(0.0, 1.0, self.num_bins)
+        return {"linear": linear, "log": log, "mixed": (1 - fraction) * log + fraction * linear}[self.bins]
