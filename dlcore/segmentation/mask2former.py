@@ -141,7 +141,8 @@ class Mask2Former(nn.Module):
         for i, y in enumerate(levels):
             if y.shape[-1] != self.features:
                 y = Conv(self.features, (1, 1), dtype=self.dtype, name=f"decoder_projections_{i}")(y)
-            sines = sinusoidal_encoding_2d(*y.shape[1:3], self.features).reshape(-1, self.features)
+            rows, columns = y.shape[1:3]
+            sines = sinusoidal_encoding_2d(rows, columns, self.features).reshape(-1, self.features)
             positions.append(sines.astype(y.dtype))
             tokens.append(y.reshape(len(y), -1, self.features) + table[i].astype(y.dtype))
         norm = LayerNorm(dtype=self.dtype, name="decoder_norm")

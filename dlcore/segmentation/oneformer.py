@@ -95,7 +95,8 @@ class OneFormer(Mask2Former):
         token = norm(Dense(self.features, dtype=self.dtype, name="task_mlp_1_0")(y))[:, None]  # [B, 1, D]
         init = nn.initializers.normal(1.0)
         query_pos = self.param("queries_embedder", init, (self.num_queries, self.features)).astype(pixels.dtype)
-        sines = sinusoidal_encoding_2d(*pixels.shape[1:3], self.features).reshape(1, -1, self.features)
+        rows, columns = pixels.shape[1:3]
+        sines = sinusoidal_encoding_2d(rows, columns, self.features).reshape(1, -1, self.features)
         memory = jnp.broadcast_to(sines, (len(pixels), *sines.shape[1:])).astype(pixels.dtype)
         features = Conv(self.features, (1, 1), dtype=self.dtype, name="query_input_projection")(pixels)
         features = features.reshape(memory.shape)

@@ -1,6 +1,6 @@
 """VidEoMT: an EoMT that segments and tracks in a video, when the queries of a frame go on to the next.
 
-Norouzi et al., "VidEoMT: your ViT is secretly also a video segmentation model" (2026).
+Norouzi et al., "VidEoMT: your ViT is secretly also a video segmentation model" (2026), arXiv:2602.17807.
 
     first frame   the queries q are learned and join the tokens before the last L blocks
     frame t       they are W z_{t-1} + b + q,  z_{t-1} the queries behind the last block of the frame before
