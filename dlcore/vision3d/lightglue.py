@@ -82,24 +82,20 @@ class LightGlue(CheckedFields):
         for i in range(self.num_layers):
             z = self._layer(z, mask.reshape(2 * pairs, -1), angles, f"transformer_layers_{i}")
             log_probs, match_logits = self._assign(z, mask, f"match_assignment_layers_{i}")
-            is_last = i == self.num_layers - 1
-            if not is_last:
+            stops = jnp.full(pairs, i == self.num_layers - 1)
+            if i < self.num_layers - 1:
                 sureness = Dense(1, dtype=self.dtype, name=f"token_confidence_{i}_token")(jax.lax.stop_gradient(z))
                 # The paper's threshold falls from layer to layer.
                 is_sure = nn.sigmoid(sureness).reshape(mask.shape) >= 0.8 + 0.1 * math.exp(-4 * i / self.num_layers)
-            if is_last:
-                stops = jnp.ones(pairs, bool)
-            elif self.stop_ratio is None:
-                stops = jnp.zeros(pairs, bool)
-            else:
-                unsure = (mask & ~is_sure).sum((1, 2)) / jnp.maximum(detected.sum((1, 2)), 1)
-                stops = 1 - unsure > self.stop_ratio
+                if self.stop_ratio is not None:
+                    unsure = (mask & ~is_sure).sum((1, 2)) / jnp.maximum(detected.sum((1, 2)), 1)
+                    stops = 1 - unsure > self.stop_ratio
+                if self.prune_confidence is not None:
+                    mask &= ~is_sure | (nn.sigmoid(match_logits) > 1 - self.prune_confidence)
             is_new = (stops & ~stopped)[:, None, None]
             new_matches, new_probs = mutual_matches(log_probs, 0.0)
             matches, probs = jnp.where(is_new, new_matches, matches), jnp.where(is_new, new_probs, probs)
             stopped |= stops
-            if self.prune_confidence is not None and not is_last:
-                mask &= ~is_sure | (nn.sigmoid(match_logits) > 1 - self.prune_confidence)
             layers += mask & ~stopped[:, None, None]
         if self.stop_ratio is None and self.prune_confidence is None:
             layers = jnp.full(mask.shape, self.num_layers)
