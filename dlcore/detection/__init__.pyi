@@ -24,6 +24,7 @@ from dlcore.detection.conditional_detr import ConditionalDecoderLayer as Conditi
 from dlcore.detection.d_fine import DFINE as DFINE
 from dlcore.detection.d_fine import FineOutputs as FineOutputs
 from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
+from dlcore.detection.deim_v2 import DEIMv2 as DEIMv2
 from dlcore.detection.denoising import NoisyQueries as NoisyQueries
 from dlcore.detection.denoising import Targets as Targets
 from dlcore.detection.denoising import noise_boxes as noise_boxes
@@ -55,6 +56,10 @@ from dlcore.detection.distribution_refinement import RefinementWeights as Refine
 from dlcore.detection.distribution_refinement import refinement_losses as refinement_losses
 from dlcore.detection.distribution_refinement import shift_sides as shift_sides
 from dlcore.detection.distribution_refinement import weighting_function as weighting_function
+from dlcore.detection.doc_layout import DocLayout as DocLayout
+from dlcore.detection.doc_layout import LayoutOutputs as LayoutOutputs
+from dlcore.detection.doc_layout_v3 import DocLayoutV3 as DocLayoutV3
+from dlcore.detection.doc_layout_v3 import MaskedLayoutOutputs as MaskedLayoutOutputs
 from dlcore.detection.dynamic_assignment import Assignment as Assignment
 from dlcore.detection.dynamic_assignment import sim_ota_assignment as sim_ota_assignment
 from dlcore.detection.dynamic_assignment import task_aligned_assignment as task_aligned_assignment
@@ -70,9 +75,14 @@ from dlcore.detection.fpn import FeaturePyramid as FeaturePyramid
 from dlcore.detection.fpn import add_extra_levels as add_extra_levels
 from dlcore.detection.fpn import assign_levels as assign_levels
 from dlcore.detection.fpn import upscale as upscale
+from dlcore.detection.grounding_blocks import FusionLayer as FusionLayer
+from dlcore.detection.grounding_blocks import GroundedDecoderLayer as GroundedDecoderLayer
+from dlcore.detection.grounding_blocks import phrase_masks as phrase_masks
+from dlcore.detection.grounding_dino import GroundingDINO as GroundingDINO
 from dlcore.detection.hybrid_encoder import ConvNorm as ConvNorm
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES as HYBRID_NAMES
 from dlcore.detection.hybrid_encoder import HybridEncoder as HybridEncoder
+from dlcore.detection.hybrid_encoder import SumFusion as SumFusion
 from dlcore.detection.hybrid_encoder import attend_within as attend_within
 from dlcore.detection.keypoint_rcnn import KeypointHead as KeypointHead
 from dlcore.detection.keypoint_rcnn import keypoint_targets as keypoint_targets

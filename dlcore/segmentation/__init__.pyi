@@ -13,6 +13,7 @@ from dlcore.segmentation.detr_segmenter import DETRSegmenter as DETRSegmenter
 from dlcore.segmentation.detr_segmenter import QueryMasks as QueryMasks
 from dlcore.segmentation.dpt_segmenter import DPTSegmenter as DPTSegmenter
 from dlcore.segmentation.eomt import EoMT as EoMT
+from dlcore.segmentation.eomt import MaskHeads as MaskHeads
 from dlcore.segmentation.everything import MaskFilter as MaskFilter
 from dlcore.segmentation.everything import filter_masks as filter_masks
 from dlcore.segmentation.everything import grid_points as grid_points
@@ -26,6 +27,7 @@ from dlcore.segmentation.grabcut import color_model as color_model
 from dlcore.segmentation.grabcut import largest_component as largest_component
 from dlcore.segmentation.grabcut import minimum_cut as minimum_cut
 from dlcore.segmentation.grabcut import neighbor_weights as neighbor_weights
+from dlcore.segmentation.light_deeplab import LightDeepLab as LightDeepLab
 from dlcore.segmentation.lraspp import LRASPP as LRASPP
 from dlcore.segmentation.lraspp import LRASPPHead as LRASPPHead
 from dlcore.segmentation.maps import ConvNormRelu as ConvNormRelu
@@ -55,6 +57,7 @@ from dlcore.segmentation.mask_queries import panoptic_segments as panoptic_segme
 from dlcore.segmentation.mask_queries import semantic_scores as semantic_scores
 from dlcore.segmentation.mask_queries import true_masks as true_masks
 from dlcore.segmentation.maskformer import MaskFormer as MaskFormer
+from dlcore.segmentation.oneformer import OneFormer as OneFormer
 from dlcore.segmentation.panoptic import PanopticState as PanopticState
 from dlcore.segmentation.panoptic import components as components
 from dlcore.segmentation.panoptic import merge as merge
@@ -94,6 +97,8 @@ from dlcore.segmentation.semantic import pixel_loss as pixel_loss
 from dlcore.segmentation.sliding_window import gaussian_window as gaussian_window
 from dlcore.segmentation.sliding_window import predict_volume as predict_volume
 from dlcore.segmentation.sliding_window import window_starts as window_starts
+from dlcore.segmentation.text_maps import TextMap as TextMap
+from dlcore.segmentation.tips_segmenter import TIPSSegmenter as TIPSSegmenter
 from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
 from dlcore.segmentation.unet import UNet as UNet
@@ -101,5 +106,6 @@ from dlcore.segmentation.unet_3d import UNet3D as UNet3D
 from dlcore.segmentation.unet_3d import pooling_strides as pooling_strides
 from dlcore.segmentation.upernet import BEiTPyramid as BEiTPyramid
 from dlcore.segmentation.upernet import UPerNet as UPerNet
+from dlcore.segmentation.videomt import VidEoMT as VidEoMT
 from dlcore.segmentation.volumes import OrganDice as OrganDice
 from dlcore.segmentation.volumes import patch_start as patch_start

@@ -1,3 +1,8 @@
+from dlcore.vision3d.binned_dpt import BinnedDPT as BinnedDPT
+from dlcore.vision3d.binned_dpt import ReadoutDINOv2 as ReadoutDINOv2
+from dlcore.vision3d.binned_dpt import ReadoutDINOv3 as ReadoutDINOv3
+from dlcore.vision3d.binned_dpt import ReadoutMaps as ReadoutMaps
+from dlcore.vision3d.binned_dpt import dense_head as dense_head
 from dlcore.vision3d.coordinates import canonical_to_view as canonical_to_view
 from dlcore.vision3d.coordinates import view_to_canonical as view_to_canonical
 from dlcore.vision3d.depth import DepthNet as DepthNet
@@ -5,9 +10,11 @@ from dlcore.vision3d.depth_pro import DepthPro as DepthPro
 from dlcore.vision3d.depth_pro import TokensAndMaps as TokensAndMaps
 from dlcore.vision3d.depth_pro import cut_squares as cut_squares
 from dlcore.vision3d.depth_pro import join_squares as join_squares
+from dlcore.vision3d.dpt import ClassTokenMaps as ClassTokenMaps
 from dlcore.vision3d.dpt import ClassTokenViT as ClassTokenViT
 from dlcore.vision3d.dpt import DPT as DPT
 from dlcore.vision3d.dpt import DPTNeck as DPTNeck
+from dlcore.vision3d.dpt import DepthHead as DepthHead
 from dlcore.vision3d.dpt import NormalizedDINOv2 as NormalizedDINOv2
 from dlcore.vision3d.dpt import PromptUnit as PromptUnit
 from dlcore.vision3d.glpn import GLPN as GLPN
@@ -16,6 +23,7 @@ from dlcore.vision3d.image_encoder import ImageEncoder as ImageEncoder
 from dlcore.vision3d.implicit_surface import ImplicitSurface as ImplicitSurface
 from dlcore.vision3d.implicit_surface import extract_surface as extract_surface
 from dlcore.vision3d.implicit_surface import grid_points as grid_points
+from dlcore.vision3d.lightglue import LightGlue as LightGlue
 from dlcore.vision3d.mesh_fitting import DEFAULT_WEIGHTS as DEFAULT_WEIGHTS
 from dlcore.vision3d.mesh_fitting import MeshLossWeights as MeshLossWeights
 from dlcore.vision3d.mesh_fitting import Topology as Topology
@@ -27,6 +35,9 @@ from dlcore.vision3d.mesh_rcnn import MeshRCNN as MeshRCNN
 from dlcore.vision3d.mesh_rcnn import cubify as cubify
 from dlcore.vision3d.mesh_rcnn import cubify_masks as cubify_masks
 from dlcore.vision3d.mesh_rcnn import lattice as lattice
+from dlcore.vision3d.metric_bins import Domain as Domain
+from dlcore.vision3d.metric_bins import MetricHead as MetricHead
+from dlcore.vision3d.metric_bins import binomial_weights as binomial_weights
 from dlcore.vision3d.nerf import PeakSignalToNoise as PeakSignalToNoise
 from dlcore.vision3d.nerf import RadianceField as RadianceField
 from dlcore.vision3d.nerf import frequency_encoding as frequency_encoding
@@ -55,6 +66,10 @@ from dlcore.vision3d.structure_from_motion import Bundle as Bundle
 from dlcore.vision3d.structure_from_motion import bundle_adjustment as bundle_adjustment
 from dlcore.vision3d.structure_from_motion import reconstruct as reconstruct
 from dlcore.vision3d.structure_from_motion import reprojection_errors as reprojection_errors
+from dlcore.vision3d.superglue import SuperGlue as SuperGlue
+from dlcore.vision3d.superglue import log_transport as log_transport
+from dlcore.vision3d.superglue import mutual_matches as mutual_matches
+from dlcore.vision3d.superglue import other_image as other_image
 from dlcore.vision3d.superpoint import SuperPoint as SuperPoint
 from dlcore.vision3d.superpoint import local_maxima as local_maxima
 from dlcore.vision3d.voxel_generation import VoxelGenerator as VoxelGenerator
@@ -70,3 +85,5 @@ from dlcore.vision3d.voxel_grids import nearest_grid_accuracy as nearest_grid_ac
 from dlcore.vision3d.voxnet import VoxNet as VoxNet
 from dlcore.vision3d.voxnet import quarter_turn as quarter_turn
 from dlcore.vision3d.voxnet import voxelize as voxelize
+from dlcore.vision3d.zoe_depth import ClassTokenBEiT as ClassTokenBEiT
+from dlcore.vision3d.zoe_depth import ZoeDepth as ZoeDepth
