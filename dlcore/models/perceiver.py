@@ -116,6 +116,7 @@ class Perceiver(CheckedFields):
     """A classifier of images [B, H, W, 3].
 
     Args:
+      num_classes: number of classes, the length of the logits.
       inputs: what the latents read: learned, a 1x1 convolution of the pixels and learned positions; fourier, the pixels
         and Fourier positions; or convolution, a convolution, max pooling and Fourier positions.
       image_size: side in pixels of the images, of learned positions; others take images of any size.

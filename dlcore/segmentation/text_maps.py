@@ -176,9 +176,9 @@ class TextMap(CheckedFields):
     def TORCH_NAMES(self) -> tuple:  # noqa: N802
         """Pairs of `re.sub` from the paths of the parameters to transformers' names."""
         of_backbone = backbone_layout(self.backbone, {}).names
-        own = ((r"^(?!backbone\.)", "."), (r"^backbone\.", ""))  # a dot keeps the backbone's rules from other layers
+        first = ((r"^(?!backbone\.)", "."), (r"^backbone\.", ""))  # a dot keeps the backbone's rules from other layers
         last = ((r"^(?!\.)", "model.backbone."), (r"^\.head", "head"), (r"^\.", "model."), PARTS)
-        return (*own, *of_backbone, *last)
+        return (*first, *of_backbone, *last)
 
     TORCH_OLD_NAMES = ()
     TORCH_OPTIONAL = "(?!)"

@@ -1,6 +1,6 @@
 """Monocular depth by a vision transformer, DPT on DINOv2 (Depth Anything), up to scale and shift or metric.
 
-python -m experiments.vision3d.depth_anything
+python -m experiments.vision3d.depth_anything            (abs_rel 2.5 %; trees on pixels 3.3 %; 5 min on one core)
 python -m experiments.vision3d.depth_anything --dpt.metric --dpt.max_depth=10        (metric depth)
 python -m experiments.vision3d.depth_anything --model=hf:depth-anything/Depth-Anything-V2-Small-hf \\
     --dataset=folder --data_dir=D --image_size=518,518 --batch_size=4 --learning_rate=5e-6              (not run)

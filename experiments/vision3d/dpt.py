@@ -1,6 +1,6 @@
 """Monocular depth by a dense prediction transformer (DPT) on a ViT, up to scale and shift.
 
-python -m experiments.vision3d.dpt
+python -m experiments.vision3d.dpt                       (abs_rel 1.8 %; trees on pixels 3.3 %; 5 min on one core)
 python -m experiments.vision3d.dpt --dpt.readout=add
 
 Data, loss and measures are those of experiments.vision3d.depth_anything. Each patch is joined by the class token and
