@@ -157,7 +157,7 @@ TABLES = (
             ),
         ),
         differs="As above. The paper chose what it adds to the biases by its test errors; here the same is added.",
-        verdict="In part: without a 3 the student errs as often as the paper's, on half as many threes. Of 7 and 8 alone "
-        "it makes an eighth of the paper's errors, so that lowering their biases by the paper's 7.6 is too much.",
+        verdict="In part: without a 3 the student errs as often as the paper's, on half as many threes. Of 7 and 8 "
+        "alone it makes an eighth of the paper's errors, so that lowering their biases by the paper's 7.6 is too much.",
     ),
 )
