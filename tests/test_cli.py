@@ -377,7 +377,10 @@ def test_a_pattern_is_looked_for_in_all_kinds_and_numbers_are_in_order(capsys):
         assert cli.main(["models", pattern]) == 0
     capsys.readouterr()
     assert cli.main(["models", "clip*", "--kind=image"]) == 1
-    assert "matches none (did you mean --kind=encoder, --kind=pairs?); allowed: names of" in capsys.readouterr().err
+    assert (
+        "matches none (did you mean --kind=encoder, --kind=pairs, --kind=segmentation?); allowed: names of"
+        in capsys.readouterr().err
+    )
     assert cli.main(["models", "resnt18"]) == 1
     assert "matches none (did you mean resnet18, " in capsys.readouterr().err
 

@@ -220,7 +220,7 @@ class OnBackbone:
         if self.backbone_class is not None:
             names = _field_names(backbone) - {"parent", "name"}
             backbone = self.backbone_class(**{name: getattr(backbone, name) for name in names})
-        values = {"num_classes": num_classes} if "num_classes" in _field_names(self.network) else {}
+        values = {"num_classes": num_classes} if num_classes else {}  # data without classes, such as depth
         return self.network(dtype=dtype, **{**values, "backbone": backbone, **fields})
 
     def arguments(self, run: Any) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class AttentionBlock(CheckedFields):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Apply the block: [B, H, W, C] -> [B, H, W, C]."""
-        channels, shared = x.shape[-1], (self.epsilon, self.dtype, self.axis_name)
+        channels, shared = x.shape[-1], {"epsilon": self.epsilon, "dtype": self.dtype, "axis_name": self.axis_name}
 
         def branch(y: jax.Array, i: int) -> jax.Array:
             if self.layer_scale is not None:
@@ -140,9 +140,9 @@ class AttentionBlock(CheckedFields):
                 y = y * self.param(f"layer_scale_{i}", init, (channels,)).astype(y.dtype)
             return drop_path(y, self.drop_path, train)
 
-        x = ConvBlock(channels, 0.0, *shared, name="local_representation")(x, train)
+        x = ConvBlock(channels, 0.0, **shared, name="local_representation")(x, train)
         x = x + branch(AdditiveAttention(self.dtype, name="attn")(x), 1)
-        return x + branch(_MLP(self.hidden, self.dropout, *shared, name="linear")(x, train), 2)
+        return x + branch(_MLP(self.hidden, self.dropout, **shared, name="linear")(x, train), 2)
 
 
 class SwiftFormer(Backbone):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.decoding import load_image
+from dlcore.learner import root_key
 from dlcore.models.stored_arrays import read_config
 from dlcore.ops.checks import check_range, check_shapes
 from dlcore.pretrained import Pretrained, from_pretrained
@@ -93,7 +94,7 @@ def answer_tokens(
         return generate(step, cache, merge_stops(logits), keys, max_tokens, temperature, stop)
 
     tokens = jnp.asarray([list(prompt)], jnp.int32)
-    outputs, lengths = run(net.variables, tokens, images, jax.random.split(jax.random.key(seed), 1))
+    outputs, lengths = run(net.variables, tokens, images, jax.random.split(root_key(seed), 1))
     tokens = np.asarray(outputs[0, : int(lengths[0])]).tolist()
     return tokens[:-1] if tokens[-1:] and tokens[-1] in stop_tokens else tokens
 

@@ -136,7 +136,7 @@ class SuperGlue(CheckedFields):
         """Dense layers; all but the last end in batch norm and a rectifier."""
         for i, width in enumerate(widths[:-1]):
             x = Dense(width, dtype=self.dtype, name=f"{name}_{i}_linear")(x)
-            norm = BatchNorm(not train, axis_name=self.axis_name, name=f"{name}_{i}_batch_norm")
+            norm = BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name=f"{name}_{i}_batch_norm")
             x = nn.relu(norm(x))
         return Dense(widths[-1], dtype=self.dtype, name=f"{name}_{len(widths) - 1}")(x)
 

@@ -131,7 +131,7 @@ def _disparity_of_trees(page: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return targets, np.stack(maps).reshape(targets.shape)
 
 
-SEGMENTERS = ("deeplab", "pspnet", "segformer", "lraspp", "full-resolution", "unet", "fcn", "upernet")
+SEGMENTERS = ("deeplab", "pspnet", "segformer", "lraspp", "full-resolution", "unet", "fcn")
 METHODS = [
     SimpleMethod(
         "scenes-regions",

@@ -20,7 +20,7 @@ from tests.models.parity import GOLDENS, read_golden
 from tests.models.test_clip import FIELDS
 from tests.models.tracing import layers_traced_once
 
-KINDS = ("pairs", "encoder", "video", "detection", "segmentation", "depth", "generative")
+KINDS = ("pairs", "encoder", "video", "detection", "segmentation", "depth", "generative", "chat")
 PUBLISHED = {
     "clip_vit_b_32": 151_277_313,
     "clip_vit_b_16": 149_620_737,

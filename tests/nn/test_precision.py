@@ -18,19 +18,25 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "dlcore"
 
 FLOAT32 = {
     "AutoencoderKL.Conv", "Backbone.head", "BackboneAdaptationNet.head", "AdaptationNet.head", "BlockPredictor.project",
-    "CodeTransformer.logits", "DiT.proj_out_2", "Discriminator.head", "Flux.proj_out", "Localizer.Dense",
+    "CodeTransformer.logits", "DiT.proj_out_2", "Discriminator.head", "Flux.proj_out",
+    "LightGlue.positional_encoder_projector", "Localizer.Dense",
     "Localizer.cls_score", "MAE.Dense", "MMDiT.proj_out", "PatternNet.head", "PixArt.proj_out", "PropertyNet.factors",
     "PropertyNet.shape", "PrototypicalNet.description", "ScaleTransformer.logits", "TubePredictor.project",
     "UNet.head", "UNet3D.classifier", "VQModel.Conv", "_Half.conv_out",
 }  # fmt: skip
 """Layers that compute in the dtype of their input, at least float32: heads, and codes of autoencoders."""
 
-LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "FCN.ConvTranspose", "MetaFormerBlock.GroupNorm"}
+LATER = {
+    "_Encoder.BatchNorm",
+    "_Encoder._Block",
+    "FCN.ConvTranspose",
+    "MetaFormerBlock.GroupNorm",
+}
 """Layers that get it in another way: from the call of the partial function, or in a group of fields."""
 
 
 WITHOUT_AXIS = {
-    *("_Encoder._Block", "XceptionBlock.SeparableConv")  # in a group of fields; of its own class, without norms
+    *("_Encoder._Block", "XceptionBlock.SeparableConv"),  # in a group of fields; of its own class, without norms
 }
 """Layers that get no mapped axis by its name."""
 

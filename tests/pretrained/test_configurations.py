@@ -459,9 +459,11 @@ def test_a_family_is_for_the_task_that_its_architectures_name_and_reads_its_libr
     for family in all_families():
         for name in family.architectures:
             task = name.rpartition("For")[2]
-            assert family.kind == TASKS.get(task, family.kind), name
+            if not name.startswith("PPOCR"):  # their "detection" is a map of text
+                assert family.kind == TASKS.get(task, family.kind), name
             firsts = {"timm": ("x",), "transformers": ("pixel_values", "pixel_values_videos", "input_ids")}
-            assert family.inputs[0].split("|")[0] in firsts.get(family.library, family.inputs), name
+            if family.library in firsts:
+                assert family.inputs[0].split("|")[0] in firsts[family.library], name
     inputs = {family.architectures[0]: family.inputs for family in all_families()}
     assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
     assert inputs["CLIPModel"] == inputs["CLIP"] == ("pixel_values", "input_ids", "attention_mask")

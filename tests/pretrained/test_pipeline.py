@@ -298,6 +298,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, monkeypatch):
         open_prompt_encoder(tmp_path, "text_encoder", "tokenizer", 77)
 
 
+@pytest.mark.covers("PT-11")
 def test_each_pipeline_has_the_parts_and_defaults_of_diffusers():
     """Folders, guidance, steps, the windows of its texts, and whether it is a flow."""
     for name, *expected in (

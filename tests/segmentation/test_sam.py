@@ -26,7 +26,7 @@ ENCODER = ViTDet(
     window_size=4, global_blocks=(1,), drop_path=0.0,
 )  # fmt: skip
 FIELDS = {"encoder": ENCODER, "features": 16, "hidden": 24, "num_heads": 2, "iou_hidden": 16, "mask_channels": 8}
-(FAMILY,) = FAMILIES
+FAMILY = FAMILIES[0]
 PROCESSOR = Processor(longest=64, pad=(64, 64))
 
 

@@ -96,8 +96,8 @@ def test_a_configuration_names_the_fields():
     config |= {"pool_scales": [1, 2, 3, 6], "auxiliary_channels": 8, "id2label": dict.fromkeys("0123", "")}
     name, fields = find_family(config).model(config)
     assert create_model(name, **fields) == create_model("upernet_convnext_tiny", **FIELDS)
-    with pytest.raises(ValueError, match="model_type='swin': not in dlcore's UPerNet; allowed: 'convnext'"):
-        find_family(config).model(config | {"backbone_config": backbone | {"model_type": "swin"}})
+    with pytest.raises(ValueError, match="model_type='vit': unknown; allowed: convnext, swin"):
+        find_family(config).model(config | {"backbone_config": backbone | {"model_type": "vit"}})
 
 
 def test_the_wiring_of_uper_net_is_as_it_was():

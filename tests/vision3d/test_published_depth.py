@@ -167,7 +167,8 @@ def test_parameter_counts_are_the_authors(name, millions):
 
 def test_published_networks_of_depth_have_the_sizes_of_their_authors():
     """ViT-S, B and L; maps of DINOv2 are those of the last blocks, or of the last of four quarters."""
-    built = {name.removeprefix("depth_anything_"): build() for name, build in MODELS.items()}
+    names = (*(f"depth_anything_{size}" for size in ("small", "base", "large")), "dpt_large", "glpn")
+    built = {name.removeprefix("depth_anything_"): MODELS[name]() for name in names}
     sizes = {
         name: (net.backbone.width, net.backbone.num_heads, net.backbone.depth, net.stages, net.channels, net.features)
         for name, net in built.items()

@@ -7,6 +7,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
+from dlcore.learner import root_key
 from dlcore.models.feature_maps import from_torch_names
 from dlcore.models.registry import create_model, example_inputs
 from dlcore.models.torch_weights import load_torch
@@ -65,7 +66,7 @@ def _backbone(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     backbone, inputs = create_model(name, **fields), example_inputs(name, fields)
 
     def sides(image: jax.Array) -> None:
-        maps = cast(Any, backbone.apply)(backbone.init(jax.random.key(0), image), image, method="features")
+        maps = cast(Any, backbone.apply)(backbone.init(root_key(0), image), image, method="features")
         by_side.update({y.shape[1]: stage for stage, y in maps.items() if stage != "last"})
 
     by_side: dict[int, str] = {}  # timm lists the last map of each stride
