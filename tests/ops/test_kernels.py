@@ -222,7 +222,9 @@ def test_only_kernels_of_image_classifiers_decay():
     tables |= {"rel_pos_table/embedding", "stages_blocks_attn/attention_biases"}
     tables |= {"stages_downsample_attn_downsample/attention_biases"}  # of LeViT
     affine = {f"{norm}/{name}" for norm in ("norm", "blocks/norm1", "blocks/norm2") for name in ("alpha", "beta")}
-    assert left == tables | affine | {"cls_token", "register_tokens", "logit_scale", "blocks/attn/temperature"}
+    tokens = {"cls_token", "register_tokens", "stages_cls_token", "class_pos_emb"}  # of CvT and MLCD
+    tokens |= {f"patch_embeddings_{name}" for name in ("cls_token", "position_embeddings")}  # of PVT
+    assert left == tables | affine | tokens | {"logit_scale", "blocks/attn/temperature"}
 
 
 @pytest.mark.parametrize(
