@@ -9,6 +9,7 @@ from dlcore.pretrained import from_pretrained
 from tests.pretrained.test_published import read_published
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-16")
 def test_single_tokens_give_the_logits_of_the_whole_text(tmp_path):
     _, _, inputs = read_published("hf_florence2", tmp_path)

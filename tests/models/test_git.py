@@ -12,7 +12,7 @@ NEW = 3
 """Tokens that are decoded one by one, the last ones of the golden's sequence."""
 
 
-@pytest.mark.slow(unless=["hf_git"])
+@pytest.mark.slow
 @pytest.mark.covers("PT-01")
 @pytest.mark.parametrize("name", ["hf_git", "hf_git_clip"])
 def test_a_prompt_and_single_tokens_give_the_logits_of_the_whole_sequence(name, tmp_path):

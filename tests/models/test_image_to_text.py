@@ -13,7 +13,7 @@ PATTERNS = ("hf_vision_encoder_decoder_*.npz", "hf_blip_captioning.npz")
 FILES = sorted(path.stem for pattern in PATTERNS for path in (GOLDENS / "published").glob(pattern))
 
 
-@pytest.mark.slow(unless=["hf_vision_encoder_decoder_trocr"])
+@pytest.mark.slow
 @pytest.mark.covers("CP-16")
 @pytest.mark.parametrize("name", FILES)
 def test_single_tokens_give_the_logits_of_the_whole_text(name, tmp_path):

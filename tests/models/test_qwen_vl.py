@@ -36,7 +36,7 @@ def test_neighbors_that_are_merged_follow_one_another():
     assert np.flatnonzero(place.is_last).tolist() == [7, 23]
 
 
-@pytest.mark.slow(unless=["hf_qwen3_vl"])
+@pytest.mark.slow
 @pytest.mark.covers("CP-15")
 @pytest.mark.parametrize("name", FILES)
 def test_a_prompt_and_single_tokens_give_the_logits_of_the_whole_sequence(name, tmp_path):

@@ -32,6 +32,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-13")
 def test_a_model_answers_a_question_about_a_photograph(folder, capsys):
     tokenizer, net = open_tokenizer(folder), from_pretrained(folder)
