@@ -227,7 +227,8 @@ def start_modules(run: Run, adapted: Adapted | None = None) -> Start | None:
     source = run.flags.get("init_from")
     if source is None:
         return None
-    name, class_names = f"init_from={source!r}", run.spec.get("class_names") and list(run.spec["class_names"])
+    name, names = f"init_from={source!r}", run.spec.get("class_names")
+    class_names = None if names is None else list(names)
     load = functools.cache(lambda: _load(source))
 
     def fit(initial: dict) -> tuple[dict, list[str]]:
@@ -239,7 +240,7 @@ def start_modules(run: Run, adapted: Adapted | None = None) -> Start | None:
         if classes not in (None, class_names) and gives_classes and not any("/" in module for module in anew):
             messages.append(
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
-                f"not {_listed(class_names)}"
+                f"not {_listed(class_names or [])}"
             )
         return variables, messages
 
