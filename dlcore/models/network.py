@@ -220,7 +220,9 @@ class OnBackbone:
         if self.backbone_class is not None:
             names = _field_names(backbone) - {"parent", "name"}
             backbone = self.backbone_class(**{name: getattr(backbone, name) for name in names})
-        values = {"num_classes": num_classes} if num_classes else {}  # data without classes, such as depth
+        network = getattr(self.network, "func", self.network)
+        takes_classes = "num_classes" in getattr(network, "__dataclass_fields__", {"num_classes": None})
+        values = {"num_classes": num_classes} if num_classes and takes_classes else {}  # a depth has no classes
         return self.network(dtype=dtype, **{**values, "backbone": backbone, **fields})
 
     def arguments(self, run: Any) -> dict[str, Any]:

@@ -147,8 +147,9 @@ class PVT(Backbone):
         side = self.image_size
         for patch in self.patch_sizes:
             side //= patch
-        maps[f"stage{len(self.stages)}"] = x[:, 1:, 0].reshape(len(x), side, side, -1)
-        return x[:, :, 0], maps
+        last, token = f"stage{len(self.stages)}", x[:, :1, 0]
+        maps[last] = self.perturb(last, x[:, 1:, 0].reshape(len(x), side, side, -1))
+        return jnp.concatenate([token, maps[last].reshape(len(x), side * side, -1)], 1), maps
 
     def _embed(self, x: jax.Array, i: int, width: int, patch: int, dtype: Any, train: bool) -> jax.Array:
         """Embed patches, and add positions: [B, h, w, C]; of the last stage [B, 1 + N, 1, C], the class token first."""

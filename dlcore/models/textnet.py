@@ -28,12 +28,12 @@ from dlcore.ops.replica import REPLICA
 __all__ = ["MODELS", "TextNet", "UVDocEncoder"]
 
 TORCH_NAMES = (
+    (r"^stem\.(\d+)\.conv\.", r"resnet.resnet_head.\1.convolution."),
+    (r"^stem\.(\d+)\.norm\.", r"resnet.resnet_head.\1.normalization."),
     (r"^stem_norm\.", "textnet.stem.batch_norm."),
     (r"^stem\.", "textnet.stem.conv."),
     (r"^stages\.(\d+)\.(\d+)\.", r"textnet.encoder.stages.\1.stage.\2."),
     (r"^head\.", "fc."),
-    (r"^heads\.(\d+)\.conv\.", r"resnet.resnet_head.\1.convolution."),
-    (r"^heads\.(\d+)\.norm\.", r"resnet.resnet_head.\1.normalization."),
     (r"^down\.(\d+)\.(\d+)_(conv_\w+)\.conv\.", r"resnet.resnet_down.\1.layers.\2.\3.convolution."),
     (r"^down\.(\d+)\.(\d+)_(conv_\w+)\.norm\.", r"resnet.resnet_down.\1.layers.\2.\3.normalization."),
     (r"^bridge\.(\d+)\.(\d+)\.conv\.", r"bridge.bridge.\1.blocks.\2.convolution."),
@@ -137,12 +137,12 @@ class UVDocEncoder(Backbone):
     kernel_size: int = 5
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_images(self, x, "heads_0", smallest=1)
+        check_images(self, x, "stem_0", smallest=1)
         dtype, side = compute_dtype(self.dtype, x, self.variables), self.kernel_size
         bridge = functools.partial(_Layer, dtype=dtype, axis_name=self.axis_name)
         layer = functools.partial(bridge, side=side, padding=side // 2)
         for i, features in enumerate(self.heads):
-            x = relu(layer(features, stride=2, name=f"heads_{i}")(x, train))
+            x = relu(layer(features, stride=2, name=f"stem_{i}")(x, train))
         layer = functools.partial(layer, use_bias=True)
         for i, blocks in enumerate(self.blocks):
             for j, (features, dilation, halve) in enumerate(blocks):

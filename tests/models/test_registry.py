@@ -76,7 +76,7 @@ SHALLOW = {
 }
 """Fields that leave a model of each class few blocks: what holds for one block holds for all that follow it."""
 
-WITHOUT_BLOCKS = ("mlp", "lenet5", "small_cnn", "vgg9_cifar")
+WITHOUT_BLOCKS = ("mlp", "lenet5", "small_cnn", "vgg9_cifar", "pp_lcnet_x1_0", "textnet_tiny", "uvdoc_encoder")
 
 LIGHT = {
     "mlp": {},
