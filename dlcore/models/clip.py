@@ -380,6 +380,12 @@ class SigLIP(CLIP):
         return unit(self.text_head(self._read(tokens, None)[:, -1]))
 
 
+LAYER_NAMES = (
+    (r"\.norm(\d)\.", r".layer_norm\1."),
+    (r"\.attn\.proj\.", ".self_attn.out_proj."),
+    (r"^(.*)\.attn\.qkv\.(.*)", r"\1.self_attn.q_proj.\2 + \1.self_attn.k_proj.\2 + \1.self_attn.v_proj.\2"),
+)
+"""Of a block, in transformers' files of CLIP and of networks after it."""
 TORCH_NAMES = (
     (r"^class_token", "vision_model.embeddings.class_embedding"),
     (r"^patch_embed\.", "vision_model.embeddings.patch_embedding."),
@@ -391,9 +397,7 @@ TORCH_NAMES = (
     (r"^text_positions\.", "text_model.embeddings.position_embedding."),
     (r"^text_norm\.", "text_model.final_layer_norm."),
     (r"^(vision|text)_blocks\.", r"\1_model.encoder.layers."),
-    (r"\.norm(\d)\.", r".layer_norm\1."),
-    (r"\.attn\.proj\.", ".self_attn.out_proj."),
-    (r"^(.*)\.attn\.qkv\.(.*)", r"\1.self_attn.q_proj.\2 + \1.self_attn.k_proj.\2 + \1.self_attn.v_proj.\2"),
+    *LAYER_NAMES,
     (r"^probe$", "vision_model.head.probe"),
     (r"^probe_attn\.proj\.", "vision_model.head.attention.out_proj."),
     (r"^probe_attn\.", "vision_model.head.attention."),

@@ -16,6 +16,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models import vision_language_names
 from dlcore.models.decoder_only import DecoderOnly
 from dlcore.models.image_to_text_names import BERT_NAMES
 from dlcore.models.torch_weights import fill_from_torch
@@ -165,15 +166,7 @@ def example_inputs(model: GIT) -> tuple[jax.Array, jax.Array]:
 
 
 TOWER_NAMES = (
-    (r"^cls_token$", "embeddings.class_embedding"),
-    (r"^patch_embed\.", "embeddings.patch_embedding."),
-    (r"^pos_embed\.", "embeddings.position_embedding."),
-    (r"^norm_pre\.", "pre_layrnorm."),
-    (r"^norm\.", "post_layernorm."),
-    (r"^blocks\.", "encoder.layers."),
-    (r"\.norm(\d)\.", r".layer_norm\1."),
-    (r"\.attn\.", ".self_attn."),
-    (r"\.self_attn\.proj\.", ".self_attn.out_proj."),
+    *vision_language_names.TOWER_NAMES,
     (r"^(.*)\.qkv\.(.*)$", r"\1.q_proj.\2 + \1.k_proj.\2 + \1.v_proj.\2"),
 )
 NAMES = (

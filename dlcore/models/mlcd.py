@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models import clip
 from dlcore.models.general_vit import GeneralViT
 from dlcore.nn.rotary import Pairs
 
@@ -25,9 +26,7 @@ TORCH_NAMES = (
     (r"^patch_embed\.", "embeddings.patch_embedding."),
     (r"^norm_pre\.", "pre_layrnorm."),
     (r"^blocks\.", "encoder.layers."),
-    (r"\.norm(\d)\.", r".layer_norm\1."),
-    (r"\.attn\.proj\.", ".self_attn.out_proj."),
-    (r"^(.*)\.attn\.qkv\.(.*)", r"\1.self_attn.q_proj.\2 + \1.self_attn.k_proj.\2 + \1.self_attn.v_proj.\2"),
+    *clip.LAYER_NAMES,
     (r"^fc_norm\.", "post_layernorm."),
 )
 TORCH_OLD_NAMES = ((r"^vision_model\.", ""),)

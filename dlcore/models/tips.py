@@ -22,9 +22,10 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models import dinov2
-from dlcore.models.clip import unit
+from dlcore.models.clip import LAYER_NAMES, unit
 from dlcore.models.dinov2 import DINOv2
 from dlcore.models.fields import CheckedFields
+from dlcore.models.image_to_text import fairseq_encoding
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import LayerNorm, TransformerEncoderBlock
@@ -67,9 +68,7 @@ class TIPS(CheckedFields):
         (r"^text_(?=token_embedding\.)", "text_model.embeddings."),
         (r"^text_norm\.", "text_model.final_layer_norm."),
         (r"^text_layers\.", "text_model.encoder.layers."),
-        (r"\.norm(\d)\.", r".layer_norm\1."),
-        (r"\.attn\.proj\.", ".self_attn.out_proj."),
-        (r"^(.*)\.attn\.qkv\.(.*)", r"\1.self_attn.q_proj.\2 + \1.self_attn.k_proj.\2 + \1.self_attn.v_proj.\2"),
+        *LAYER_NAMES,
         (r"^divisor$", "temperature"),
     )
 
@@ -127,18 +126,11 @@ class TIPS(CheckedFields):
         if length > self.window:
             raise ValueError(f"{tokens.shape=}: too long; allowed: at most window={self.window} tokens")
         x = self.text_token_embedding(tokens) * (math.sqrt(width) if self.scales_tokens else 1.0)
-        x = x + _sinusoids(length, width).astype(x.dtype)
+        x = x + fairseq_encoding(jnp.arange(length), width).astype(x.dtype)
         mask = jnp.ones(tokens.shape, bool) if mask is None else mask.astype(bool)
         for layer in self.text_layers:
             x = layer(x, mask=mask[:, None, None])
         return unit(to_acc_dtype(self.text_norm(x)).mean(1, where=mask[..., None]))
-
-
-def _sinusoids(length: int, width: int) -> jax.Array:
-    """Sines, then cosines, [length, width], whose last frequency is 1 / 10000 itself."""
-    half = width // 2
-    angles = np.arange(length)[:, None] * 10_000.0 ** (-np.arange(half) / (half - 1))
-    return jnp.asarray(np.concatenate([np.sin(angles), np.cos(angles)], -1), jnp.float32)
 
 
 def example_inputs(model: TIPS) -> tuple[jax.Array, jax.Array]:

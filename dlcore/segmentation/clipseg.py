@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.clip import CLIP
+from dlcore.models.clip import CLIP, LAYER_NAMES
 from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, ConvTranspose, Dense, TransformerEncoderBlock
 from dlcore.ops.precision import to_acc_dtype
@@ -91,11 +91,7 @@ class CLIPSeg(CheckedFields):
     clip: CLIP
     decoder: CLIPSegDecoder
 
-    TORCH_NAMES = (
-        (r"\.norm(\d)\.", r".layer_norm\1."),
-        (r"\.attn\.proj\.", ".self_attn.out_proj."),
-        (r"^(.*)\.attn\.qkv\.(.*)", r"\1.self_attn.q_proj.\2 + \1.self_attn.k_proj.\2 + \1.self_attn.v_proj.\2"),
-    )
+    TORCH_NAMES = LAYER_NAMES
 
     def __call__(self, images: jax.Array, texts: jax.Array | None = None, prompt: jax.Array | None = None) -> jax.Array:
         """Segment what a text describes.
