@@ -516,7 +516,7 @@ ONLY_F32 = {"precision": Setting("f32", "compute precision; this experiment has 
 LIMITS = {
     **dict.fromkeys(("num_classes", "pad_token", "end_token", "position_features", "middle_blocks"), Range(0)),
     **dict.fromkeys(("global_blocks", "residual_blocks", "attention_levels", "encoder_levels"), Range(0)),
-    **dict.fromkeys(("dropout", "attention_dropout", "aux_dropout", "input_dropout"), Range(0, 1)),
+    **dict.fromkeys(("dropout", "attention_dropout", "aux_dropout", "conv_dropout", "input_dropout"), Range(0, 1)),
     **dict.fromkeys(("drop_path", "drop_connect", "momentum", "survival"), Range(0, 1)),
     "prior_probability": Range(1e-6, 0.999),
     **dict.fromkeys(("width_mult", "depth_mult", "mlp_ratio", "tokens_ratio", "channels_ratio"), Range(0.01)),

@@ -68,6 +68,8 @@ EXCEPTIONS = {
             *("data.coco_annotations.points_leave_box", "generative.likelihood.bayes_rule"),
             *("interpretability.class_image.blur_and_clip", "interpretability.class_image.random_shift"),
             *("interpretability.texture_synthesis.texture_loss", "models.mobilevit.unfold", "models.swin.windows"),
+            *("detection.grounding_blocks.phrase_masks", "detection.lw_detr.refine_boxes"),
+            *("models.qwen_tower.locate_patches", "models.qwen_vl.multimodal_positions"),
             *("models.siglip2.positions_of_grids", "nn.attention.padding_mask", "nn.transformer_xl.by_distance"),
             *("ops.cpu.dense.dense_product", "ops.l2_normalize.unit_rows", "ops.point_sets.stack_points"),
             *("ops.precision.add_center", "ops.precision.centered", "ops.replica.replica_key"),

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "base_steps": ("dlcore/weights/text_base.py", "the first phase, a run of its own, is short"),
     "caption_length": ("dlcore/data/image_text.py", "drawn captions are short"),
     "cut_longer": ("dlcore/generative/edge_images.py", "drawn sides have the same length"),
+    "depth_scale": ("dlcore/data/depth_images.py", "drawn scenes have no files"),
     "expert_steps": ("dlcore/weights/expert.py", "the expert, a run of its own, is short"),
     "guidance_samples": ("dlcore/evaluators/class_conditional.py", "the report draws the samples"),
     "head_units": ("dlcore/transfer/fine_tuned_network.py", "only --head=mlp has units between"),

@@ -125,7 +125,7 @@ CASES = {
     "accuracy": (lambda s: metrics.accuracy(s, LABELS, KEEP), VECTORS),
     "top_k_accuracy": (lambda s: metrics.top_k_accuracy(s, LABELS, 2, KEEP), VECTORS),
     "mean_loss": (lambda v: metrics.mean_loss(v, KEEP), ((5,), ROWS)),
-    "align_scale_and_shift": (lambda p, g: align_scale_and_shift(p, g, PIXELS)[PIXELS > 0], MAP, MAP),
+    "align_scale_and_shift": (lambda p, g: jnp.where(PIXELS > 0, align_scale_and_shift(p, g, PIXELS), 0), MAP, MAP),
     "depth_errors": (lambda p, g: metrics.depth_errors(p + 3, g + 3, PIXELS), MAP, MAP),
     "depth_metrics": (
         lambda p, g: metrics.depth_metrics(p + 3, g + 3, mask=KEEP),

@@ -117,7 +117,6 @@ KEPT = {
     "generative": {
         "__call__(given)",
         "__call__(own)",
-        "__call__(waves)",
         "interpolate(shares)",
         "learner(locked)",
         "read_prediction(abar)",

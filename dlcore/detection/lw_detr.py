@@ -30,6 +30,7 @@ from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, Dense, LayerNorm
 from dlcore.nn.deformable_encoder import flatten_maps, grid_centers
 from dlcore.nn.position import sinusoidal_encoding
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["LWDETR", "ScaleProjector", "refine_boxes"]
 
@@ -47,6 +48,7 @@ def refine_boxes(reference: jax.Array, delta: jax.Array) -> jax.Array:
     Returns:
       [..., 4].
     """
+    reference, delta = to_acc_dtype(reference), to_acc_dtype(delta)
     size = reference[..., 2:]
     return jnp.concatenate([reference[..., :2] + delta[..., :2] * size, jnp.exp(delta[..., 2:]) * size], -1)
 

@@ -59,6 +59,7 @@ PLAIN = {
     "model.input_dropout": 0.0,
     "model.attention_dropout": 0.0,
     "model.aux_dropout": 0.0,
+    "model.conv_dropout": 0.0,
     "model.drop_path": 0.0,
     "model.drop_connect": 0.0,
 }

@@ -30,7 +30,7 @@ def align_scale_and_shift(prediction: jax.Array, target: jax.Array, mask: jax.Ar
     s, t = argmin sum (s p + t - g)^2 over the pixels that count (MiDaS: Ranftl et al. 2020, arXiv:1907.01341).
 
     Args:
-      prediction: [..., H, W].
+      prediction: [..., H, W]; a pixel that does not count is read as 0 where it is not finite.
       target: [..., H, W]; pixels that are not finite do not count.
       mask: [..., H, W], 0 where a pixel does not count; None means that all do.
 
@@ -41,6 +41,9 @@ def align_scale_and_shift(prediction: jax.Array, target: jax.Array, mask: jax.Ar
     prediction, target = to_acc_dtype(prediction), to_acc_dtype(target)
     valid = jnp.isfinite(target) if mask is None else jnp.isfinite(target) & (mask > 0)
     count = jnp.maximum(valid.sum((-2, -1), keepdims=True), 1)
+    # What does not count and is not finite would reach the gradient as 0 nan.
+    prediction = jnp.where(valid | jnp.isfinite(prediction), prediction, 0)
+    target = jnp.where(valid, target, 0)
 
     def mean(x: jax.Array) -> jax.Array:
         return jnp.where(valid, x, 0).sum((-2, -1), keepdims=True) / count  # [..., 1, 1]

@@ -197,6 +197,7 @@ def place_features(words: jax.Array, features: jax.Array, is_image: jax.Array) -
     Returns:
       [B, T, D].
     """
+    check_shapes(words=(words, "B T D"), features=(features, "M D"), is_image=(is_image, "B T"))
     count, size = is_image.sum(), len(features)
     if not isinstance(count, jax.core.Tracer) and int(count) != size:
         raise ValueError(f"tokens: {int(count)} image tokens; allowed: {size}, one for each feature of the images")

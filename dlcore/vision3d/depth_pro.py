@@ -29,6 +29,7 @@ from dlcore.models.dinov2 import DINOv2
 from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, ConvTranspose, Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.resize import resize
 from dlcore.vision3d.dpt import ResidualUnit
@@ -59,6 +60,7 @@ def cut_squares(images: jax.Array, side: int, overlap: float) -> jax.Array:
     Returns:
       [k k, B, side, side, C], in row order; k = (S - side) / stride + 1.
     """
+    check_shapes(images=(images, "B S S C"))
     if images.shape[1:3] == (side, side):
         return images[None]
     stride = int(side * (1 - overlap))

@@ -76,6 +76,7 @@ def binomial_weights(prob: jax.Array, temperature: jax.Array, num_bins: int) -> 
     Returns:
       [..., N], whose sum over bins is 1.
     """
+    prob, temperature = to_acc_dtype(prob), to_acc_dtype(temperature)
     n, k = num_bins - 1, jnp.arange(num_bins, dtype=prob.dtype)
     # Stirling's approximation of log C(n, k), whose linear terms cancel.
     count = xlogy(n, n) - xlogy(k, k) - xlogy(n - k, n - k)

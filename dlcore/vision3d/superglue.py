@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
 from dlcore.nn import BatchNorm, Dense, MultiHeadAttention
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 from dlcore.vision3d.superpoint import SuperPoint
@@ -40,6 +41,8 @@ def log_transport(scores: jax.Array, bin_score: jax.Array, mask: jax.Array, iter
     Returns:
       [B, N + 1, N + 1], logarithms of a matrix whose rows and columns but the last ones sum to 1.
     """
+    check_shapes(scores=(scores, "B N N"), bin_score=(bin_score, ""), mask=(mask, "mask B 2 N"))
+    scores = to_acc_dtype(scores)
     count = mask.sum(-1).max()
     couplings = jnp.pad(scores, ((0, 0), (0, 1), (0, 1)), constant_values=-jnp.inf)
     couplings = couplings.at[:, -1].set(bin_score).at[:, :, -1].set(bin_score)
@@ -64,6 +67,7 @@ def mutual_matches(log_probs: jax.Array, threshold: float) -> tuple[jax.Array, j
     Returns:
       (matches [B, 2, N], index of the keypoint in the other image, -1 for none, their probabilities [B, 2, N]).
     """
+    check_shapes(log_probs=(log_probs, "B N N"))
     first, second = log_probs.argmax(2), log_probs.argmax(1)
     index = jnp.arange(log_probs.shape[1])
     is_mutual = jnp.take_along_axis(second, first, 1) == index

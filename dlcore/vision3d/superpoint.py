@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.grid_sample import grid_sample
 from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.pooling import max_pool
@@ -44,6 +45,7 @@ def local_maxima(scores: jax.Array, radius: int) -> jax.Array:
     Returns:
       [B, H, W].
     """
+    check_shapes(scores=(scores, "B H W"))
 
     def pool(x: jax.Array) -> jax.Array:
         return max_pool(x[..., None], (2 * radius + 1,) * 2, (1, 1), "SAME")[..., 0]
