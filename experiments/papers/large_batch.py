@@ -55,11 +55,11 @@ def sharpness(loss: Any, params: Any, epsilon: float, iterations: int = 10) -> f
 
     half = np.asarray(epsilon * (jnp.abs(x) + 1), np.float64)
     box = np.stack([-half, half], 1)
-    found = minimize(
+    highest = minimize(
         negative, np.zeros(x.size), jac=True, method="L-BFGS-B", bounds=box, options={"maxiter": iterations}
     )
     begin = -negative(np.zeros(x.size))[0]
-    return 100 * max(-found.fun - begin, 0.0) / (1 + begin)
+    return 100 * max(-highest.fun - begin, 0.0) / (1 + begin)
 
 
 def training_loss(model: nn.Module, variables: Mapping[str, Any]) -> Any:
