@@ -10,7 +10,6 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import Source
 from dlcore.generative import vae
 from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
 from dlcore.learner import Learner, State, Sum, example_keys, mask_of
@@ -18,16 +17,11 @@ from dlcore.optim import apply_gradients, create_optimizer, init_state
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import fit
 from experiments.papers.table import Run, Table
-from experiments.papers.training import source
+from experiments.papers.training import digits
 
 __all__ = ["TABLES", "DiscreteAutoencoder", "discrete_learner", "relaxed_code"]
 
 Estimator = Literal["straight_through", "gumbel_softmax", "straight_through_gumbel"]
-
-
-def _digits(split: str, first: int, last: int) -> Source:
-    images = source("mnist", split).arrays["image"][first:last]
-    return Source({"image": np.asarray(images)}, name=f"mnist {split}")
 
 
 # A VAE by step
@@ -45,7 +39,7 @@ def _autoencoder(hidden: tuple[int, ...], latent_dim: int, rate: float, importan
 def _bounds_by_step(interval: int, count: int, seed: int) -> Mapping[str, float]:
     """Lower bounds of the validation split after each `every` steps."""
     learner = _autoencoder((256, 256), 128, 1e-3, 1)
-    train, valid = _digits("train", 0, 50_000), _digits("train", 50_000, 60_000)
+    train, valid = digits("train", 0, 50_000), digits("train", 50_000, 60_000)
     batches = Pipeline(train, 128, seed=seed)
     options: dict[str, Any] = {"eval_every": interval, "eval_batch_size": 500, "progress": False}
     history = fit(learner, batches, steps=interval * count, seed=seed, valid=valid, **options).history
@@ -55,9 +49,9 @@ def _bounds_by_step(interval: int, count: int, seed: int) -> Mapping[str, float]
 
 def _test_bounds(learner: Learner, batch_size: int, steps: int, samples: int, seed: int) -> tuple[float, float]:
     """Train on 50,000 images; return the lower bound and the log-likelihood of the test split."""
-    batches = Pipeline(_digits("train", 0, 50_000), batch_size, seed=seed)
+    batches = Pipeline(digits("train", 0, 50_000), batch_size, seed=seed)
     state = fit(learner, batches, steps=steps, seed=seed, progress=False).state
-    numbers = evaluate(learner, state, _digits("test", 0, 10_000), batch_size=500)
+    numbers = evaluate(learner, state, digits("test", 0, 10_000), batch_size=500)
     return -float(numbers["elbo_nll_nats_static"]), -float(numbers[f"iwae{samples}_nll_nats_static"])
 
 
@@ -178,9 +172,9 @@ DISCRETE_STEPS = 6000
 def _discrete(categorical: bool, estimator: Estimator, seed: int) -> float:
     model = DiscreteAutoencoder(20, 10, 200) if categorical else DiscreteAutoencoder(200, 2)
     learner = discrete_learner(model, estimator, 1e-3)
-    batches = Pipeline(_digits("train", 0, 60_000), 100, seed=seed)
+    batches = Pipeline(digits("train", 0, 60_000), 100, seed=seed)
     state = fit(learner, batches, steps=DISCRETE_STEPS, seed=seed, progress=False).state
-    return float(evaluate(learner, state, _digits("test", 0, 10_000), batch_size=500)["nats"])
+    return float(evaluate(learner, state, digits("test", 0, 10_000), batch_size=500)["nats"])
 
 
 def _discrete_run(name: str, categorical: bool, estimator: Estimator, published: float) -> Run:
@@ -215,6 +209,7 @@ TABLES = (
         ),
         differs="our own fixed draw of the binary pixels; 50,000 images to train and the last 10,000 of the training "
         "split to validate. The copy of the log does not name the optimizer: ours is Adam.",
+        verdict="No: ours is 6 to 8 nats better at every step. The log names no optimizer, and our pixels are another draw.",
     ),
     Table(
         key="pythae-vae",
@@ -228,6 +223,7 @@ TABLES = (
         margin=1.0,
         runs=(Run("VAE", _pythae_vae, 89.78, 0.01, seeds=(0,)),),
         differs="our own fixed draw of the binary pixels; 100 epochs of 50,000 images.",
+        verdict="No: a fifth of the epochs leaves 6 nats.",
     ),
     Table(
         key="gumbel-softmax",
@@ -249,7 +245,7 @@ TABLES = (
         ),
         differs="10 epochs of Adam at 1e-3 in batches of 100, where the paper trains to the end and chooses the rate "
         "and the temperature; the temperature falls from 1 to 0.5. Our own fixed draw of the binary pixels.",
-        verdict="None is met: ten epochs leave 15 to 29 nats. They already show categorical codes before Bernoulli "
+        verdict="None is met: ten epochs leave 14 to 29 nats. They already show categorical codes before Bernoulli "
         "ones, and Gumbel-Softmax before straight-through draws, as the paper does.",
     ),
 )

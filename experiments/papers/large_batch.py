@@ -1,6 +1,7 @@
 """Large batches on MNIST: training and test accuracy, and the sharpness of the minimum that each batch size finds."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -79,9 +80,9 @@ def training_loss(model: nn.Module, variables: Mapping[str, Any]) -> Any:
     return loss
 
 
-def measure(title: str, batch_size: int, seed: int) -> dict[str, float]:
+def measure(batch_size: int, seed: int) -> dict[str, float]:
     """Train with batches of one size; accuracies and sharpness."""
-    model = Perceptron()
+    model, title = Perceptron(), f"{batch_size:,}"
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, STEPS[batch_size]))
     learner = supervised.learner(model=model, optimizer=optimizer, preprocess=to_float)
     state = train(learner, source("mnist"), steps=STEPS[batch_size], batch_size=batch_size, seed=seed)
@@ -93,22 +94,12 @@ def measure(title: str, batch_size: int, seed: int) -> dict[str, float]:
     }
 
 
-def small(seed: int) -> dict[str, float]:
-    """Batches of 256."""
-    return measure("256", 256, seed)
-
-
-def large(seed: int) -> dict[str, float]:
-    """Batches of a tenth of the data."""
-    return measure("6,000", 6000, seed)
-
-
-def row(title: str, run: Any, numbers: tuple[float, ...], spreads: tuple[float, ...]) -> Run:
+def row(batch_size: int, numbers: tuple[float, ...], spreads: tuple[float, ...]) -> Run:
     """One batch size, with the paper's means and standard deviations."""
-    names = [f"{title}: {name}" for name in ("training accuracy", "test accuracy")]
-    names += [f"{title}: sharpness, {name}" for name in EPSILONS]
+    measures = ("training accuracy", "test accuracy", *(f"sharpness, {name}" for name in EPSILONS))
+    names = [f"{batch_size:,}: {name}" for name in measures]
     published, spread = (dict(zip(names, values, strict=True)) for values in (numbers, spreads))
-    return Run(f"batches of {title}", run, published, spread, seeds=(0,))
+    return Run(f"batches of {batch_size:,}", partial(measure, batch_size), published, spread, seeds=(0,))
 
 
 TABLES = (
@@ -124,12 +115,12 @@ TABLES = (
         better="neither",
         margin=0.3,
         runs=(
-            row("256", small, (99.66, 98.03, 1.23, 0.61), (0.05, 0.07, 0.83, 0.27)),
-            row("6,000", large, (99.92, 97.81, 205.14, 42.90), (0.01, 0.07, 69.52, 17.14)),
+            row(256, (99.66, 98.03, 1.23, 0.61), (0.05, 0.07, 0.83, 0.27)),
+            row(6000, (99.92, 97.81, 205.14, 42.90), (0.01, 0.07, 69.52, 17.14)),
         ),
         differs="The copy does not name the layers: ours are five of 512 units with batch norm. 3,500 steps of batches "
         "of 256 and 700 of 6,000, with a learning rate that falls to 0.",
         verdict="The order is the paper's: the large batch tests 0.7 points worse, at a minimum far sharper. "
-        "Both test 0.2 to 0.7 points better than the paper's, and sharpness is not in its spread.",
+        "Both test 0.2 to 0.7 points better than the paper's; three of four values of sharpness are out of its spread.",
     ),
 )

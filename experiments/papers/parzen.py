@@ -16,11 +16,11 @@ from dlcore.nn import Dense
 from dlcore.run.evaluate import predict
 from dlcore.run.fit import fit
 from experiments.papers.table import Run, Table
-from experiments.papers.training import source
+from experiments.papers.training import digits, pixels
 
 __all__ = ["TABLES", "Discriminator", "Generator", "parzen_nats"]
 
-STEPS = {"gan": 10_000, "vae": 10_000}
+STEPS = 10_000
 BANDWIDTHS = np.geomspace(0.1, 0.4, 7)
 
 
@@ -59,27 +59,18 @@ def parzen_nats(samples: np.ndarray, valid: np.ndarray, test: np.ndarray) -> flo
     return float(kernel_log_density(test, samples, BANDWIDTHS[int(np.argmax(scores))]).mean())
 
 
-def images_of(split: str, first: int, last: int) -> Source:
-    """Select images without their labels."""
-    return Source({"image": np.asarray(source("mnist", split).arrays["image"][first:last])}, name=f"mnist {split}")
-
-
-def density(learner: Learner, steps: int, seed: int) -> float:
+def density(learner: Learner, seed: int) -> float:
     """Train on 50,000 images; nats of the test images under 10,000 samples, all in [0, 1]."""
-    batches = Pipeline(images_of("train", 0, 50_000), 100, seed=seed)
-    state = fit(learner, batches, steps=steps, seed=seed, progress=False).state
+    batches = Pipeline(digits("train", 0, 50_000), 100, seed=seed)
+    state = fit(learner, batches, steps=STEPS, seed=seed, progress=False).state
     latents = Source({"row": np.arange(10_000)}, name="latents")
     samples = predict(learner, state, latents, batch_size=1000)["sample"].reshape(10_000, -1)
-    valid, test = (
-        images_of(*part).arrays["image"].reshape(part[2] - part[1], -1) / np.float32(255)
-        for part in (("train", 50_000, 51_000), ("test", 0, 10_000))
-    )
-    return parzen_nats(samples, valid, test)
+    return parzen_nats(samples, pixels("mnist")[0][50_000:51_000], pixels("mnist", "test")[0])
 
 
 def adversarial(seed: int) -> float:
     """A GAN of perceptrons."""
-    rate = optax.cosine_decay_schedule(2e-4, STEPS["gan"])
+    rate = optax.cosine_decay_schedule(2e-4, STEPS)
     learner = gan.learner(
         generator=Generator(),
         discriminator=Discriminator(),
@@ -89,14 +80,14 @@ def adversarial(seed: int) -> float:
         decode=lambda x: x,
         latent_dim=100,
     )
-    return density(learner, STEPS["gan"], seed)
+    return density(learner, seed)
 
 
 def variational(seed: int) -> float:
     """A VAE of perceptrons."""
     model: Any = vae.VAE((28, 28, 1), hidden=(500,), latent_dim=20)
-    learner = vae.learner(model=model, optimizer=optax.adam(optax.cosine_decay_schedule(1e-3, STEPS["vae"])))
-    return density(learner, STEPS["vae"], seed)
+    learner = vae.learner(model=model, optimizer=optax.adam(optax.cosine_decay_schedule(1e-3, STEPS)))
+    return density(learner, seed)
 
 
 TABLES = (

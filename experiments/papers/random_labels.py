@@ -76,5 +76,6 @@ TABLES = (
             row("MLP 1x512, random labels", True, 10_000, 60, (99.34, 10.61)),
         ),
         differs="Fewer epochs, batch 128, random labels of a part of the images; all images are recompressed.",
+        verdict="Yes: random labels are learned by heart, and all four numbers are within the margin.",
     ),
 )

@@ -14,7 +14,7 @@ from dlcore.run.evaluate import predict
 from dlcore.run.fit import fit
 from experiments.simple.method import data_dir
 
-__all__ = ["draw_head", "error", "pixels", "source", "subset", "train"]
+__all__ = ["digits", "draw_head", "error", "pixels", "source", "subset", "train"]
 
 
 @functools.cache
@@ -33,6 +33,17 @@ def pixels(name: str, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
     """Load a split as rows of numbers: [N, H W C] float32 in [0, 1], and labels [N] int32."""
     images, labels = source(name, split).arrays["image"], source(name, split).arrays["label"]
     return images.reshape(len(images), -1).astype(np.float32) / 255, labels
+
+
+def digits(split: str, first: int, last: int) -> Source:
+    """Select images of MNIST without their labels.
+
+    Args:
+      split: train or test.
+      first: the first image.
+      last: the image behind the last one.
+    """
+    return Source({"image": np.asarray(source("mnist", split).arrays["image"][first:last])}, name=f"mnist {split}")
 
 
 def subset(whole: Source, rows: np.ndarray, **arrays: np.ndarray) -> Source:
